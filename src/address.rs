@@ -1,0 +1,412 @@
+//! Addresses as the command line writes them, and what they resolve to.
+
+use std::ffi::{CStr, CString, OsString};
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+/// One address that a socket can be bound or connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix stream socket in the file system.
+    UnixPath(PathBuf),
+    /// A Unix stream socket in Linux's abstract namespace, without the leading NUL byte.
+    UnixAbstract(OsString),
+}
+
+/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; a Unix socket as the command line has it.
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointAddress::Tcp(address) => OriginalForm(*address).fmt(f),
+            EndpointAddress::UnixPath(path) => write!(f, "unix:{}", path.display()),
+            EndpointAddress::UnixAbstract(name) => write!(f, "unix:@{}", Path::new(name).display()),
+        }
+    }
+}
+
+/// Shows a TCP address in the original's form: `127.0.0.1:22`, `::1:22`, `fe80::1%2:22`.
+///
+/// The original's scope is the interface's name where it has one; here it is always its number, which takes no look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OriginalForm(pub SocketAddr);
+
+impl fmt::Display for OriginalForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            SocketAddr::V4(v4) => write!(f, "{}:{}", v4.ip(), v4.port()),
+            SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(f, "{}:{}", v6.ip(), v6.port()),
+            SocketAddr::V6(v6) => write!(f, "{}%{}:{}", v6.ip(), v6.scope_id(), v6.port()),
+        }
+    }
+}
+
+/// What one `-l` or `-r` argument names: one or more addresses, to be tried in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The argument as it was written.
+    pub argument: String,
+    /// What it resolved to; never empty.
+    pub addresses: Vec<EndpointAddress>,
+}
+
+/// Why an address argument was refused; `Display` is the one-line message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl AddressError {
+    /// The original's text for an argument that cannot be split, and after it the reason, if there is more to say.
+    fn invalid(argument: &str, reason: &str) -> AddressError {
+        let colon = if reason.is_empty() { "" } else { ": " };
+        AddressError(format!("invalid address:port argument: '{argument}'{colon}{reason}"))
+    }
+
+    /// The original's text for a look-up that failed.
+    fn unresolved(argument: &str, reason: &str) -> AddressError {
+        AddressError(format!("error resolving address {argument} {reason}"))
+    }
+}
+
+/// The longest host and port, as the original has them: `NI_MAXHOST` and `NI_MAXSERV` without the final NUL.
+const MAX_HOST: usize = 1024;
+const MAX_PORT: usize = 31;
+
+/// The longest Unix path or abstract name: a NUL comes after the one and before the other.
+const MAX_UNIX: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
+
+impl Endpoints {
+    /// Parses and resolves an address argument (a name may block on a look-up).
+    ///
+    /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:`, `unix:PATH`, and on Linux
+    /// and Android `unix:@NAME`.
+    pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
+        let addresses = match argument.strip_prefix("unix:") {
+            Some(path) => vec![unix_address(argument, path)?],
+            None => tcp_addresses(argument)?,
+        };
+        Ok(Endpoints { argument: argument.to_string(), addresses })
+    }
+}
+
+/// What `unix:` is followed by.
+fn unix_address(argument: &str, path: &str) -> Result<EndpointAddress, AddressError> {
+    let refuse = |reason: &str| Err(AddressError::invalid(argument, reason));
+    let (name, what) = match path.strip_prefix('@') {
+        Some(name) => (name, "abstract name"),
+        None => (path, "path"),
+    };
+    if name.is_empty() {
+        return refuse(&format!("the {what} is empty"));
+    }
+    if name.contains('\0') {
+        return refuse(&format!("the {what} contains a NUL character"));
+    }
+    if name.len() > MAX_UNIX {
+        return refuse(&format!("the {what} is longer than {MAX_UNIX} bytes"));
+    }
+    if !path.starts_with('@') {
+        Ok(EndpointAddress::UnixPath(PathBuf::from(name)))
+    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+        Ok(EndpointAddress::UnixAbstract(OsString::from(name)))
+    } else {
+        refuse("this system has no abstract Unix sockets")
+    }
+}
+
+/// Host and port, split at the last colon; `None` if there is none or nothing on one side of it.
+fn split(argument: &str) -> Option<(&str, &str)> {
+    argument.rsplit_once(':').filter(|(host, port)| !host.is_empty() && !port.is_empty())
+}
+
+/// Everything that an address argument without a `unix:` resolves to, each address once.
+fn tcp_addresses(argument: &str) -> Result<Vec<EndpointAddress>, AddressError> {
+    let invalid = || AddressError::invalid(argument, "");
+    // A host may be called "tcp", so the prefix is one only where a whole HOST:PORT follows it.
+    let prefixed = argument.strip_prefix("tcp:").and_then(split);
+    let (host, port) = prefixed.or_else(|| split(argument)).ok_or_else(invalid)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|v6| v6.contains(':')).ok_or_else(invalid)?,
+        None => host,
+    };
+    if host.len() > MAX_HOST || port.len() > MAX_PORT {
+        return Err(invalid());
+    }
+    // glibc would silently use such a number modulo 65536.
+    if port_out_of_range(port) {
+        return Err(AddressError::unresolved(argument, "port number out of range"));
+    }
+    let (Ok(host), Ok(service)) = (CString::new(host), CString::new(port)) else {
+        return Err(invalid());
+    };
+    let resolved = resolve(&host, &service).map_err(|reason| AddressError::unresolved(argument, &reason))?;
+    let mut addresses = Vec::with_capacity(resolved.len());
+    for address in resolved.into_iter().map(EndpointAddress::Tcp) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(AddressError::unresolved(argument, "no address"));
+    }
+    Ok(addresses)
+}
+
+/// Whether a port is written as a number, and one that is no port.
+fn port_out_of_range(port: &str) -> bool {
+    let port = port.trim_start();
+    let digits = port.strip_prefix(['+', '-']).unwrap_or(port);
+    !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && !port.parse().is_ok_and(|n| (0..=65535).contains(&n))
+}
+
+/// The list that getaddrinfo(3) allocated, freed when this is dropped.
+struct AddressList(*mut libc::addrinfo);
+
+impl Drop for AddressList {
+    fn drop(&mut self) {
+        // POSIX does not say that a null list may be freed.
+        if !self.0.is_null() {
+            // SAFETY: the pointer came from a successful getaddrinfo, and nothing else frees it.
+            unsafe { libc::freeaddrinfo(self.0) }
+        }
+    }
+}
+
+/// Asks the system's resolver for the stream addresses of a host and a service, in its order; an error is one line.
+///
+/// It is asked directly because std takes neither service names nor `AI_ADDRCONFIG`, and words its errors otherwise.
+fn resolve(host: &CStr, service: &CStr) -> Result<Vec<SocketAddr>, String> {
+    // SAFETY: an addrinfo is plain old data, for which all zeros is a valid value.
+    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
+    hints.ai_family = libc::AF_UNSPEC;
+    hints.ai_socktype = libc::SOCK_STREAM;
+    hints.ai_protocol = libc::IPPROTO_TCP;
+    hints.ai_flags = libc::AI_ADDRCONFIG;
+    let mut list = AddressList(ptr::null_mut());
+
+    // SAFETY: both strings end in NUL and outlive the call, the hints are initialised, and the list is written to a
+    // pointer that is ours; on failure it stays null.
+    let code = unsafe { libc::getaddrinfo(host.as_ptr(), service.as_ptr(), &hints, &mut list.0) };
+    if code != 0 {
+        // What an error leaves in the pointer is unspecified: there is no list to free.
+        let errno = io::Error::last_os_error();
+        list.0 = ptr::null_mut();
+        return Err(resolver_error(code, &errno));
+    }
+
+    let mut addresses = Vec::new();
+    let mut next = list.0;
+    while !next.is_null() {
+        // SAFETY: a non-null element of the list, which is alive until `list` is dropped and which nobody changes.
+        let entry = unsafe { &*next };
+        let length = entry.ai_addrlen as usize;
+        let family = if entry.ai_addr.is_null() { libc::AF_UNSPEC } else { entry.ai_family };
+        if family == libc::AF_INET && length >= size_of::<libc::sockaddr_in>() {
+            // SAFETY: family and length say that a sockaddr_in is there; unaligned, as nothing is said about alignment.
+            let v4 = unsafe { ptr::read_unaligned(entry.ai_addr.cast::<libc::sockaddr_in>()) };
+            let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
+            addresses.push(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into());
+        } else if family == libc::AF_INET6 && length >= size_of::<libc::sockaddr_in6>() {
+            // SAFETY: as above, for a sockaddr_in6.
+            let v6 = unsafe { ptr::read_unaligned(entry.ai_addr.cast::<libc::sockaddr_in6>()) };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            addresses.push(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into());
+        }
+        next = entry.ai_next;
+    }
+    Ok(addresses)
+}
+
+/// The text of a getaddrinfo(3) error; the one that only points at errno is replaced by errno's.
+fn resolver_error(code: libc::c_int, errno: &io::Error) -> String {
+    if code == libc::EAI_SYSTEM {
+        let text = errno.to_string();
+        return text.split(" (os error").next().unwrap_or(&text).to_string();
+    }
+    // SAFETY: gai_strerror takes any code.
+    let text = unsafe { libc::gai_strerror(code) };
+    if text.is_null() {
+        return format!("resolver error {code}");
+    }
+    // SAFETY: not null, so a string that ends in NUL; on every system it is static or this thread's until the next
+    // call, and it is copied before that.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(argument: &str) -> Vec<EndpointAddress> {
+        let endpoints = Endpoints::parse(argument).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(endpoints.argument, argument);
+        endpoints.addresses
+    }
+
+    fn error(argument: &str) -> String {
+        Endpoints::parse(argument).expect_err(argument).to_string()
+    }
+
+    fn tcp(text: &str) -> EndpointAddress {
+        EndpointAddress::Tcp(text.parse().expect(text))
+    }
+
+    #[test]
+    fn numeric_tcp() {
+        assert_eq!(parse("127.0.0.1:5000"), [tcp("127.0.0.1:5000")]);
+        assert_eq!(parse("tcp:127.0.0.1:5000"), [tcp("127.0.0.1:5000")]);
+        assert_eq!(parse("0.0.0.0:0"), [tcp("0.0.0.0:0")]);
+        assert_eq!(parse("127.0.0.1:65535"), [tcp("127.0.0.1:65535")]);
+        assert_eq!(parse("::1:5000"), [tcp("[::1]:5000")]);
+        assert_eq!(parse("[::1]:5000"), [tcp("[::1]:5000")]);
+        assert_eq!(parse("tcp:[::1]:5000"), [tcp("[::1]:5000")]);
+        assert_eq!(parse("tcp:::1:5000"), [tcp("[::1]:5000")]);
+        assert_eq!(parse(":::5000"), [tcp("[::]:5000")]);
+        assert_eq!(parse("::ffff:127.0.0.1:80"), [tcp("[::ffff:127.0.0.1]:80")]);
+    }
+
+    #[test]
+    fn names_resolve_each_address_once() {
+        let addresses = parse("localhost:5000");
+        assert!(addresses.contains(&tcp("127.0.0.1:5000")) || addresses.contains(&tcp("[::1]:5000")));
+        for (i, address) in addresses.iter().enumerate() {
+            assert!(!addresses[i + 1..].contains(address), "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_arguments_have_the_originals_text() {
+        let long_host = format!("{}:5", "h".repeat(MAX_HOST + 1));
+        let long_port = format!("h:{}", "5".repeat(MAX_PORT + 1));
+        for argument in [
+            "nocolon", "", ":", "::", ":5000", "host:", "tcp:", "tcp::", "[::1]:", "[]:5", "[::1:5", "[host]:5",
+            "a\0b:5", "host:5\0", &long_host, &long_port,
+        ] {
+            assert_eq!(error(argument), format!("invalid address:port argument: '{argument}'"));
+        }
+    }
+
+    #[test]
+    fn unresolvable_arguments_have_the_originals_text() {
+        let service = "127.0.0.1:no-such-service-here";
+        let text = error(service);
+        let reason = text.strip_prefix("error resolving address 127.0.0.1:no-such-service-here ").expect(&text);
+        assert!(!reason.is_empty() && !reason.contains('\n'));
+        let text = error("no.such.host.invalid:5");
+        assert!(text.starts_with("error resolving address no.such.host.invalid:5 "), "{text}");
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn resolver_errors_are_the_systems() {
+        assert_eq!(
+            error("127.0.0.1:no-such-service-here"),
+            "error resolving address 127.0.0.1:no-such-service-here Servname not supported for ai_socktype"
+        );
+        let no_error = io::Error::from_raw_os_error(0);
+        assert_eq!(resolver_error(libc::EAI_NONAME, &no_error), "Name or service not known");
+        let refused = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(resolver_error(libc::EAI_SYSTEM, &refused), "No such file or directory");
+        assert_eq!(resolver_error(12345, &no_error), "Unknown error");
+    }
+
+    #[test]
+    fn ports_out_of_range_do_not_wrap() {
+        for port in ["65536", "99999", "-1", "+70000", " 70000", "9999999999999999999999999"] {
+            let argument = format!("127.0.0.1:{port}");
+            assert_eq!(error(&argument), format!("error resolving address {argument} port number out of range"));
+        }
+        for port in ["0", "65535", "+5", "http", "5x", "", "-", "0x50"] {
+            assert!(!port_out_of_range(port), "{port}");
+        }
+    }
+
+    #[test]
+    fn a_host_called_tcp_is_a_host() {
+        // No such host here: what is asked is which text the resolver was given.
+        for argument in ["tcp:5000", "tcp::5000"] {
+            if let Err(e) = Endpoints::parse(argument) {
+                assert!(e.to_string().starts_with(&format!("error resolving address {argument} ")), "{e}");
+            }
+        }
+    }
+
+    #[test]
+    fn unix_paths() {
+        assert_eq!(parse("unix:/tmp/a b:c"), [EndpointAddress::UnixPath("/tmp/a b:c".into())]);
+        assert_eq!(parse("unix:5000"), [EndpointAddress::UnixPath("5000".into())]);
+        let longest = "p".repeat(MAX_UNIX);
+        assert_eq!(parse(&format!("unix:{longest}")), [EndpointAddress::UnixPath(longest.clone().into())]);
+        for (path, reason) in [
+            ("", "the path is empty".to_string()),
+            ("a\0b", "the path contains a NUL character".to_string()),
+            (&format!("{longest}p"), format!("the path is longer than {MAX_UNIX} bytes")),
+            ("@", "the abstract name is empty".to_string()),
+            (&format!("@{longest}p"), format!("the abstract name is longer than {MAX_UNIX} bytes")),
+        ] {
+            assert_eq!(
+                error(&format!("unix:{path}")),
+                format!("invalid address:port argument: 'unix:{path}': {reason}")
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_path_is_the_systems() {
+        use std::os::unix::net::SocketAddr;
+        assert!(SocketAddr::from_pathname("p".repeat(MAX_UNIX)).is_ok());
+        assert!(SocketAddr::from_pathname("p".repeat(MAX_UNIX + 1)).is_err());
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn abstract_names() {
+        use std::os::linux::net::SocketAddrExt;
+        assert_eq!(parse("unix:@cproxy"), [EndpointAddress::UnixAbstract("cproxy".into())]);
+        let longest = "n".repeat(MAX_UNIX);
+        assert_eq!(parse(&format!("unix:@{longest}")), [EndpointAddress::UnixAbstract(longest.clone().into())]);
+        assert!(std::os::unix::net::SocketAddr::from_abstract_name(longest).is_ok());
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[test]
+    fn abstract_names_are_refused_elsewhere() {
+        assert_eq!(
+            error("unix:@cproxy"),
+            "invalid address:port argument: 'unix:@cproxy': this system has no abstract Unix sockets"
+        );
+    }
+
+    #[test]
+    fn display_is_the_originals() {
+        assert_eq!(tcp("127.0.0.1:22").to_string(), "127.0.0.1:22");
+        assert_eq!(tcp("[::1]:22").to_string(), "::1:22");
+        assert_eq!(tcp("[::ffff:127.0.0.1]:22").to_string(), "::ffff:127.0.0.1:22");
+        let scoped = SocketAddrV6::new("fe80::1".parse().expect("an address"), 22, 0, 2);
+        assert_eq!(OriginalForm(scoped.into()).to_string(), "fe80::1%2:22");
+        assert_eq!(EndpointAddress::UnixPath("/tmp/s".into()).to_string(), "unix:/tmp/s");
+        assert_eq!(EndpointAddress::UnixAbstract("s".into()).to_string(), "unix:@s");
+    }
+
+    #[test]
+    fn scope_ids_are_resolved() {
+        // The loopback interface has number 1 wherever this runs; where it does not, the resolver says so.
+        if let Ok(endpoints) = Endpoints::parse("fe80::1%1:22") {
+            assert_eq!(endpoints.addresses[0].to_string(), "fe80::1%1:22");
+        }
+    }
+}

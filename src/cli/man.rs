@@ -1,0 +1,315 @@
+//! `--man`: the manual page, as roff.
+
+use super::flags::{ADDRESSES, Flag, Group, in_group};
+use super::help::synopsis_parts;
+use std::fmt::Write;
+
+/// The day on which the page's text last changed.
+const DATE: &str = "2026-11-20";
+
+/// The manual page. Paragraphs have backquotes round what is typed as it stands and angle brackets round what is not.
+pub fn page() -> String {
+    let mut page = String::new();
+    let _ = writeln!(page, ".TH CPROXY 1 {DATE} \"cproxy {}\" \"User Commands\"", env!("CARGO_PKG_VERSION"));
+
+    section(&mut page, "NAME");
+    page.push_str("cproxy \\- forward TCP and Unix stream connections\n");
+
+    section(&mut page, "SYNOPSIS");
+    page.push_str(".nh\n.ad l\n\\fBcproxy\\fR\n");
+    for part in synopsis_parts() {
+        let _ = writeln!(page, "{}", synopsis(&part));
+    }
+    page.push_str("[\\fIoptions\\fR]\n.br\n");
+    let information: Vec<_> = in_group(Group::Information).map(|flag| spelling(flag, false)).collect();
+    let _ = writeln!(page, "\\fBcproxy\\fR\n{}\n.ad b\n.hy", information.join(" |\n"));
+
+    section(&mut page, "DESCRIPTION");
+    paragraphs(
+        &mut page,
+        &[
+            "`cproxy` accepts clients at one or more addresses, and joins each to a connection of its own to the remote. \
+             What comes in on one side goes out on the other, in both directions at once, and nothing of it is looked at.",
+            "When one side ends its stream, what it sent before is delivered, and then writing is shut down on the other \
+             side. The other direction goes on until it ends too. A reset is passed on as a reset, and a client whose \
+             remote cannot be reached is reset. A side that reads slowly makes the other side wait.",
+            "One thread accepts clients and deals them to the I/O threads in turn.",
+        ],
+    );
+
+    section(&mut page, "OPTIONS");
+    paragraphs(
+        &mut page,
+        &[
+            "Letters can be combined and values attached to them, as in `-nt2`. Where an option that takes one value is \
+             given again, the last holds; `-r` must not be given again. Arguments that are no option are ignored with a \
+             warning.",
+            "A duration is a number with `ms`, `s`, `m` or `h`, such as `500ms` or `1.5h`; a bare number is seconds. \
+             A size is a number of bytes, or a number with `k`, `m` or `g`.",
+        ],
+    );
+    for group in Group::ALL {
+        let _ = writeln!(page, ".SS {}", group.heading());
+        for flag in in_group(group) {
+            option(&mut page, flag);
+        }
+    }
+
+    section(&mut page, "ADDRESSES");
+    for (form, meaning) in ADDRESSES {
+        let _ = writeln!(page, ".TP\n{}", synopsis(form));
+        let mut meaning = meaning.to_string();
+        meaning[..1].make_ascii_uppercase();
+        text(&mut page, &format!("{meaning}."));
+    }
+    paragraphs(
+        &mut page,
+        &[
+            "Names are looked up once, when the program starts. An IPv6 address can have a scope, as in \
+             `fe80::1%eth0`. A host called unix can only be written as `tcp:unix:`<port>.",
+            "When `cproxy` listens at a Unix socket, a stale socket file at its path is replaced, and one that another \
+             program listens at is an error.",
+        ],
+    );
+
+    section(&mut page, "SIGNALS");
+    tagged(
+        &mut page,
+        "`SIGTERM`, `SIGINT`",
+        "Stop listening, let sessions finish for up to the `--drain-timeout`, reset what is left, and exit. \
+         A second signal ends all sessions at once.",
+    );
+    tagged(&mut page, "`SIGPIPE`", "Ignored.");
+
+    section(&mut page, "EXIT STATUS");
+    tagged(&mut page, "`0`", "The program was ended by a signal, or it printed what was asked for.");
+    tagged(
+        &mut page,
+        "`1`",
+        "The command line was bad, and usage or the reason was printed on standard output; or the program could not \
+         start, and one log line says why.",
+    );
+
+    section(&mut page, "ENVIRONMENT");
+    tagged(
+        &mut page,
+        "`RUST_LOG`",
+        "What is logged when none of `--log-level`, `-q` and `-v` is given: a level as for `--log-level`, or a list of \
+         them by module.",
+    );
+    tagged(&mut page, "`TZ`", "The time zone of log lines.");
+
+    section(&mut page, "FILES");
+    tagged(
+        &mut page,
+        "<path>",
+        "The socket of a `-l` `unix:`<path>. It is created when the program starts and removed when it exits.",
+    );
+    tagged(
+        &mut page,
+        "`/etc/hosts`, `/etc/services`",
+        "Where the system's resolver looks names up, among other places.",
+    );
+
+    section(&mut page, "EXAMPLES");
+    for (command, meaning) in [
+        ("cproxy -l 127.0.0.1:5000 -r ssh.example.com:22", "Forward a local port to another host's ssh server."),
+        (
+            "cproxy -l 192.0.2.1:80 -l [2001:db8::1]:80 -r 127.0.0.1:8080 -nt4",
+            "Accept clients at two addresses of this host, with four I/O threads.",
+        ),
+        (
+            "cproxy -l 127.0.0.1:6379 -r unix:/run/redis.sock --idle-timeout 10m",
+            "Offer a Unix socket's service on a TCP port.",
+        ),
+        ("cproxy --completions bash >/etc/bash_completion.d/cproxy", "Install completions for bash."),
+    ] {
+        tagged(&mut page, &format!("`{command}`"), meaning);
+    }
+
+    section(&mut page, "SEE ALSO");
+    page.push_str(".BR listen (2),\n.BR getaddrinfo (3),\n.BR tcp (7),\n.BR unix (7)\n");
+    page
+}
+
+/// One flag's entry.
+fn option(page: &mut String, flag: &Flag) {
+    let _ = writeln!(page, ".TP\n{}", spelling(flag, true));
+    for (i, details) in flag.details.iter().enumerate() {
+        if i > 0 {
+            page.push_str(".IP\n");
+        }
+        text(page, details);
+    }
+    if let Some(default) = flag.default {
+        text(page, &format!("Default: {default}."));
+    }
+}
+
+/// A flag's names and value; or with one name only, the short one if there is one.
+fn spelling(flag: &Flag, all: bool) -> String {
+    let mut names: Vec<_> = flag.short.iter().map(|short| literal(&format!("-{short}"))).collect();
+    if all || names.is_empty() {
+        names.push(literal(&format!("--{}", flag.long)));
+    }
+    let value = flag.value.map_or(String::new(), |value| format!(" {}", roff(value.name)));
+    format!("{}{value}", names.join(", "))
+}
+
+/// A part of a synopsis: everything is typed as it stands, but for brackets, blanks and what angle brackets enclose.
+fn synopsis(part: &str) -> String {
+    if part.starts_with("[<") {
+        return part.split_inclusive(']').map(roff).collect();
+    }
+    let open = if part.starts_with('[') { "[" } else { "" };
+    let close = part.find(']').map_or("", |at| &part[at..]);
+    let inner = &part[open.len()..part.len() - close.len()];
+    let mut marked = String::new();
+    for (i, piece) in inner.split(['<', '>']).enumerate() {
+        match (i % 2, piece) {
+            (_, "") => {}
+            (0, ":" | " ") => marked.push_str(piece),
+            (0, piece) => marked.push_str(&format!("`{}`{}", piece.trim_end(), &piece[piece.trim_end().len()..])),
+            (_, piece) => marked.push_str(&format!("<{piece}>")),
+        }
+    }
+    format!("{open}{}{close}", roff(&marked))
+}
+
+/// A heading.
+fn section(page: &mut String, name: &str) {
+    let quote = if name.contains(' ') { "\"" } else { "" };
+    let _ = writeln!(page, ".SH {quote}{name}{quote}");
+}
+
+/// A tag and the text indented below it.
+fn tagged(page: &mut String, tag: &str, meaning: &str) {
+    let _ = writeln!(page, ".TP\n{}", roff(tag));
+    text(page, meaning);
+}
+
+/// Paragraphs, with the macro between them.
+fn paragraphs(page: &mut String, paragraphs: &[&str]) {
+    for (i, paragraph) in paragraphs.iter().enumerate() {
+        // The first paragraph of a section needs no macro, and lint says so.
+        if i > 0 || !page.lines().last().is_some_and(|line| line.starts_with(".S")) {
+            page.push_str(".PP\n");
+        }
+        text(page, paragraph);
+    }
+}
+
+/// One paragraph's text: a new line for each sentence, and lines of a length that lint accepts.
+fn text(page: &mut String, paragraph: &str) {
+    let mut line = String::new();
+    for word in roff(paragraph).split(' ') {
+        if !line.is_empty() && line.len() + 1 + word.len() > 78 {
+            push_line(page, &line);
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if word.ends_with('.') {
+            push_line(page, &line);
+            line.clear();
+        }
+    }
+    if !line.is_empty() {
+        push_line(page, &line);
+    }
+}
+
+/// One line of text, which must not look like a request.
+fn push_line(page: &mut String, line: &str) {
+    if line.starts_with(['.', '\'']) {
+        page.push_str("\\&");
+    }
+    page.push_str(line);
+    page.push('\n');
+}
+
+/// Something that is typed as it stands.
+fn literal(text: &str) -> String {
+    roff(&format!("`{text}`"))
+}
+
+/// Backquotes become bold and angle brackets italic; what roff would take for something else is escaped.
+fn roff(marked: &str) -> String {
+    let mut text = String::with_capacity(marked.len() + 16);
+    let mut bold = false;
+    for c in marked.chars() {
+        match c {
+            '`' => {
+                bold = !bold;
+                text.push_str(if bold { "\\fB" } else { "\\fR" });
+            }
+            '<' if !bold => text.push_str("\\fI"),
+            '>' if !bold => text.push_str("\\fR"),
+            '-' if bold => text.push_str("\\-"),
+            '\'' if bold => text.push_str("\\(aq"),
+            '~' => text.push_str("\\(ti"),
+            '^' => text.push_str("\\(ha"),
+            '\\' => text.push_str("\\e"),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flags::FLAGS;
+    use super::*;
+
+    #[test]
+    fn the_sections_are_all_there() {
+        let page = page();
+        let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        assert_eq!(
+            sections.join(" "),
+            "NAME SYNOPSIS DESCRIPTION OPTIONS ADDRESSES SIGNALS \"EXIT STATUS\" ENVIRONMENT FILES EXAMPLES \"SEE ALSO\""
+        );
+    }
+
+    #[test]
+    fn the_roff_is_plain() {
+        let page = page();
+        assert!(page.is_ascii());
+        for line in page.lines() {
+            assert!(!line.is_empty() && line.len() <= 80, "{line}");
+            assert_eq!(line.trim_end(), line);
+            if line.starts_with('.') {
+                let request = line.split(' ').next().unwrap_or_default();
+                let known = [".TH", ".SH", ".SS", ".TP", ".PP", ".IP", ".BR", ".br", ".nh", ".hy", ".ad"];
+                assert!(known.contains(&request), "{line}");
+            }
+            assert!(!line.contains('`') && !line.starts_with('\''), "{line}");
+        }
+        let bold_or_italic = page.matches("\\fB").count() + page.matches("\\fI").count();
+        assert_eq!(bold_or_italic, page.matches("\\fR").count());
+    }
+
+    #[test]
+    fn defaults_are_shown() {
+        let words = page().split_whitespace().collect::<Vec<_>>().join(" ");
+        for default in FLAGS.iter().filter_map(|flag| flag.default) {
+            assert!(words.contains(&format!("Default: {default}.")), "{default}");
+        }
+    }
+
+    #[test]
+    fn markup() {
+        assert_eq!(roff("a `-b`, <c>-d"), "a \\fB\\-b\\fR, \\fIc\\fR-d");
+        assert_eq!(roff("a\\b `it's` ~^"), "a\\eb \\fBit\\(aqs\\fR \\(ti\\(ha");
+        assert_eq!(synopsis("-n"), "\\fB\\-n\\fR");
+        assert_eq!(synopsis("[-b <bytes>]"), "[\\fB\\-b\\fR \\fIbytes\\fR]");
+        assert_eq!(synopsis("[-l <addr>:<port>]..."), "[\\fB\\-l\\fR \\fIaddr\\fR:\\fIport\\fR]...");
+        assert_eq!(synopsis("unix:@<name>"), "\\fBunix:@\\fR\\fIname\\fR");
+        assert_eq!(synopsis("[<v6>]:<port>"), "[\\fIv6\\fR]:\\fIport\\fR");
+        let mut page = String::new();
+        text(&mut page, "One. .two 'three");
+        assert_eq!(page, "One.\n\\&.two 'three\n");
+    }
+}

@@ -1,0 +1,423 @@
+//! Command lines, and what they come to.
+
+use super::*;
+use crate::address::EndpointAddress;
+use std::os::unix::ffi::OsStringExt;
+
+const BOTH: [&str; 4] = ["-l", "127.0.0.1:5000", "-r", "127.0.0.1:22"];
+
+fn command(arguments: &[&str]) -> Command {
+    parse(arguments.iter().map(OsString::from))
+}
+
+/// The settings and warnings of a good command line.
+fn run(arguments: &[&str]) -> (Settings, Vec<String>) {
+    match command(arguments) {
+        Command::Run(settings, warnings) => (*settings, warnings),
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+/// The settings of a good command line with these arguments after `-l` and `-r`.
+fn with(arguments: &[&str]) -> Settings {
+    let (settings, warnings) = run(&[&BOTH, arguments].concat());
+    assert!(warnings.is_empty(), "{arguments:?}: {warnings:?}");
+    settings
+}
+
+fn complaint(arguments: &[&str]) -> String {
+    match command(arguments) {
+        Command::Usage { complaint: Some(complaint), usage } => {
+            assert_eq!(usage, help::usage());
+            assert!(!complaint.contains('\n'));
+            complaint
+        }
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+fn invalid(arguments: &[&str]) -> String {
+    match command(arguments) {
+        Command::Invalid(line) => {
+            assert!(!line.contains('\n'));
+            line
+        }
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+fn printed(arguments: &[&str]) -> String {
+    match command(arguments) {
+        Command::Print(text) => text,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+fn tcp(text: &str) -> Vec<EndpointAddress> {
+    vec![EndpointAddress::Tcp(text.parse().expect(text))]
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn defaults() {
+    let settings = with(&[]);
+    assert_eq!(settings.listeners.len(), 1);
+    assert_eq!(settings.listeners[0].argument, "127.0.0.1:5000");
+    assert_eq!(settings.listeners[0].addresses, tcp("127.0.0.1:5000"));
+    assert_eq!(settings.remote.addresses, tcp("127.0.0.1:22"));
+    assert_eq!(settings.buffer_size, 16384);
+    assert!(!settings.no_delay);
+    assert_eq!(settings.io_threads, 1);
+    assert_eq!(settings.connect_timeout, secs(10));
+    assert_eq!(settings.idle_timeout, None);
+    assert_eq!(settings.drain_timeout, secs(30));
+    assert_eq!(settings.keepalive, None);
+    assert_eq!(settings.backlog, i32::MAX);
+    assert_eq!(settings.log, LogSettings::Environment);
+}
+
+/// What the table says holds without a flag is what holds.
+#[test]
+fn defaults_are_the_tables() {
+    for flag in FLAGS {
+        let Some(default) = flag.default else { continue };
+        let value = match default {
+            "none" | "off" => "0",
+            "the system's maximum" => "2147483647",
+            "info" => continue, // RUST_LOG stands before it.
+            default => default,
+        };
+        let given = with(&[&format!("--{}={value}", flag.long)]);
+        assert_eq!(format!("{given:?}"), format!("{:?}", with(&[])), "{}", flag.long);
+    }
+}
+
+#[test]
+fn every_option() {
+    let long = [
+        "--listen=127.0.0.1:5000",
+        "--listen",
+        "[::1]:5001",
+        "--remote=unix:/tmp/s",
+        "--buffer-size=64k",
+        "--no-delay",
+        "--io-threads",
+        "4",
+        "--connect-timeout=500ms",
+        "--idle-timeout=5m",
+        "--drain-timeout=1h",
+        "--keepalive=2m",
+        "--backlog=5",
+        "--log-level=warn",
+    ];
+    let (settings, warnings) = run(&long);
+    assert!(warnings.is_empty());
+    assert_eq!(settings.listeners[0].addresses, tcp("127.0.0.1:5000"));
+    assert_eq!(settings.listeners[1].addresses, tcp("[::1]:5001"));
+    assert_eq!(settings.remote.addresses, [EndpointAddress::UnixPath("/tmp/s".into())]);
+    assert_eq!(settings.buffer_size, 65536);
+    assert!(settings.no_delay);
+    assert_eq!(settings.io_threads, 4);
+    assert_eq!(settings.connect_timeout, Duration::from_millis(500));
+    assert_eq!(settings.idle_timeout, Some(secs(300)));
+    assert_eq!(settings.drain_timeout, secs(3600));
+    assert_eq!(settings.keepalive, Some(secs(120)));
+    assert_eq!(settings.backlog, 5);
+    assert_eq!(settings.log, LogSettings::Level(LevelFilter::Warn));
+}
+
+#[test]
+fn clusters_and_attached_values() {
+    let (settings, _) = run(&["-l127.0.0.1:5000", "-nt2", "-b8192", "-r127.0.0.1:22"]);
+    assert!(settings.no_delay);
+    assert_eq!((settings.io_threads, settings.buffer_size), (2, 8192));
+    assert_eq!(with(&["-nt", "3"]).io_threads, 3);
+    assert_eq!(with(&["-nnqt", "3"]).io_threads, 3);
+    let (settings, _) = run(&["-nl", "127.0.0.1:5000", "-nr", "127.0.0.1:22"]);
+    assert!(settings.no_delay);
+}
+
+#[test]
+fn the_last_value_holds() {
+    let settings = with(&["-b", "1", "-t2", "-n", "-b", "2", "-n", "--io-threads=3", "--buffer-size", "4k"]);
+    assert_eq!((settings.buffer_size, settings.io_threads, settings.no_delay), (4096, 3, true));
+    assert_eq!(with(&["--buffer-size=9", "-b7"]).buffer_size, 7);
+    assert_eq!(with(&["--idle-timeout=5", "--idle-timeout=0"]).idle_timeout, None);
+    assert_eq!(with(&["--keepalive=5", "--keepalive=0"]).keepalive, None);
+    // But every value must be good, as in the original.
+    assert_eq!(invalid(&["-b", "abc", "-b", "5"]), "invalid buffer size abc");
+}
+
+#[test]
+fn listeners_keep_their_order() {
+    let (settings, _) = run(&["-l", "127.0.0.1:1", "-r", "127.0.0.1:22", "--listen=127.0.0.1:2", "-nl127.0.0.1:3"]);
+    let arguments: Vec<_> = settings.listeners.iter().map(|endpoints| endpoints.argument.as_str()).collect();
+    assert_eq!(arguments, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+}
+
+#[test]
+fn the_originals_texts() {
+    assert_eq!(invalid(&["-b", "abc"]), "invalid buffer size abc");
+    assert_eq!(invalid(&["-b", "0"]), "invalid buffer size 0");
+    assert_eq!(invalid(&["-b", ""]), "invalid buffer size ");
+    assert_eq!(invalid(&["-t", "0"]), "invalid num io threads 0");
+    assert_eq!(invalid(&["-t", "two"]), "invalid num io threads two");
+    assert_eq!(invalid(&["-l", "nocolon"]), "invalid address:port argument: 'nocolon'");
+    assert_eq!(invalid(&["-r", ":5"]), "invalid address:port argument: ':5'");
+    let text = invalid(&["-l", "127.0.0.1:no-such-service"]);
+    assert!(text.starts_with("error resolving address 127.0.0.1:no-such-service "), "{text}");
+}
+
+#[test]
+fn values_that_start_with_a_hyphen() {
+    assert_eq!(invalid(&["-b", "-5"]), "invalid buffer size -5");
+    assert_eq!(invalid(&["-b-5"]), "invalid buffer size -5");
+    assert_eq!(invalid(&["--buffer-size", "-5"]), "invalid buffer size -5");
+    assert_eq!(invalid(&["-b", "-n"]), "invalid buffer size -n");
+    assert_eq!(invalid(&["-t", "--"]), "invalid num io threads --");
+    assert_eq!(invalid(&["-b=5"]), "invalid buffer size =5");
+    assert_eq!(invalid(&["-l", "--help"]), "invalid address:port argument: '--help'");
+    assert_eq!(invalid(&["--idle-timeout", "-1"]).split(':').next(), Some("invalid idle timeout -1"));
+}
+
+#[test]
+fn bad_values_of_new_options() {
+    let form = "expected a number with ms, s, m or h, such as 500ms, 30s, 5m or 1h";
+    assert_eq!(invalid(&["--connect-timeout", "5x"]), format!("invalid connect timeout 5x: {form}"));
+    assert_eq!(invalid(&["--connect-timeout=0"]), "invalid connect timeout 0: expected more than 0");
+    assert_eq!(invalid(&["--idle-timeout="]), format!("invalid idle timeout : {form}"));
+    assert_eq!(invalid(&["--drain-timeout=99999999h"]), "invalid drain timeout 99999999h: more than 1000000h");
+    assert_eq!(invalid(&["--keepalive=off"]), format!("invalid keepalive off: {form}"));
+    assert_eq!(invalid(&["--keepalive=500ms"]), "invalid keepalive 500ms: expected whole seconds");
+    assert_eq!(invalid(&["--keepalive=1.5"]), "invalid keepalive 1.5: expected whole seconds");
+    assert_eq!(invalid(&["--keepalive=10h"]), "invalid keepalive 10h: more than 32767s");
+    assert_eq!(invalid(&["--backlog=0"]), "invalid backlog 0: expected a whole number above 0");
+    assert_eq!(invalid(&["--backlog=2147483648"]), "invalid backlog 2147483648: more than 2147483647");
+    assert_eq!(
+        invalid(&["--log-level=loud"]),
+        "invalid log level loud: expected error, warn, info, debug, trace or off"
+    );
+    assert_eq!(invalid(&["-b", "2g"]), "invalid buffer size 2g: more than 1073741824");
+    assert_eq!(invalid(&["-t", "1025"]), "invalid num io threads 1025: more than 1024");
+    assert_eq!(invalid(&["--completions=tcsh"]), "invalid completions tcsh: expected bash, zsh or fish");
+}
+
+#[test]
+fn limits() {
+    assert_eq!(with(&["-b1"]).buffer_size, 1);
+    assert_eq!(with(&["-b", "1g"]).buffer_size, 1 << 30);
+    assert_eq!(with(&["-t1024"]).io_threads, 1024);
+    assert_eq!(with(&["--backlog=2147483647"]).backlog, i32::MAX);
+    assert_eq!(with(&["--drain-timeout=0"]).drain_timeout, Duration::ZERO);
+    assert_eq!(with(&["--keepalive=32767"]).keepalive, Some(secs(32767)));
+    assert_eq!(with(&["--keepalive=1000ms"]).keepalive, Some(secs(1)));
+    assert_eq!(with(&["--connect-timeout=1ms"]).connect_timeout, Duration::from_millis(1));
+}
+
+#[test]
+fn log_levels() {
+    use LevelFilter::*;
+    for (arguments, level) in [
+        (&["-q"][..], Warn),
+        (&["-q", "-q"], Warn),
+        (&["-v"], Debug),
+        (&["-vv"], Trace),
+        (&["-v", "--verbose"], Trace),
+        (&["-vvvv"], Trace),
+        (&["-qv"], Info),
+        (&["-vq"], Info),
+        (&["-qvv"], Debug),
+        (&["-qvvv"], Trace),
+        (&["--log-level=error"], Error),
+        (&["--log-level", "off"], Off),
+        (&["--log-level=INFO"], Info),
+        (&["--log-level=warn", "-vv"], Warn),
+        (&["-q", "--log-level=warn", "--log-level=trace"], Trace),
+    ] {
+        assert_eq!(with(arguments).log, LogSettings::Level(level), "{arguments:?}");
+    }
+}
+
+#[test]
+fn stray_operands_are_warned_about() {
+    let (settings, warnings) =
+        run(&["one", "-l", "127.0.0.1:5000", "two", "-nr", "127.0.0.1:22", "", "-", "--", "-n", "-z"]);
+    assert!(settings.no_delay);
+    assert_eq!(warnings, ["ignoring what is no option: 'one' 'two' '' '-' '-n' '-z'"]);
+    let (_, warnings) = run(&[&BOTH[..], &["--"]].concat());
+    assert!(warnings.is_empty());
+    let (_, warnings) = run(&[&BOTH[..], &["a\nb"]].concat());
+    assert_eq!(warnings, ["ignoring what is no option: 'a\\nb'"]);
+}
+
+#[test]
+fn options_after_two_hyphens_are_operands() {
+    assert_eq!(
+        complaint(&["-l", "127.0.0.1:5000", "--", "-r", "127.0.0.1:22"]),
+        "cproxy: a remote address (-r) is required"
+    );
+    let (_, warnings) = run(&[&BOTH[..], &["--", "--help"]].concat());
+    assert_eq!(warnings, ["ignoring what is no option: '--help'"]);
+    assert_eq!(complaint(&["-z", "--", "--help"]), "cproxy: invalid option -- 'z'");
+}
+
+#[test]
+fn usage_errors() {
+    assert!(matches!(command(&[]), Command::Usage { complaint: None, usage } if usage == help::usage()));
+    assert_eq!(complaint(&["-r", "127.0.0.1:22"]), "cproxy: a listen address (-l) is required");
+    assert_eq!(complaint(&["-l", "127.0.0.1:22"]), "cproxy: a remote address (-r) is required");
+    assert_eq!(complaint(&["operand"]), "cproxy: a listen address (-l) is required");
+    assert_eq!(complaint(&["-z"]), "cproxy: invalid option -- 'z'");
+    assert_eq!(complaint(&["-nz"]), "cproxy: invalid option -- 'z'");
+    assert_eq!(complaint(&["-n=1"]), "cproxy: invalid option -- '='");
+    assert_eq!(complaint(&["-é"]), "cproxy: invalid option -- 'é'");
+    assert_eq!(complaint(&["-n-"]), "cproxy: invalid option -- '-'");
+    assert_eq!(complaint(&["--zoo"]), "cproxy: unrecognised option '--zoo'");
+    assert_eq!(complaint(&["--zoo=1"]), "cproxy: unrecognised option '--zoo'");
+    assert_eq!(complaint(&["--="]), "cproxy: unrecognised option '--'");
+    assert_eq!(complaint(&["---"]), "cproxy: invalid option -- '-'");
+    assert_eq!(complaint(&["--z\no"]), "cproxy: unrecognised option '--z\\no'");
+    assert_eq!(complaint(&["--lis=127.0.0.1:5000"]), "cproxy: unrecognised option '--lis'");
+    assert_eq!(complaint(&["-b"]), "cproxy: option requires an argument -- 'b'");
+    assert_eq!(complaint(&["-nb"]), "cproxy: option requires an argument -- 'b'");
+    assert_eq!(complaint(&["--buffer-size"]), "cproxy: option '--buffer-size' requires an argument");
+    assert_eq!(complaint(&["--no-delay=1"]), "cproxy: option '--no-delay' does not take an argument");
+}
+
+#[test]
+fn a_second_remote_is_a_usage_error() {
+    let expected = "cproxy: only one remote (-r) can be given";
+    assert_eq!(complaint(&[&BOTH[..], &["-r", "127.0.0.1:23"]].concat()), expected);
+    assert_eq!(complaint(&["-r", "127.0.0.1:22", "--remote=nocolon"]), expected);
+}
+
+/// A quirk of getopts that is harmless: two hyphens before a letter are as good as one.
+#[test]
+fn letters_after_two_hyphens() {
+    assert_eq!(with(&["--t=3", "--b", "5", "--n"]).io_threads, 3);
+}
+
+#[test]
+fn the_first_error_is_reported() {
+    assert_eq!(invalid(&["-b", "abc", "-l", "nocolon"]), "invalid buffer size abc");
+    assert_eq!(invalid(&["-l", "nocolon", "-b", "abc"]), "invalid address:port argument: 'nocolon'");
+    assert_eq!(invalid(&["-t0", "-nb0"]), "invalid num io threads 0");
+    // Values come before what is missing.
+    assert_eq!(invalid(&["-t", "0"]), "invalid num io threads 0");
+    // And before options that come later and do not exist, or lack an argument.
+    assert_eq!(invalid(&["-n", "-b", "abc", "x", "-z", "-t0"]), "invalid buffer size abc");
+    assert_eq!(invalid(&["-b", "abc", "--zoo", "-t"]), "invalid buffer size abc");
+    assert_eq!(invalid(&["-b", "abc", "-t"]), "invalid buffer size abc");
+    assert_eq!(complaint(&["-z", "-b", "abc"]), "cproxy: invalid option -- 'z'");
+    assert_eq!(complaint(&["-b", "5", "-z", "-b", "abc"]), "cproxy: invalid option -- 'z'");
+    assert_eq!(
+        complaint(&["-r", "127.0.0.1:1", "-r", "127.0.0.1:2", "-b", "abc"]),
+        "cproxy: only one remote (-r) can be given"
+    );
+    for before in 0..20 {
+        let arguments = [&["-n"].repeat(before)[..], &["-b", "abc", "-z"], &["-n"].repeat(20 - before)[..]].concat();
+        assert_eq!(invalid(&arguments), "invalid buffer size abc");
+    }
+}
+
+#[test]
+fn information() {
+    assert_eq!(printed(&["--version"]), format!("cproxy {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(printed(&["-V"]), help::version());
+    assert_eq!(printed(&["-h"]), help::help());
+    assert_eq!(printed(&["--help"]), help::help());
+    assert_eq!(printed(&["--man"]), man::page());
+    for shell in flags::SHELLS {
+        assert_eq!(Some(printed(&["--completions", shell])), complete::script(shell));
+        assert_eq!(Some(printed(&[&format!("--completions={shell}")])), complete::script(shell));
+    }
+}
+
+#[test]
+fn information_wins() {
+    assert_eq!(printed(&[&BOTH[..], &["-h"]].concat()), help::help());
+    assert_eq!(printed(&["-b", "abc", "-nh"]), help::help());
+    assert_eq!(printed(&["-l", "nocolon", "--version"]), help::version());
+    assert_eq!(printed(&["-z", "--version"]), help::version());
+    assert_eq!(printed(&["--version", "--zoo"]), help::version());
+    assert_eq!(printed(&["-z", "--man", "-b"]), man::page());
+    assert_eq!(Some(printed(&["-z", "--completions", "bash"])), complete::script("bash"));
+    assert_eq!(Some(printed(&["-z", "--completions=bash"])), complete::script("bash"));
+    assert_eq!(printed(&["--help", "--completions"]), help::help());
+    assert_eq!(complaint(&["-z", "--completions"]), "cproxy: invalid option -- 'z'");
+    // The first of several.
+    assert_eq!(printed(&["--version", "--help"]), help::version());
+    assert_eq!(printed(&["--help", "--version"]), help::help());
+}
+
+#[test]
+fn values_that_are_not_utf8() {
+    let broken = |before: &[u8]| OsString::from_vec([before, b"\xff\n"].concat());
+    let both = || BOTH.map(OsString::from).into_iter();
+
+    let command = parse([OsString::from("-l"), broken(b"unix:/tmp/")]);
+    assert!(
+        matches!(command, Command::Invalid(e) if e == "the value of --listen is not valid UTF-8: 'unix:/tmp/\u{fffd}\\n'")
+    );
+    let command = parse(both().chain([broken(b"-b")]));
+    assert!(matches!(command, Command::Invalid(e) if e.starts_with("the value of --buffer-size is not valid UTF-8")));
+    let command = parse(both().chain([broken(b"-")]));
+    assert!(
+        matches!(command, Command::Usage { complaint: Some(e), .. } if e == "cproxy: invalid option -- '\u{fffd}'")
+    );
+    let command = parse(both().chain([broken(b"--")]));
+    assert!(matches!(command, Command::Usage { .. }));
+    let command = parse(both().chain([broken(b"operand")]));
+    assert!(
+        matches!(command, Command::Run(_, warnings) if warnings == ["ignoring what is no option: 'operand\u{fffd}\\n'"])
+    );
+    let command = parse([broken(b"-"), OsString::from("--help")]);
+    assert!(matches!(command, Command::Print(_)));
+}
+
+/// Whatever the arguments are, there is an answer.
+#[test]
+fn no_arguments_panic() {
+    let words = [
+        "-l",
+        "-r",
+        "-b",
+        "-n",
+        "-t",
+        "-z",
+        "--",
+        "-",
+        "",
+        "--help=1",
+        "-nt2",
+        "-t0",
+        "127.0.0.1:5",
+        "unix:",
+        "abc",
+        "--backlog",
+        "--keepalive=5",
+        "--completions",
+        "-é",
+        "---",
+        "--=",
+        "-=",
+        "5k",
+        "[",
+        "[]:5",
+        "é:",
+        ":",
+    ];
+    let mut seed = 1_u64;
+    for _ in 0..3_000 {
+        let mut next = |n: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % n
+        };
+        let count = next(7);
+        let arguments: Vec<_> = (0..count).map(|_| words[next(words.len())]).collect();
+        command(&arguments);
+    }
+}

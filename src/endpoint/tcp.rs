@@ -1,0 +1,133 @@
+//! TCP endpoints and listeners.
+
+use mio::event;
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use super::{Endpoint, ListenError, SocketOptions};
+use crate::address::OriginalForm;
+use crate::session::SideName;
+
+/// A TCP connection, accepted or begun by us.
+#[derive(Debug)]
+pub struct TcpEndpoint {
+    stream: mio::net::TcpStream,
+    peer: SocketAddr,
+    /// Not known for a socket just connected, or accepted by a listener on a wildcard address.
+    local: Option<SocketAddr>,
+}
+
+impl TcpEndpoint {
+    /// Starts connecting.
+    pub fn connect(peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
+        let stream = mio::net::TcpStream::connect(peer)?;
+        let mut endpoint = TcpEndpoint { stream, peer, local: None };
+        endpoint.apply(options)?;
+        Ok(endpoint)
+    }
+
+    /// Sets the options of the command line.
+    pub fn apply(&mut self, options: &SocketOptions) -> io::Result<()> {
+        if options.no_delay {
+            self.stream.set_nodelay(true)?;
+        }
+        if let Some(idle) = options.keepalive {
+            SockRef::from(&self.stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the system for our own address, where it is not known yet.
+    pub fn complete_names(&mut self) {
+        if self.local.is_none() {
+            self.local = self.stream.local_addr().ok();
+        }
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn event::Source {
+        &mut self.stream
+    }
+}
+
+impl Endpoint for TcpEndpoint {
+    const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.stream.take_error().unwrap_or_else(Some)
+    }
+
+    fn abort(&mut self) {
+        // Closing with a zero linger time sends a reset (RFC 9293, 3.10.5, ABORT). It fails only on a dead socket.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = OriginalForm(self.peer);
+        match (side, self.local.map(OriginalForm)) {
+            (SideName::Client, Some(local)) => write!(f, "{peer} -> {local}"),
+            (SideName::Client, None) => write!(f, "{peer} -> ?"),
+            (SideName::Remote, Some(local)) => write!(f, "{local} -> {peer}"),
+            (SideName::Remote, None) => write!(f, "? -> {peer}"),
+        }
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct TcpListener {
+    listener: mio::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl TcpListener {
+    /// Binds with `SO_REUSEADDR` and listens.
+    pub fn bind(address: SocketAddr, backlog: i32) -> Result<TcpListener, ListenError> {
+        let failed = |step| move |error| ListenError::new(step, OriginalForm(address), error);
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+            .map_err(failed("error creating"))?;
+        socket.set_reuse_address(true).map_err(failed("setSocketReuseAddress error on"))?;
+        socket.bind(&address.into()).map_err(failed("bind error on"))?;
+        socket.listen(backlog).map_err(failed("listen error on"))?;
+        socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
+        let listener = mio::net::TcpListener::from_std(socket.into());
+        let address = listener.local_addr().map_err(failed("getsockname error on"))?;
+        Ok(TcpListener { listener, address })
+    }
+
+    /// Accepts one client; its address comes with it.
+    pub fn accept(&self) -> io::Result<TcpEndpoint> {
+        let (stream, peer) = self.listener.accept()?;
+        let local = (!self.address.ip().is_unspecified()).then_some(self.address);
+        Ok(TcpEndpoint { stream, peer, local })
+    }
+
+    pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
+        &mut self.listener
+    }
+}
+
+impl fmt::Display for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (fd={})", OriginalForm(self.address), self.listener.as_raw_fd())
+    }
+}

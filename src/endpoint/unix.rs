@@ -1,0 +1,176 @@
+//! Unix stream endpoints and listeners, in the file system and in Linux's abstract namespace.
+
+use mio::event;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Endpoint, ListenError};
+use crate::address::EndpointAddress;
+use crate::session::SideName;
+
+/// A Unix stream connection, accepted or begun by us.
+#[derive(Debug)]
+pub struct UnixEndpoint {
+    stream: mio::net::UnixStream,
+    /// The address of the listening end: ours for a client, the peer's for a remote.
+    name: Arc<str>,
+}
+
+impl UnixEndpoint {
+    /// Starts connecting; done at once or, with `WouldBlock`, not at all because the peer's backlog is full.
+    pub fn connect(address: &SocketAddr, name: &Arc<str>) -> io::Result<UnixEndpoint> {
+        let stream = mio::net::UnixStream::connect_addr(address)?;
+        Ok(UnixEndpoint { stream, name: name.clone() })
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn event::Source {
+        &mut self.stream
+    }
+}
+
+impl Endpoint for UnixEndpoint {
+    const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self.stream.shutdown(Shutdown::Write) {
+            // Some systems say so of a peer that has closed, which for a Unix socket is an ordinary end.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.stream.take_error().unwrap_or_else(Some)
+    }
+
+    /// Unix sockets have no reset: the peer sees one only if it sent bytes that nobody read.
+    fn abort(&mut self) {}
+
+    fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix: -> {}", self.name)
+    }
+}
+
+/// A listening Unix socket; its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct UnixListener {
+    listener: mio::net::UnixListener,
+    name: Arc<str>,
+    _file: Option<SocketFile>,
+}
+
+impl UnixListener {
+    /// Binds and listens. A stale socket file is replaced; one that somebody listens on, or another file, is an error.
+    pub fn bind(address: &EndpointAddress, backlog: i32) -> Result<UnixListener, ListenError> {
+        let failed = |step| move |error| ListenError::new(step, address, error);
+        if let EndpointAddress::UnixPath(path) = address {
+            remove_stale(path).map_err(failed("bind error on"))?;
+        }
+        let socket_address = socket_address(address).map_err(failed("bind error on"))?;
+        let listener = mio::net::UnixListener::bind_addr(&socket_address).map_err(failed("bind error on"))?;
+        let file = match address {
+            EndpointAddress::UnixPath(path) => SocketFile::new(path),
+            _ => None,
+        };
+        // Listening again sets the backlog; std's own is fixed.
+        socket2::SockRef::from(&listener).listen(backlog).map_err(failed("listen error on"))?;
+        Ok(UnixListener { listener, name: address.to_string().into(), _file: file })
+    }
+
+    /// Accepts one client.
+    pub fn accept(&self) -> io::Result<UnixEndpoint> {
+        let (stream, _) = self.listener.accept()?;
+        Ok(UnixEndpoint { stream, name: self.name.clone() })
+    }
+
+    pub(super) fn source(&mut self) -> &mut mio::net::UnixListener {
+        &mut self.listener
+    }
+}
+
+impl fmt::Display for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (fd={})", self.name, self.listener.as_raw_fd())
+    }
+}
+
+/// The system's form of a Unix address.
+pub(super) fn socket_address(address: &EndpointAddress) -> io::Result<SocketAddr> {
+    match address {
+        EndpointAddress::UnixPath(path) => SocketAddr::from_pathname(path),
+        #[cfg(target_os = "linux")]
+        EndpointAddress::UnixAbstract(name) => {
+            use std::os::linux::net::SocketAddrExt;
+            use std::os::unix::ffi::OsStrExt;
+            SocketAddr::from_abstract_name(name.as_bytes())
+        }
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Removes a socket file that nobody listens on.
+///
+/// # Errors
+///
+/// `AddrInUse` when somebody does, or when the file is not a socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "the file exists and is not a socket"));
+    }
+    // Not blocking: a live listener's queue may be full.
+    match mio::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(in_use()),
+    }
+}
+
+/// A socket file that this process made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Option<SocketFile> {
+        let path = std::path::absolute(path).ok()?;
+        let identity = identity(&path)?;
+        Some(SocketFile { path, identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another process may have put its own there since.
+        if identity(&self.path) == Some(self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}

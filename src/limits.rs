@@ -1,0 +1,63 @@
+//! The process's limit on open descriptors, and how many sessions fit into it.
+
+use std::io;
+
+/// Raises the soft limit on descriptors to the hard one and returns what it is then.
+///
+/// # Errors
+///
+/// The system's, from getrlimit(2). A limit that cannot be raised stays as it is.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = get()?;
+    let before = limit.rlim_cur;
+    // Some systems refuse more than a constant of their own although the hard limit is infinite.
+    for wanted in [limit.rlim_max, (1 << 20).min(limit.rlim_max), 10240.min(limit.rlim_max)] {
+        limit.rlim_cur = wanted;
+        if wanted <= before || set(&limit) {
+            break;
+        }
+    }
+    #[allow(clippy::unnecessary_cast)] // rlim_t is signed on FreeBSD
+    let raised = get()?.rlim_cur as u64;
+    Ok(raised)
+}
+
+/// How many sessions, of two descriptors each, fit into `descriptors` beside what the proxy itself needs.
+pub fn sessions_allowed(descriptors: u64, listeners: usize, io_threads: usize) -> usize {
+    // Standard streams and the log's copy, then a poll and its waker for each thread, and some to spare for libraries.
+    let own = 4 + listeners as u64 + 3 * (io_threads as u64 + 1) + 8;
+    usize::try_from(descriptors.saturating_sub(own) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+fn get() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit, which the call fills.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set(limit: &libc::rlimit) -> bool {
+    // SAFETY: the pointer is to a live rlimit, which the call only reads.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one_or_as_near_as_the_system_lets_it() {
+        let raised = raise_descriptor_limit().unwrap();
+        let limit = get().unwrap();
+        assert_eq!(i128::from(raised), i128::from(limit.rlim_cur));
+        assert!(limit.rlim_cur <= limit.rlim_max && limit.rlim_cur >= 10240.min(limit.rlim_max));
+    }
+
+    #[test]
+    fn a_session_takes_two_descriptors() {
+        assert_eq!(sessions_allowed(20_000, 1, 1), 9_990);
+        assert_eq!(sessions_allowed(3, 1, 1), 1);
+    }
+}

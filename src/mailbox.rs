@@ -1,0 +1,117 @@
+//! How other threads reach a thread that sleeps in its poll: a channel, and a wake-up only if it sleeps.
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::{Registry, Token, Waker};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Whether the receiving thread sleeps or is about to, in a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Asleep(AtomicBool);
+
+/// The sending end; clones reach the same thread.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    sender: Sender<T>,
+    asleep: Arc<Asleep>,
+    waker: Arc<Waker>,
+}
+
+impl<T> Clone for Mailbox<T> {
+    fn clone(&self) -> Mailbox<T> {
+        Mailbox { sender: self.sender.clone(), asleep: self.asleep.clone(), waker: self.waker.clone() }
+    }
+}
+
+/// The receiving end, for the thread that owns the poll.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    receiver: Receiver<T>,
+    asleep: Arc<Asleep>,
+}
+
+/// Makes both ends; the poll of `registry` reports `token` when a message came while its thread slept.
+pub fn mailbox<T>(registry: &Registry, token: Token) -> io::Result<(Mailbox<T>, Inbox<T>)> {
+    let (sender, receiver) = unbounded();
+    let asleep = Arc::new(Asleep::default());
+    let waker = Arc::new(Waker::new(registry, token)?);
+    Ok((Mailbox { sender, asleep: asleep.clone(), waker }, Inbox { receiver, asleep }))
+}
+
+impl<T> Mailbox<T> {
+    /// Sends a message and wakes the thread if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the thread is gone.
+    pub fn send(&self, message: T) -> Result<(), T> {
+        self.sender.send(message).map_err(|error| error.into_inner())?;
+        // Pairs with the fence in `sleep`: either we see that the thread sleeps, or it sees the message.
+        fence(Ordering::SeqCst);
+        if self.asleep.0.load(Ordering::Relaxed) && self.asleep.0.swap(false, Ordering::Relaxed) {
+            if let Err(error) = self.waker.wake() {
+                log::error!("waking a thread failed: {error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Announces that the thread is going to sleep. `false`: it must not, a message is there.
+    pub fn sleep(&self) -> bool {
+        self.asleep.0.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.receiver.is_empty() {
+            return true;
+        }
+        self.wake_up();
+        false
+    }
+
+    /// Announces that the thread is awake, so that nobody need wake it.
+    pub fn wake_up(&self) {
+        self.asleep.0.store(false, Ordering::Relaxed);
+    }
+
+    /// The next message, if there is one.
+    pub fn next(&self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::thread;
+
+    #[test]
+    fn no_message_is_slept_through() {
+        let mut poll = Poll::new().unwrap();
+        let (mailbox, inbox) = mailbox::<u32>(poll.registry(), Token(0)).unwrap();
+        let sender = thread::spawn(move || {
+            for number in 0..20_000 {
+                mailbox.send(number).unwrap();
+                if number % 7 == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut events = Events::with_capacity(4);
+        let mut expected = 0;
+        while expected < 20_000 {
+            if inbox.sleep() {
+                poll.poll(&mut events, None).unwrap();
+                inbox.wake_up();
+            }
+            while let Some(number) = inbox.next() {
+                assert_eq!(number, expected);
+                expected += 1;
+            }
+        }
+        sender.join().unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! Which session of an I/O thread runs next: those that just became ready first, then bulk ones in turn.
+//!
+//! The sparse-flow rule of fq_codel (RFC 8290), for sessions: one that becomes ready while it waits in no queue is
+//! sparse and runs before all bulk ones; one that spends its budget becomes bulk and stays so until it runs dry.
+
+use std::collections::VecDeque;
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Sparse,
+    Bulk,
+}
+
+/// The two queues of one I/O thread, over session keys.
+#[derive(Debug, Default)]
+pub struct RunQueue {
+    sparse: VecDeque<usize>,
+    bulk: VecDeque<usize>,
+    places: Vec<Place>,
+}
+
+impl RunQueue {
+    /// Queues a session that may have become able to move; once, however often this is called.
+    pub fn wake(&mut self, key: usize) {
+        if key >= self.places.len() {
+            self.places.resize(key + 1, Place::Nowhere);
+        }
+        if self.places[key] == Place::Nowhere {
+            self.places[key] = Place::Sparse;
+            self.sparse.push_back(key);
+        }
+    }
+
+    /// Takes the next sparse session out of the queue.
+    pub fn next_sparse(&mut self) -> Option<usize> {
+        let key = self.sparse.pop_front()?;
+        self.places[key] = Place::Nowhere;
+        Some(key)
+    }
+
+    /// Takes the next bulk session out of the queue.
+    pub fn next_bulk(&mut self) -> Option<usize> {
+        let key = self.bulk.pop_front()?;
+        self.places[key] = Place::Nowhere;
+        Some(key)
+    }
+
+    /// Puts a session that just ran, spent its budget and could still move behind the other bulk ones.
+    pub fn spent(&mut self, key: usize) {
+        debug_assert_eq!(self.places[key], Place::Nowhere);
+        self.places[key] = Place::Bulk;
+        self.bulk.push_back(key);
+    }
+
+    /// How many bulk sessions wait.
+    pub fn bulk_waiting(&self) -> usize {
+        self.bulk.len()
+    }
+
+    /// Whether no session waits.
+    pub fn is_empty(&self) -> bool {
+        self.sparse.is_empty() && self.bulk.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_queued_once() {
+        let mut queue = RunQueue::default();
+        queue.wake(3);
+        queue.wake(3);
+        assert_eq!((queue.next_sparse(), queue.next_sparse()), (Some(3), None));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_bulk_session_stays_bulk_when_it_is_woken() {
+        let mut queue = RunQueue::default();
+        queue.wake(0);
+        queue.next_sparse();
+        queue.spent(0);
+        queue.wake(0);
+        assert_eq!((queue.next_sparse(), queue.next_bulk()), (None, Some(0)));
+        queue.wake(0);
+        assert_eq!(queue.next_sparse(), Some(0));
+    }
+
+    #[test]
+    fn between_two_runs_of_a_bulk_session_every_other_runs_once() {
+        let mut queue = RunQueue::default();
+        for key in 0..5 {
+            queue.wake(key);
+            queue.next_sparse();
+            queue.spent(key);
+        }
+        for turn in 0..50 {
+            let key = queue.next_bulk().unwrap();
+            assert_eq!(key, turn % 5);
+            queue.spent(key);
+        }
+    }
+}

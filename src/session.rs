@@ -1,0 +1,362 @@
+//! One client joined to one remote: two sides, two flows, and the state of both.
+
+use log::{info, warn};
+use std::fmt;
+use std::io;
+
+use crate::buffer_pool::BufferPool;
+use crate::endpoint::{Endpoint, Route};
+use crate::flow::{Broken, Flow, FlowState, Readiness, Side, Stopped};
+use crate::log::{error_number, error_text};
+
+/// One of a session's two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SideName {
+    Client,
+    Remote,
+}
+
+impl fmt::Display for SideName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SideName::Client => "client",
+            SideName::Remote => "remote",
+        })
+    }
+}
+
+/// What ended a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both flows reached their end and delivered everything.
+    EndOfStream,
+    /// A side was reset.
+    Reset(SideName),
+    /// A side failed in another way, named by the system's error in the line before.
+    Error(SideName),
+    /// No address of the remote could be connected to.
+    ConnectFailed,
+    /// The last address of the remote did not answer in time.
+    ConnectTimeout,
+    /// No byte moved for too long.
+    IdleTimeout,
+    /// The proxy stopped, and the session did not end in the time it was given.
+    Drain,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::EndOfStream => f.write_str("end of stream"),
+            End::Reset(side) => write!(f, "reset by {side}"),
+            End::Error(side) => write!(f, "error on {side}"),
+            End::ConnectFailed => f.write_str("connect failed"),
+            End::ConnectTimeout => f.write_str("connect timeout"),
+            End::IdleTimeout => f.write_str("idle timeout"),
+            End::Drain => f.write_str("drain"),
+        }
+    }
+}
+
+/// How an attempt to connect began.
+#[derive(Debug)]
+pub enum Dial<E> {
+    /// The endpoint is connecting or connected; a writable event will say that it is.
+    Started(E),
+    /// The remote's queue is full: the same address is worth another try soon.
+    Busy,
+    /// It failed at once (and the dialer said why).
+    Failed,
+    /// There is no address of this number.
+    NoSuchAddress,
+}
+
+/// Connects sessions to their remote.
+pub trait Dialer<E> {
+    /// Starts connecting to the remote's address of this number, from 0.
+    fn dial(&mut self, address: usize) -> Dial<E>;
+}
+
+/// What a session needs to know of the thread and the turn in which it runs.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub pool: &'a mut BufferPool,
+    /// Milliseconds since the thread's origin.
+    pub now: u64,
+    /// Bytes that each flow may read.
+    pub budget: usize,
+    pub timeouts: &'a Timeouts,
+}
+
+/// How long things may take, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// One attempt to connect.
+    pub connect: u64,
+    /// A session without a byte moving; `None`: for ever.
+    pub idle: Option<u64>,
+}
+
+/// How long a busy remote is left alone before it is tried again, in milliseconds.
+const BUSY_PAUSE: u64 = 50;
+
+/// What became of a session that ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It waits for an event or its timer.
+    Waiting,
+    /// It spent its budget and could still move.
+    Spent,
+    /// It is over and is to be closed.
+    Ended(End),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The remote was busy: it is to be dialled again at `retry`, and given up at `give_up`.
+    Busy { retry: u64, give_up: u64 },
+    /// A connection attempt is under way.
+    Connecting { give_up: u64 },
+    /// Bytes may move.
+    Open { last_moved: u64 },
+}
+
+/// One client joined, or about to be joined, to one remote.
+#[derive(Debug)]
+pub struct Session<E> {
+    client: Side<E>,
+    remote: Option<Side<E>>,
+    upstream: Flow,
+    downstream: Flow,
+    phase: Phase,
+    /// The number of the address that is being tried or was connected to.
+    address: usize,
+}
+
+impl<E: Endpoint> Session<E> {
+    /// A session for a client that was just accepted; [`Session::start`] must follow.
+    pub fn new(client: E) -> Session<E> {
+        Session {
+            client: Side { endpoint: client, ready: Readiness::default() },
+            remote: None,
+            upstream: Flow::new(),
+            downstream: Flow::new(),
+            phase: Phase::Connecting { give_up: 0 },
+            address: 0,
+        }
+    }
+
+    /// Starts connecting to the first address of the remote that can be tried.
+    pub fn start(&mut self, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+        info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
+        self.dial(turn.now.saturating_add(turn.timeouts.connect), End::ConnectFailed, turn, dialer)
+    }
+
+    /// Notes what an event said of a side. The session is to be run then.
+    pub fn ready(&mut self, side: SideName, ready: Readiness) {
+        match (side, &mut self.remote) {
+            (SideName::Client, _) => self.client.ready.add(ready),
+            (SideName::Remote, Some(remote)) => remote.ready.add(ready),
+            (SideName::Remote, None) => {}
+        }
+    }
+
+    /// Does what can be done now, within the turn's budget.
+    pub fn run(&mut self, turn: &mut Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+        match self.phase {
+            Phase::Open { .. } => self.relay(turn),
+            Phase::Busy { .. } | Phase::Connecting { .. } => {
+                if let Some(end) = pending_error(&mut self.client, SideName::Client) {
+                    return Outcome::Ended(end);
+                }
+                self.connect(turn, dialer)
+            }
+        }
+    }
+
+    /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<u64> {
+        match self.phase {
+            Phase::Busy { retry, .. } => Some(retry),
+            Phase::Connecting { give_up } => Some(give_up),
+            Phase::Open { last_moved } => timeouts.idle.map(|idle| last_moved.saturating_add(idle)),
+        }
+    }
+
+    /// Ends the session: gives back its buffers, logs, and resets both sides unless both flows had ended.
+    pub fn close(mut self, end: End, pool: &mut BufferPool) {
+        self.upstream.release(pool);
+        self.downstream.release(pool);
+        let (up, down) = (self.upstream.moved(), self.downstream.moved());
+        let client = &mut self.client.endpoint;
+        info!(
+            "disconnect client to proxy {}: {end}, upstream {up} bytes, downstream {down} bytes",
+            Route(client, SideName::Client)
+        );
+        cut_off(client, SideName::Client, end);
+        if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
+            info!(
+                "disconnect proxy to remote {}: {end}, upstream {up} bytes, downstream {down} bytes",
+                Route(remote, SideName::Remote)
+            );
+            cut_off(remote, SideName::Remote, end);
+        }
+    }
+
+    fn connect(&mut self, turn: &mut Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+        match (self.phase, &mut self.remote) {
+            (Phase::Busy { give_up, .. }, _) if give_up <= turn.now => {
+                self.try_next_address(End::ConnectTimeout, turn, dialer)
+            }
+            (Phase::Busy { retry, give_up }, _) if retry <= turn.now => {
+                self.dial(give_up, End::ConnectFailed, turn, dialer)
+            }
+            (Phase::Connecting { .. }, Some(remote)) if remote.ready.writable => {
+                // A failed attempt is writable too, but never without an error or a hang-up.
+                let suspect = remote.ready.error || remote.ready.read_closed;
+                match suspect.then(|| remote.endpoint.take_error()).flatten() {
+                    None => self.open(turn),
+                    Some(error) => {
+                        log_error(&remote.endpoint, &error);
+                        self.try_next_address(End::ConnectFailed, turn, dialer)
+                    }
+                }
+            }
+            (Phase::Connecting { give_up }, Some(remote)) if give_up <= turn.now => {
+                warn!("connect timeout proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
+                self.try_next_address(End::ConnectTimeout, turn, dialer)
+            }
+            _ => Outcome::Waiting,
+        }
+    }
+
+    fn try_next_address(&mut self, reason: End, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+        self.address += 1;
+        self.dial(turn.now.saturating_add(turn.timeouts.connect), reason, turn, dialer)
+    }
+
+    /// Dials the current address, or the next that can be; `reason` is why there is none, if there is none.
+    fn dial(&mut self, give_up: u64, mut reason: End, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+        let first = self.address;
+        loop {
+            let give_up = match self.address {
+                address if address == first => give_up,
+                _ => turn.now.saturating_add(turn.timeouts.connect),
+            };
+            match dialer.dial(self.address) {
+                Dial::Started(endpoint) => {
+                    self.remote = Some(Side { endpoint, ready: Readiness::default() });
+                    self.phase = Phase::Connecting { give_up };
+                    return Outcome::Waiting;
+                }
+                Dial::Busy => {
+                    self.remote = None;
+                    self.phase = Phase::Busy { retry: turn.now.saturating_add(BUSY_PAUSE).min(give_up), give_up };
+                    return Outcome::Waiting;
+                }
+                Dial::Failed => {
+                    self.address += 1;
+                    reason = End::ConnectFailed;
+                }
+                Dial::NoSuchAddress => return Outcome::Ended(reason),
+            }
+        }
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_>) -> Outcome {
+        if let Some(remote) = &self.remote {
+            info!("connect complete proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
+        }
+        self.phase = Phase::Open { last_moved: turn.now };
+        self.relay(turn)
+    }
+
+    fn relay(&mut self, turn: &mut Turn<'_>) -> Outcome {
+        let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
+        let before = self.upstream.moved() + self.downstream.moved();
+        let mut up = self.upstream.pump(client, remote, turn.pool, turn.budget);
+        let mut down = self.downstream.pump(remote, client, turn.pool, turn.budget);
+        // A side that no longer takes bytes may have said something before: that is still delivered.
+        while matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
+            down = self.downstream.pump(remote, client, turn.pool, turn.budget);
+        }
+        while matches!((&up, &down), (Ok(Stopped::Spent), Err(Broken::Sink(_)))) {
+            up = self.upstream.pump(client, remote, turn.pool, turn.budget);
+        }
+
+        if let Err(broken) = &up {
+            return Outcome::Ended(ended_by(broken, (client, SideName::Client), (remote, SideName::Remote)));
+        }
+        if let Err(broken) = &down {
+            return Outcome::Ended(ended_by(broken, (remote, SideName::Remote), (client, SideName::Client)));
+        }
+        if (self.upstream.state(), self.downstream.state()) == (FlowState::Shut, FlowState::Shut) {
+            return Outcome::Ended(End::EndOfStream);
+        }
+        if let Some(end) = unread_error(client, SideName::Client, up.as_ref().ok())
+            .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok()))
+        {
+            return Outcome::Ended(end);
+        }
+
+        let moved = self.upstream.moved() + self.downstream.moved() != before;
+        if let Phase::Open { last_moved } = &mut self.phase {
+            if moved {
+                *last_moved = turn.now;
+            } else if turn.timeouts.idle.is_some_and(|idle| last_moved.saturating_add(idle) <= turn.now) {
+                return Outcome::Ended(End::IdleTimeout);
+            }
+        }
+        match (up, down) {
+            (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,
+            _ => Outcome::Waiting,
+        }
+    }
+}
+
+/// The error of a side whose flow will not find it by reading: it is blocked by the other side, or done.
+fn unread_error<E: Endpoint>(side: &mut Side<E>, name: SideName, stopped: Option<&Stopped>) -> Option<End> {
+    match stopped {
+        Some(Stopped::Spent) => None,
+        _ => pending_error(side, name),
+    }
+}
+
+/// Looks for a pending error if an event said that there may be one.
+fn pending_error<E: Endpoint>(side: &mut Side<E>, name: SideName) -> Option<End> {
+    if !std::mem::take(&mut side.ready.error) {
+        return None;
+    }
+    let error = side.endpoint.take_error()?;
+    log_error(&side.endpoint, &error);
+    Some(end_for(&error, name))
+}
+
+/// Logs how a flow broke, and names the end of the session.
+fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName), sink: (&Side<E>, SideName)) -> End {
+    let ((side, name), error) = match broken {
+        Broken::Source(error) => (source, error),
+        Broken::Sink(error) => (sink, error),
+    };
+    log_error(&side.endpoint, error);
+    end_for(error, name)
+}
+
+fn end_for(error: &io::Error, side: SideName) -> End {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    match error.kind() {
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Reset(side),
+        _ => End::Error(side),
+    }
+}
+
+fn log_error<E: Endpoint>(endpoint: &E, error: &io::Error) {
+    info!("fd {} errno {}: {}", endpoint.descriptor(), error_number(error), error_text(error));
+}
+
+/// Makes the close that follows tell the side that its stream was cut off, if it was and the side does not know.
+fn cut_off<E: Endpoint>(endpoint: &mut E, side: SideName, end: End) {
+    if end != End::EndOfStream && end != End::Reset(side) {
+        endpoint.abort();
+    }
+}

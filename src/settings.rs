@@ -1,0 +1,73 @@
+//! What the command line asked for: typed, validated, and immutable once the proxy runs.
+
+use crate::address::Endpoints;
+use log::LevelFilter;
+use std::time::Duration;
+
+/// The settings of one running proxy.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients are accepted, in the order given.
+    pub listeners: Vec<Endpoints>,
+    /// What every session is connected to.
+    pub remote: Endpoints,
+    /// Bytes in one flow's buffer.
+    pub buffer_size: usize,
+    /// Whether `TCP_NODELAY` is set on both sides.
+    pub no_delay: bool,
+    /// How many I/O threads run.
+    pub io_threads: usize,
+    /// How long one connection attempt to a remote address may take; never zero.
+    pub connect_timeout: Duration,
+    /// How long a session may move no byte either way; `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long sessions may go on after SIGTERM or SIGINT; zero: they end at once.
+    pub drain_timeout: Duration,
+    /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
+    pub keepalive: Option<Duration>,
+    /// The listen(2) backlog; the system lowers it to its own maximum.
+    pub backlog: i32,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// The `-b` of the original where none is given.
+    pub const DEFAULT_BUFFER_SIZE: usize = 16 * 1024;
+    /// The most that `-b` takes.
+    pub const MAX_BUFFER_SIZE: usize = 1 << 30;
+    /// The most that `-t` takes.
+    pub const MAX_IO_THREADS: usize = 1024;
+    /// The `--connect-timeout` where none is given.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The `--drain-timeout` where none is given.
+    pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The most that `--keepalive` takes: what Linux takes (`MAX_TCP_KEEPIDLE`).
+    pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32767);
+
+    /// The defaults, between these listeners and this remote.
+    pub fn new(listeners: Vec<Endpoints>, remote: Endpoints) -> Settings {
+        Settings {
+            listeners,
+            remote,
+            buffer_size: Self::DEFAULT_BUFFER_SIZE,
+            no_delay: false,
+            io_threads: 1,
+            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            idle_timeout: None,
+            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            keepalive: None,
+            backlog: i32::MAX,
+            log: LogSettings::Environment,
+        }
+    }
+}
+
+/// What is logged: the command line wins over `RUST_LOG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogSettings {
+    /// `--log-level`, `-q` or `-v` was given.
+    Level(LevelFilter),
+    /// None was given: `RUST_LOG`, and `info` where that is unset or empty.
+    Environment,
+}

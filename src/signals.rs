@@ -1,0 +1,50 @@
+//! SIGTERM and SIGINT, waited for by a thread of their own instead of being handled.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// The signals that stop the proxy, blocked in the calling thread and in all it starts later.
+pub struct StopSignals(libc::sigset_t);
+
+impl StopSignals {
+    /// Blocks them; to be called before the first thread is started. One that is ignored, as nohup(1) and shells do
+    /// for background jobs, stays ignored.
+    pub fn block() -> io::Result<StopSignals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set it is given; the other calls then work on an initialised set.
+        let result = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in [libc::SIGTERM, libc::SIGINT] {
+                if !is_ignored(signal) {
+                    libc::sigaddset(set.as_mut_ptr(), signal);
+                }
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut())
+        };
+        match result {
+            // SAFETY: initialised above.
+            0 => Ok(StopSignals(unsafe { set.assume_init() })),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Waits for the next of them and returns its number.
+    pub fn wait(&self) -> io::Result<i32> {
+        let mut signal = 0;
+        // SAFETY: both pointers are to live values of the right types.
+        match unsafe { libc::sigwait(&self.0, &mut signal) } {
+            0 => Ok(signal),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with a null new action the call only fills the one it is given, which is valid when all zero.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}

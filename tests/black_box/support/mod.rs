@@ -1,0 +1,50 @@
+//! What the tests are made of: the proxy as a process, its log, and sockets at both of its ends.
+
+mod address;
+mod log;
+mod proxy;
+mod random;
+mod stream;
+#[cfg(target_os = "linux")]
+pub mod system;
+
+pub use address::{Address, Kind, TempDir};
+pub use log::{Ended, Line, Log, ended};
+pub use proxy::{Finished, Output, Proxy, run};
+pub use random::{Digest, Random};
+pub use stream::{End, Remote, Stream};
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long anything may take. Only a broken program fails it.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer, for what nothing can be waited on.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Says why a test, or a part of it, cannot run here.
+pub fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Raises this process's own limit on descriptors and says how many there are.
+pub fn descriptors() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a live rlimit.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max.min(1 << 20);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0, "{}", io::Error::last_os_error());
+    }
+    limit.rlim_cur
+}

@@ -1,0 +1,185 @@
+//! Sockets at the proxy's two ends: clients, and the remote.
+
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use super::{Address, DEADLINE, Kind, TempDir};
+
+/// How a stream ended for its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In an orderly way.
+    Eof,
+    /// Cut off.
+    Reset,
+}
+
+/// A connected socket. What blocks for too long fails the test.
+#[derive(Debug)]
+pub struct Stream {
+    pub socket: Socket,
+}
+
+impl Stream {
+    pub fn connect(address: &Address) -> io::Result<Stream> {
+        let address = address.socket_address();
+        let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+        socket.connect(&address)?;
+        Stream::new(socket)
+    }
+
+    pub fn new(socket: Socket) -> io::Result<Stream> {
+        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.set_write_timeout(Some(DEADLINE))?;
+        Ok(Stream { socket })
+    }
+
+    /// A second handle of the same socket, for another thread.
+    pub fn another(&self) -> Stream {
+        Stream { socket: self.socket.try_clone().expect("a clone") }
+    }
+
+    /// Sends all of it.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.write_all(bytes.as_ref()).expect("a peer that takes bytes");
+    }
+
+    /// Receives exactly this many bytes.
+    pub fn receive(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.read_exact(&mut bytes).expect("a peer that sends bytes");
+        bytes
+    }
+
+    /// Receives exactly these bytes.
+    pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        assert_eq!(String::from_utf8_lossy(&self.receive(bytes.as_ref().len())), String::from_utf8_lossy(bytes.as_ref()));
+    }
+
+    /// Sends no more.
+    pub fn finish(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("a connected socket");
+    }
+
+    /// Closes with a reset.
+    pub fn reset(self) {
+        self.socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+    }
+
+    /// Receives until the end.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        let mut bytes = Vec::new();
+        let end = match self.read_to_end(&mut bytes) {
+            Ok(_) => End::Eof,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
+            Err(error) => panic!("neither an end nor a reset after {} bytes: {error}", bytes.len()),
+        };
+        (bytes, end)
+    }
+
+    /// Receives the end, and nothing before it.
+    pub fn end(&mut self) -> End {
+        let (bytes, end) = self.rest();
+        assert!(bytes.is_empty(), "{} bytes before the end", bytes.len());
+        end
+    }
+
+    /// Whether nothing, not even an end, can be received now.
+    pub fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let peeked = self.socket.peek(&mut [MaybeUninit::uninit()]);
+        self.socket.set_nonblocking(false).expect("a socket");
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Its own address, as the log writes it.
+    pub fn local(&self) -> String {
+        Address::Tcp(self.socket.local_addr().expect("an address").as_socket().expect("TCP")).to_string()
+    }
+
+    /// Its peer's address, as the log writes it.
+    pub fn peer(&self) -> String {
+        Address::Tcp(self.socket.peer_addr().expect("an address").as_socket().expect("TCP")).to_string()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(buffer)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.socket).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the proxy connects to: a listening socket of the test's own.
+#[derive(Debug)]
+pub struct Remote {
+    pub address: Address,
+    pub socket: Socket,
+    _directory: TempDir,
+}
+
+impl Remote {
+    pub fn new(kind: Kind) -> Remote {
+        Remote::with_backlog(kind, 4096)
+    }
+
+    pub fn with_backlog(kind: Kind, backlog: i32) -> Remote {
+        let directory = TempDir::new();
+        let mut address = kind.fresh(&directory);
+        let socket = listen(&address, backlog);
+        if kind.is_tcp() {
+            let bound = socket.local_addr().expect("an address");
+            address = Address::Tcp(bound.as_socket().expect("a TCP address"));
+        }
+        Remote { address, socket, _directory: directory }
+    }
+
+    /// An address of this kind that nobody listens on, held so that nobody else can.
+    pub fn refusing(kind: Kind) -> Remote {
+        let directory = TempDir::new();
+        let mut address = kind.fresh(&directory);
+        let socket = Socket::new(domain(&address), Type::STREAM, None).expect("a socket");
+        socket.bind(&address.socket_address()).expect("a free address");
+        if kind.is_tcp() {
+            address = Address::Tcp(socket.local_addr().expect("an address").as_socket().expect("a TCP address"));
+        }
+        Remote { address, socket, _directory: directory }
+    }
+
+    /// The next connection.
+    pub fn accept(&self) -> Stream {
+        let (socket, _) = self.socket.accept().expect("a connection in time");
+        Stream::new(socket).expect("a socket")
+    }
+
+    /// A second handle of the same socket, for another thread.
+    pub fn another(&self) -> Remote {
+        let socket = self.socket.try_clone().expect("a clone");
+        Remote { address: self.address.clone(), socket, _directory: TempDir::new() }
+    }
+}
+
+fn domain(address: &Address) -> Domain {
+    address.socket_address().domain()
+}
+
+fn listen(address: &Address, backlog: i32) -> Socket {
+    let socket = Socket::new(domain(address), Type::STREAM, None).expect("a socket");
+    socket.bind(&address.socket_address()).expect("a free address");
+    socket.listen(backlog).expect("a bound socket");
+    // Linux has accept(2) obey it.
+    socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    socket
+}

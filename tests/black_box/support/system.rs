@@ -1,0 +1,97 @@
+//! What Linux tells about a process and its sockets.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+
+/// The descriptors that a process has open.
+pub fn open_descriptors(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process");
+    let name = |entry: fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse().ok());
+    entries.filter_map(|entry| entry.ok().and_then(name)).collect()
+}
+
+/// The flags of an open descriptor, or none if it is not open any more.
+pub fn descriptor_flags(pid: u32, descriptor: u32) -> Option<i32> {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
+}
+
+/// A field of `/proc/PID/status` in bytes: `VmRSS`, or `VmHWM` for the most there ever was.
+pub fn memory(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect(field);
+    let kilobytes: u64 = value.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1024
+}
+
+/// The processor time a process has used, in hundredths of a second.
+pub fn processor_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    // utime and stime, numbers 14 and 15 in proc(5); the first field here is number 3.
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+/// A duplicate of a process's descriptor, where the system has pidfd_getfd(2) and allows it.
+pub fn duplicate(pid: u32, descriptor: i32) -> io::Result<OwnedFd> {
+    let check = |result: libc::c_long| match result {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the system has just made this descriptor for us.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+    };
+    // SAFETY: these calls take numbers only.
+    unsafe {
+        let process = check(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        check(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0))
+    }
+}
+
+/// How many connections wait to be accepted, and how many may.
+pub fn accept_queue(listener: &impl AsRawFd) -> (u32, u32) {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the pointers are to live values, and a tcp_info of zeros is valid.
+    let info = unsafe {
+        let fd = listener.as_raw_fd();
+        let result = libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length);
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        info.assume_init()
+    };
+    (info.tcpi_unacked, info.tcpi_sacked)
+}
+
+/// Whether TCP, over IPv4, has a connection in this state whose local port is this.
+pub fn has_connection(state: u8, local_port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").expect("the table");
+    let (port, state) = (format!(":{local_port:04X}"), format!("{state:02X}"));
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1].ends_with(&port) && fields[3] == state
+    })
+}
+
+/// What a child calls before it runs the program so that files of the system's are others to it: `(theirs, ours)`.
+pub fn replacing(files: &[(&str, &Path)]) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
+    let path = |path: &Path| CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
+    let files: Vec<_> = files.iter().map(|(theirs, ours)| (path(Path::new(theirs)), path(ours))).collect();
+    let root = path(Path::new("/"));
+    move || {
+        let check = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+        // SAFETY: the strings live in the closure and end in NUL.
+        unsafe {
+            check(libc::unshare(libc::CLONE_NEWNS))
+                .or_else(|_| check(libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)))?;
+            check(libc::mount(ptr::null(), root.as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()))?;
+            for (theirs, ours) in &files {
+                check(libc::mount(ours.as_ptr(), theirs.as_ptr(), ptr::null(), libc::MS_BIND, ptr::null()))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Real programs through the proxy: what comes out is compared with what went in.
+# Usage: tests/real-clients.sh [path of cproxy]
+# Needs ssh, sshd, scp, curl, python3, git (with its daemon), iperf3, redis-server, redis-cli, redis-benchmark and nc.
+set -euo pipefail
+cproxy=$(realpath "${1:-target/release/cproxy}")
+work=$(mktemp -d)
+pids=()
+cleanup() {
+  status=$?
+  if [ "$status" != 0 ]; then
+    echo "FAILED; the logs:"
+    tail -n 30 "$work"/*.log 2>/dev/null || true
+  fi
+  kill "${pids[@]}" 2>/dev/null || true
+  wait 2>/dev/null || true
+  rm -rf "$work"
+  exit "$status"
+}
+trap cleanup EXIT
+
+# A port that nobody uses now; the kernel picks it.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Waits until something listens on the port.
+listening() {
+  for _ in $(seq 600); do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
+    sleep 0.1 # nothing to wait on: the programs do not say when they are ready
+  done
+  echo "nothing listens on port $1" >&2
+  return 1
+}
+
+# Starts a server, waits for its port, and puts a proxy before it; sets $port to the proxy's.
+behind_proxy() {
+  local name=$1 target=$2
+  shift 2
+  "$@" >"$work/$name.log" 2>&1 &
+  pids+=($!)
+  listening "$target"
+  port=$(free_port)
+  "$cproxy" -l "127.0.0.1:$port" -r "127.0.0.1:$target" >"$work/cproxy-$name.log" &
+  pids+=($!)
+  listening "$port"
+}
+
+same() {
+  cmp "$1" "$2"
+  echo "ok: $3"
+}
+
+head -c 20000000 /dev/urandom >"$work/data"
+
+# ssh and scp
+ssh-keygen -q -t ed25519 -N '' -f "$work/key"
+ssh-keygen -q -t ed25519 -N '' -f "$work/host_key"
+cp "$work/key.pub" "$work/authorized_keys"
+target=$(free_port)
+mkdir -p /run/sshd 2>/dev/null || true
+behind_proxy sshd "$target" "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /dev/null -p "$target" \
+  -o ListenAddress=127.0.0.1 -o HostKey="$work/host_key" -o AuthorizedKeysFile="$work/authorized_keys" \
+  -o StrictModes=no -o UsePAM=no -o PidFile=none -o PasswordAuthentication=no -o PermitRootLogin=yes \
+  -o Subsystem="sftp internal-sftp"
+options=(-i "$work/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o BatchMode=yes)
+ssh "${options[@]}" -p "$port" 127.0.0.1 cat <"$work/data" >"$work/ssh.out"
+same "$work/data" "$work/ssh.out" "ssh, 20 MB there and back"
+scp -q "${options[@]}" -P "$port" "$work/data" "127.0.0.1:$work/scp.there"
+scp -q "${options[@]}" -P "$port" "127.0.0.1:$work/scp.there" "$work/scp.back"
+same "$work/data" "$work/scp.back" "scp, up and down"
+
+# curl
+target=$(free_port)
+behind_proxy http "$target" python3 -m http.server --bind 127.0.0.1 --directory "$work" "$target"
+curl -fsS "http://127.0.0.1:$port/data" -o "$work/curl.out"
+same "$work/data" "$work/curl.out" "curl"
+
+# git
+git init -q "$work/repository"
+cp "$work/data" "$work/repository/data"
+git -C "$work/repository" add data
+git -C "$work/repository" -c user.name=test -c user.email=test@localhost commit -q -m data
+target=$(free_port)
+behind_proxy git "$target" git daemon --reuseaddr --listen=127.0.0.1 --port="$target" --export-all \
+  --base-path="$work" --informative-errors
+git clone -q "git://127.0.0.1:$port/repository" "$work/clone"
+git -C "$work/clone" fsck --no-progress
+same "$work/data" "$work/clone/data" "git clone"
+
+# iperf3, both directions; it ends a test without waiting for what is under way, so a little less is received
+target=$(free_port)
+behind_proxy iperf3 "$target" iperf3 -s -B 127.0.0.1 -p "$target"
+for direction in "" -R; do
+  iperf3 -c 127.0.0.1 -p "$port" -n 300M -P 4 $direction -J >"$work/iperf3.json"
+  python3 - "$work/iperf3.json" "$direction" <<'PYTHON'
+import json, sys
+end = json.load(open(sys.argv[1]))["end"]
+sent, received = end["sum_sent"]["bytes"], end["sum_received"]["bytes"]
+assert 200 << 20 < received <= sent, (sent, received)
+print(f"ok: iperf3 {sys.argv[2] or 'forward'}, {received} of {sent} bytes")
+PYTHON
+done
+
+# redis
+target=$(free_port)
+behind_proxy redis "$target" redis-server --bind 127.0.0.1 --port "$target" --save '' --appendonly no --dir "$work"
+redis-cli -p "$port" -x set data <"$work/data" >/dev/null
+redis-cli -p "$port" --raw get data | head -c 20000000 >"$work/redis.out"
+same "$work/data" "$work/redis.out" "redis, a value of 20 MB"
+redis-benchmark -p "$port" -q -n 20000 -c 50 -t set,get,lrange_100 | tr '\r' '\n' | grep 'requests per second'
+redis-benchmark -p "$port" -q -n 100000 -c 50 -P 16 -t set,get | tr '\r' '\n' | grep 'requests per second'
+echo "ok: redis-benchmark"
+
+# nc -N: the answer comes after the question has ended
+target=$(free_port)
+python3 - "$target" <<'PYTHON' &
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+while True:
+    client, _ = listener.accept()
+    count = 0
+    while chunk := client.recv(65536):
+        count += len(chunk)
+    client.sendall(b"%d\n" % count)
+    client.close()
+PYTHON
+pids+=($!)
+listening "$target"
+port=$(free_port)
+"$cproxy" -l "127.0.0.1:$port" -r "127.0.0.1:$target" >"$work/cproxy-nc.log" &
+pids+=($!)
+listening "$port"
+[ "$(nc -N 127.0.0.1 "$port" <"$work/data")" = 20000000 ]
+echo "ok: nc -N gets its answer"
