@@ -38,10 +38,47 @@ pub struct OriginalForm(pub SocketAddr);
 impl fmt::Display for OriginalForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            SocketAddr::V4(v4) => write!(f, "{}:{}", v4.ip(), v4.port()),
+            SocketAddr::V4(v4) => f.write_str(Decimals::of(v4).text()),
             SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(f, "{}:{}", v6.ip(), v6.port()),
             SocketAddr::V6(v6) => write!(f, "{}%{}:{}", v6.ip(), v6.scope_id(), v6.port()),
         }
+    }
+}
+
+/// The text of an IPv4 address and port, made without the formatting machinery: it is most of what a session logs.
+struct Decimals {
+    bytes: [u8; "255.255.255.255:65535".len()],
+    start: usize,
+}
+
+impl Decimals {
+    fn of(address: &SocketAddrV4) -> Decimals {
+        let mut text = Decimals { bytes: [0; 21], start: 21 };
+        text.prepend(address.port());
+        for (index, octet) in address.ip().octets().into_iter().enumerate().rev() {
+            text.prepend_byte(if index == 3 { b':' } else { b'.' });
+            text.prepend(octet.into());
+        }
+        text
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
+    }
+
+    fn prepend(&mut self, mut number: u16) {
+        loop {
+            self.prepend_byte(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    fn prepend_byte(&mut self, byte: u8) {
+        self.start -= 1;
+        self.bytes[self.start] = byte;
     }
 }
 
@@ -250,6 +287,14 @@ fn resolver_error(code: libc::c_int, errno: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_address_reads_as_std_writes_it() {
+        for text in ["0.0.0.0:0", "127.0.0.1:22", "255.255.255.255:65535", "10.200.3.40:5000", "1.2.3.4:10"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(OriginalForm(address).to_string(), text);
+        }
+    }
 
     fn parse(argument: &str) -> Vec<EndpointAddress> {
         let endpoints = Endpoints::parse(argument).unwrap_or_else(|e| panic!("{e}"));

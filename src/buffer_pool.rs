@@ -37,6 +37,11 @@ impl BufferPool {
         }
     }
 
+    /// Bytes of each buffer.
+    pub fn buffer_size(&self) -> usize {
+        self.buffer_size
+    }
+
     /// How many buffers are out.
     pub fn in_use(&self) -> usize {
         self.in_use

@@ -1,9 +1,24 @@
-//! One direction of a session: moves bytes from one side to the other through a buffer of the pool.
+//! One direction of a session: moves bytes from one side to the other, through a buffer or a kernel pipe.
+//!
+//! A flow starts with messages, which it copies through a buffer: the cheapest way for few bytes. One that goes on
+//! filling its buffer becomes bulk and moves through a pipe, if one can be had; one that then carries little at a time
+//! goes back to messages. Buffers and pipes belong to a flow only while it holds bytes.
 
 use std::io;
 
-use crate::buffer_pool::{Buffer, BufferPool};
+use crate::buffer_pool::Buffer;
 use crate::endpoint::Endpoint;
+use crate::pipe_pool::Pipe;
+use crate::pools::Pools;
+
+/// Bytes that come without a short read between them and make a flow bulk.
+const BULK_BYTES: usize = 64 << 10;
+
+/// A bulk read of fewer bytes is a small one.
+const SMALL_READ: usize = 16 << 10;
+
+/// So many small reads in a row make a bulk flow one of messages again.
+const SMALL_READS: u8 = 4;
 
 /// What is known to be possible on a side's endpoint, from events and from how the last calls went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +57,9 @@ pub enum FlowState {
     Open,
     /// The source has ended; what is held must still go out.
     Draining,
-    /// The sink has been told that no more will come.
+    /// All that came has gone out; the sink has not been told that no more will come.
+    Drained,
+    /// The sink has been told.
     Shut,
 }
 
@@ -53,8 +70,8 @@ pub enum Stopped {
     Blocked,
     /// Its budget is spent; it could move more.
     Spent,
-    /// It is done.
-    Shut,
+    /// It has moved everything.
+    Drained,
 }
 
 /// The end at which a flow broke, with the system's reason.
@@ -64,26 +81,60 @@ pub enum Broken {
     Sink(io::Error),
 }
 
-/// A buffer that holds bytes which the sink has not taken yet.
+/// What kind of traffic a flow carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Messages, with this many bytes since the last short read: copied.
+    Messages { unbroken: usize },
+    /// Bulk, with this many small reads in a row: spliced, if a pipe can be had.
+    Bulk { small: u8 },
+    /// Bulk whatever comes, by the command line.
+    AlwaysBulk,
+}
+
+impl Pace {
+    /// How a flow begins that decides by its traffic.
+    pub const START: Pace = Pace::Messages { unbroken: 0 };
+
+    fn is_bulk(self) -> bool {
+        !matches!(self, Pace::Messages { .. })
+    }
+
+    /// Learns from a read of `n` bytes where `asked` were asked for.
+    fn learn(&mut self, n: usize, asked: usize) {
+        *self = match *self {
+            Pace::Messages { .. } if n < asked => Pace::START,
+            Pace::Messages { unbroken } if unbroken + n < BULK_BYTES => Pace::Messages { unbroken: unbroken + n },
+            Pace::Messages { .. } => Pace::Bulk { small: 0 },
+            Pace::Bulk { small } if n < asked.min(SMALL_READ) && small + 1 == SMALL_READS => Pace::START,
+            Pace::Bulk { small } if n < asked.min(SMALL_READ) => Pace::Bulk { small: small + 1 },
+            Pace::Bulk { .. } => Pace::Bulk { small: 0 },
+            Pace::AlwaysBulk => Pace::AlwaysBulk,
+        }
+    }
+}
+
+/// Bytes that the sink has not taken yet.
 #[derive(Debug)]
-struct Held {
-    buffer: Buffer,
-    start: usize,
-    end: usize,
+enum Held<P> {
+    Nothing,
+    Buffer { buffer: Buffer, start: usize, end: usize },
+    Pipe { pipe: P, bytes: usize },
 }
 
 /// One direction of a session.
 #[derive(Debug)]
-pub struct Flow {
+pub struct Flow<P> {
     state: FlowState,
-    held: Option<Held>,
+    held: Held<P>,
+    pace: Pace,
     moved: u64,
 }
 
-impl Flow {
+impl<P: Pipe> Flow<P> {
     /// A flow that has moved nothing yet.
-    pub fn new() -> Flow {
-        Flow { state: FlowState::Open, held: None, moved: 0 }
+    pub fn new(pace: Pace) -> Flow<P> {
+        Flow { state: FlowState::Open, held: Held::Nothing, pace, moved: 0 }
     }
 
     /// Where the flow stands.
@@ -96,61 +147,79 @@ impl Flow {
         self.moved
     }
 
+    /// Whether the flow carries bulk, as far as is known.
+    pub fn is_bulk(&self) -> bool {
+        self.pace.is_bulk()
+    }
+
     /// Moves bytes until neither end can, or `budget` bytes have been read.
     ///
     /// # Errors
     ///
     /// The end that broke. Bytes held then are lost with the session.
-    pub fn pump<E: Endpoint>(
+    pub fn pump<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
         sink: &mut Side<E>,
-        pool: &mut BufferPool,
+        pools: &mut Pools<P>,
         mut budget: usize,
     ) -> Result<Stopped, Broken> {
         loop {
-            if self.held.is_some() && !self.send_held(sink, pool).map_err(Broken::Sink)? {
+            if !self.send_held(sink, pools).map_err(Broken::Sink)? {
                 return Ok(Stopped::Blocked);
             }
             match self.state {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
-                FlowState::Open => budget -= self.receive(source, pool, budget).map_err(Broken::Source)?,
-                FlowState::Draining => {
-                    self.state = FlowState::Shut;
-                    sink.endpoint.finish().map_err(Broken::Sink)?;
-                }
-                FlowState::Shut => return Ok(Stopped::Shut),
+                FlowState::Open => budget -= self.receive(source, pools, budget).map_err(Broken::Source)?,
+                FlowState::Draining => self.state = FlowState::Drained,
+                FlowState::Drained | FlowState::Shut => return Ok(Stopped::Drained),
             }
         }
     }
 
-    /// Gives the flow's buffer back, with whatever it still held.
-    pub fn release(&mut self, pool: &mut BufferPool) {
-        if let Some(held) = self.held.take() {
-            pool.give_back(held.buffer);
+    /// Tells the sink of a drained flow that no more bytes will come; once.
+    pub fn finish<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
+        match self.state {
+            FlowState::Drained => {
+                self.state = FlowState::Shut;
+                sink.endpoint.finish()
+            }
+            FlowState::Open | FlowState::Draining | FlowState::Shut => Ok(()),
+        }
+    }
+
+    /// Gives back what the flow holds bytes in, with whatever is still in it.
+    pub fn release(&mut self, pools: &mut Pools<P>) {
+        match std::mem::replace(&mut self.held, Held::Nothing) {
+            Held::Nothing => {}
+            Held::Buffer { buffer, .. } => pools.give_back(buffer),
+            Held::Pipe { pipe, bytes: 0 } => pools.pipes.give_back(pipe),
+            Held::Pipe { pipe, .. } => pools.pipes.discard(pipe),
         }
     }
 
     /// Reads once, at most `limit` bytes, and says how many came.
-    fn receive<E: Endpoint>(&mut self, source: &mut Side<E>, pool: &mut BufferPool, limit: usize) -> io::Result<usize> {
-        let mut buffer = pool.take();
-        let asked = buffer.len().min(limit);
-        match retry(|| source.endpoint.receive(&mut buffer[..asked])) {
+    fn receive<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        pools: &mut Pools<P>,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let pipe = if self.pace.is_bulk() { pools.pipes.take() } else { None };
+        let result = match pipe {
+            Some(pipe) => self.receive_by_pipe(source, pipe, limit),
+            None => self.receive_by_buffer(source, pools, limit),
+        };
+        match result {
             Ok(0) => {
-                pool.give_back(buffer);
+                self.release(pools);
                 self.state = FlowState::Draining;
                 Ok(0)
             }
-            Ok(n) => {
-                if n < asked && E::SHORT_MEANS_BLOCKED && !source.ready.read_closed {
-                    source.ready.readable = false;
-                }
-                self.held = Some(Held { buffer, start: 0, end: n });
-                Ok(n)
-            }
+            Ok(n) => Ok(n),
             Err(error) => {
-                pool.give_back(buffer);
+                self.release(pools);
                 if error.kind() != io::ErrorKind::WouldBlock {
                     return Err(error);
                 }
@@ -160,35 +229,72 @@ impl Flow {
         }
     }
 
-    /// Writes what is held and says whether all of it went out.
-    fn send_held<E: Endpoint>(&mut self, sink: &mut Side<E>, pool: &mut BufferPool) -> io::Result<bool> {
-        let Some(held) = &mut self.held else { return Ok(true) };
-        while held.start < held.end {
-            if !sink.ready.writable {
-                return Ok(false);
+    fn receive_by_pipe<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        mut pipe: P,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let result = retry(|| source.endpoint.splice_to(&mut pipe, limit));
+        let bytes = *result.as_ref().unwrap_or(&0);
+        self.held = Held::Pipe { pipe, bytes };
+        if bytes > 0 {
+            self.pace.learn(bytes, limit);
+        }
+        result
+    }
+
+    fn receive_by_buffer<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        pools: &mut Pools<P>,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let mut buffer = if self.pace.is_bulk() { pools.take_bulk_buffer() } else { pools.take_buffer() };
+        let asked = buffer.len().min(limit);
+        let result = retry(|| source.endpoint.receive(&mut buffer[..asked]));
+        let end = *result.as_ref().unwrap_or(&0);
+        self.held = Held::Buffer { buffer, start: 0, end };
+        if end > 0 {
+            self.pace.learn(end, asked);
+            if end < asked && E::SHORT_MEANS_BLOCKED && !source.ready.read_closed {
+                source.ready.readable = false;
             }
-            let bytes = &held.buffer[held.start..held.end];
-            match retry(|| sink.endpoint.send(bytes)) {
+        }
+        result
+    }
+
+    /// Writes what is held and says whether all of it went out.
+    fn send_held<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>, pools: &mut Pools<P>) -> io::Result<bool> {
+        loop {
+            let (result, left) = match &mut self.held {
+                Held::Nothing => return Ok(true),
+                Held::Buffer { start, end, .. } if start == end => break,
+                Held::Pipe { bytes: 0, .. } => break,
+                _ if !sink.ready.writable => return Ok(false),
+                Held::Buffer { buffer, start, end } => {
+                    let result = retry(|| sink.endpoint.send(&buffer[*start..*end]));
+                    *start += *result.as_ref().unwrap_or(&0);
+                    (result, E::SHORT_MEANS_BLOCKED && start < end)
+                }
+                Held::Pipe { pipe, bytes } => {
+                    let result = retry(|| sink.endpoint.splice_from(pipe, *bytes));
+                    *bytes -= *result.as_ref().unwrap_or(&0);
+                    (result, false)
+                }
+            };
+            match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    if n < bytes.len() && E::SHORT_MEANS_BLOCKED {
-                        sink.ready.writable = false;
-                    }
-                    held.start += n;
                     self.moved += n as u64;
+                    sink.ready.writable = !left;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.ready.writable = false,
                 Err(error) => return Err(error),
             }
         }
-        self.release(pool);
+        self.release(pools);
         Ok(true)
-    }
-}
-
-impl Default for Flow {
-    fn default() -> Flow {
-        Flow::new()
     }
 }
 

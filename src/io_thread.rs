@@ -1,8 +1,8 @@
 //! One I/O thread: its poll loop, its slab of sessions, their run queue and timers.
 //!
 //! A turn: poll; note what the events say on the sides of sessions and queue those; take new clients; look at the
-//! timers; run the sparse sessions and then one bulk session. An event touches nothing but readiness, and a session is
-//! removed only by its own run, so an event cannot reach a session that is gone.
+//! timers; run the sparse sessions and then, for one budget of bytes, bulk sessions. An event touches nothing but
+//! readiness, and a session is removed only by its own run, so an event cannot reach a session that is gone.
 
 use log::{Level, debug, error, log_enabled, warn};
 use mio::event::Event;
@@ -12,16 +12,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::accepting::Accepting;
 use crate::address::EndpointAddress;
-use crate::admission::EndedCount;
-use crate::buffer_pool::BufferPool;
-use crate::endpoint::{RemoteAddress, Route, Socket, SocketOptions};
-use crate::flow::Readiness;
+use crate::admission::{Admission, Counts};
+use crate::endpoint::{Listener, RemoteAddress, Route, Socket, SocketOptions};
+use crate::flow::{Pace, Readiness};
 use crate::log::{error_number, error_text, flush};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
+use crate::pools::Pools;
 use crate::run_queue::RunQueue;
 use crate::session::{Dial, Dialer, End, Outcome, Session, SideName, Timeouts, Turn};
-use crate::settings::Settings;
+use crate::settings::{Settings, ZeroCopy};
+use crate::splice::KernelPipe;
 use crate::timers::Timers;
 
 /// Events taken from one poll.
@@ -30,14 +32,23 @@ const EVENTS_PER_POLL: usize = 1024;
 /// New clients taken in one turn.
 const CLIENTS_PER_TURN: usize = 64;
 
-/// Bytes a flow may read in one run while no other session waits.
-const LARGE_BUDGET: usize = 512 << 10;
+/// Bytes bulk sessions may move in one turn, and a flow may read in one run, while only bulk sessions are about.
+const LARGE_BUDGET: usize = 1 << 20;
 
-/// Bytes a flow may read in one run while others wait.
-const SMALL_BUDGET: usize = 64 << 10;
+/// The same while sparse sessions are about, which wait for it to be over.
+const SMALL_BUDGET: usize = 128 << 10;
+
+/// A sparse session that moved at most this many bytes in its run carries messages, whose latency matters.
+const MESSAGE: u64 = 16 << 10;
+
+/// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
+const SPARSE_MEMORY: u64 = 5;
 
 /// The token of the inbox's waker; no session has it.
 const INBOX: Token = Token(usize::MAX);
+
+/// The token of the first listener; no session has it or one above it.
+const FIRST_LISTENER: usize = usize::MAX - 65536;
 
 /// What an I/O thread is told.
 #[derive(Debug)]
@@ -55,14 +66,30 @@ pub struct IoThread {
     sessions: Slab<Session<Socket>>,
     queue: RunQueue,
     timers: Timers,
-    pool: BufferPool,
+    pools: Pools<KernelPipe>,
+    pace: Pace,
+    /// Listeners of the thread's own, until it drains.
+    accepting: Option<Accepting>,
     remotes: Remotes,
     timeouts: Timeouts,
-    ended: Arc<EndedCount>,
+    counts: Arc<Counts>,
     /// The zero of the milliseconds that timers count.
     origin: Instant,
     now: u64,
+    /// When a session that carries messages was last seen.
+    sparse_seen: Option<u64>,
     drain: Option<u64>,
+}
+
+/// What an I/O thread shares out with the others, or needs of its own to accept.
+pub struct Share {
+    /// What the thread counts for others.
+    pub counts: Arc<Counts>,
+    /// Pipes that the thread may have at once.
+    pub pipes: usize,
+    /// Listeners for it to accept from, and who may come in.
+    pub listeners: Vec<Listener>,
+    pub admission: Admission,
 }
 
 /// The remote's addresses, and what connecting to them needs.
@@ -73,8 +100,12 @@ struct Remotes {
 
 impl IoThread {
     /// Makes a thread's state, and the mailbox to reach it by. [`IoThread::run`] is to be called on the thread.
-    pub fn new(settings: &Settings, ended: Arc<EndedCount>) -> io::Result<(IoThread, Mailbox<Message>)> {
+    pub fn new(settings: &Settings, share: Share) -> io::Result<(IoThread, Mailbox<Message>)> {
         let poll = Poll::new()?;
+        let accepting = match share.listeners {
+            listeners if listeners.is_empty() => None,
+            listeners => Some(Accepting::new(listeners, share.admission, poll.registry(), FIRST_LISTENER)?),
+        };
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let thread = IoThread {
@@ -83,15 +114,18 @@ impl IoThread {
             sessions: Slab::new(),
             queue: RunQueue::default(),
             timers: Timers::default(),
-            pool: BufferPool::new(settings.buffer_size),
+            pools: Pools::new(settings.buffer_size, share.pipes),
+            pace: if settings.zero_copy == ZeroCopy::Always { Pace::AlwaysBulk } else { Pace::START },
+            accepting,
             remotes: Remotes::new(&settings.remote.addresses, SocketOptions::new(settings))?,
             timeouts: Timeouts {
                 connect: milliseconds(settings.connect_timeout),
                 idle: settings.idle_timeout.map(milliseconds),
             },
-            ended,
+            counts: share.counts,
             origin: Instant::now(),
             now: 0,
+            sparse_seen: None,
             drain: None,
         };
         Ok((thread, mailbox))
@@ -101,7 +135,7 @@ impl IoThread {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         let mut due = Vec::new();
-        while self.drain.is_none() || !self.sessions.is_empty() {
+        while self.drain.is_none() || self.accepting.is_some() || !self.sessions.is_empty() {
             self.poll(&mut events);
             for event in &events {
                 self.note(event);
@@ -109,14 +143,11 @@ impl IoThread {
             self.receive();
             self.timers.expire(self.now, &mut due);
             for key in due.drain(..) {
-                self.queue.wake(key);
+                self.queue.wake(key, false);
             }
-            while let Some(key) = self.queue.next_sparse() {
-                self.run_session(key);
-            }
-            if let Some(key) = self.queue.next_bulk() {
-                self.run_session(key);
-            }
+            self.accept();
+            self.run_sparse();
+            self.run_bulk();
             self.end_drain();
             flush();
         }
@@ -124,8 +155,9 @@ impl IoThread {
 
     /// Waits for events unless sessions or messages wait, and reads the turn's clock.
     fn poll(&mut self, events: &mut Events) {
-        let sleeps = self.queue.is_empty() && self.inbox.sleep();
-        let timeout = if sleeps { self.wait() } else { Some(Duration::ZERO) };
+        let wait = if self.queue.is_empty() { self.wait() } else { Some(Duration::ZERO) };
+        let sleeps = wait != Some(Duration::ZERO) && self.inbox.sleep();
+        let timeout = if sleeps { wait } else { Some(Duration::ZERO) };
         let result = self.poll.poll(events, timeout);
         if sleeps {
             self.inbox.wake_up();
@@ -140,7 +172,8 @@ impl IoThread {
     /// How long the thread may sleep; `None`: until an event comes.
     fn wait(&self) -> Option<Duration> {
         let drain = self.drain.map(|at| Duration::from_millis(at.saturating_sub(self.now)));
-        [self.timers.wait(self.now), drain].into_iter().flatten().min()
+        let accepting = self.accepting.as_ref().and_then(Accepting::wait);
+        [self.timers.wait(self.now), drain, accepting].into_iter().flatten().min()
     }
 
     fn milliseconds(&self, time: Instant) -> u64 {
@@ -148,23 +181,75 @@ impl IoThread {
     }
 
     fn note(&mut self, event: &Event) {
-        if event.token() == INBOX {
-            return;
-        }
-        let (key, side) = key_and_side(event.token());
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.ready(side, readiness(event));
-            self.queue.wake(key);
+        match event.token() {
+            INBOX => {}
+            Token(listener) if listener >= FIRST_LISTENER => {
+                if let Some(accepting) = &mut self.accepting {
+                    accepting.note(listener - FIRST_LISTENER);
+                }
+            }
+            token => {
+                let (key, side) = key_and_side(token);
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.ready(side, readiness(event));
+                    self.queue.wake(key, session.is_bulk());
+                }
+            }
         }
     }
 
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
             match self.inbox.next() {
-                Some(Message::Client(client)) => self.start_session(client),
-                Some(Message::Drain(deadline)) => self.drain = Some(self.milliseconds(deadline)),
+                Some(Message::Client(client)) => {
+                    self.counts.client_received();
+                    self.start_session(client);
+                }
+                Some(Message::Drain(deadline)) => {
+                    self.drain = Some(self.milliseconds(deadline));
+                    if let Some(accepting) = &mut self.accepting {
+                        accepting.stop();
+                    }
+                }
                 None => break,
             }
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(mut accepting) = self.accepting.take() else { return };
+        accepting.accept(|client| self.start_session(client));
+        if !accepting.has_stopped() {
+            self.accepting = Some(accepting);
+        }
+    }
+
+    fn run_sparse(&mut self) {
+        while let Some(key) = self.queue.next_sparse() {
+            let moved = self.run_session(key, self.budget());
+            if moved <= MESSAGE && !self.queue.is_bulk(key) {
+                self.sparse_seen = Some(self.now);
+            }
+        }
+    }
+
+    fn run_bulk(&mut self) {
+        let mut budget = self.budget();
+        for _ in 0..self.queue.bulk_waiting() {
+            let Some(key) = self.queue.next_bulk() else { return };
+            let moved = self.run_session(key, budget);
+            budget = budget.saturating_sub(usize::try_from(moved).unwrap_or(usize::MAX));
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+
+    /// How many bytes may be moved before others must have had their turn.
+    fn budget(&self) -> usize {
+        match self.sparse_seen {
+            Some(seen) if self.now <= seen + SPARSE_MEMORY => SMALL_BUDGET,
+            _ => LARGE_BUDGET,
         }
     }
 
@@ -172,13 +257,14 @@ impl IoThread {
         if log_enabled!(Level::Info) {
             client.complete_names();
         }
+        self.counts.session_started();
         let entry = self.sessions.vacant_entry();
         let key = entry.key();
         let registered = client
             .apply(&self.remotes.options)
             .and_then(|()| client.register(self.poll.registry(), token(key, SideName::Client)));
-        let session = entry.insert(Session::new(client));
-        let turn = Turn { pool: &mut self.pool, now: self.now, budget: 0, timeouts: &self.timeouts };
+        let session = entry.insert(Session::new(client, self.pace));
+        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.timeouts };
         let outcome = match registered {
             Ok(()) => session.start(&turn, &mut ThreadDialer::new(&self.remotes, self.poll.registry(), key)),
             Err(error) => {
@@ -189,17 +275,15 @@ impl IoThread {
         self.after(key, outcome);
     }
 
-    fn run_session(&mut self, key: usize) {
-        let alone = self.queue.is_empty();
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let mut turn = Turn {
-            pool: &mut self.pool,
-            now: self.now,
-            budget: if alone { LARGE_BUDGET } else { SMALL_BUDGET },
-            timeouts: &self.timeouts,
-        };
+    /// Runs a session and says how many bytes it delivered.
+    fn run_session(&mut self, key: usize, budget: usize) -> u64 {
+        let Some(session) = self.sessions.get_mut(key) else { return 0 };
+        let before = session.moved();
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.timeouts };
         let outcome = session.run(&mut turn, &mut ThreadDialer::new(&self.remotes, self.poll.registry(), key));
+        let moved = session.moved() - before;
         self.after(key, outcome);
+        moved
     }
 
     fn after(&mut self, key: usize, outcome: Outcome) {
@@ -211,8 +295,8 @@ impl IoThread {
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
-                self.sessions.remove(key).close(end, &mut self.pool);
-                self.ended.add_one();
+                self.sessions.remove(key).close(end, &mut self.pools);
+                self.counts.session_ended();
             }
         }
     }
@@ -230,8 +314,8 @@ impl IoThread {
     fn end_drain(&mut self) {
         if self.drain.is_some_and(|deadline| deadline <= self.now) {
             for session in self.sessions.drain() {
-                session.close(End::Drain, &mut self.pool);
-                self.ended.add_one();
+                session.close(End::Drain, &mut self.pools);
+                self.counts.session_ended();
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! To see where a byte goes, read `io_thread`, `session` and `flow`, in that order.
 
+pub mod accepting;
 pub mod acceptor;
 pub mod address;
 pub mod admission;
@@ -13,11 +14,14 @@ pub mod io_thread;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod pipe_pool;
+pub mod pools;
 pub mod run_queue;
 pub mod server;
 pub mod session;
 pub mod settings;
 pub mod signals;
+pub mod splice;
 pub mod timers;
 pub mod units;
 

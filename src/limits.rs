@@ -23,10 +23,15 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 }
 
 /// How many sessions, of two descriptors each, fit into `descriptors` beside what the proxy itself needs.
-pub fn sessions_allowed(descriptors: u64, listeners: usize, io_threads: usize) -> usize {
+pub fn sessions_allowed(descriptors: u64, listeners: usize, io_threads: usize, pipes: usize) -> usize {
     // Standard streams and the log's copy, then a poll and its waker for each thread, and some to spare for libraries.
-    let own = 4 + listeners as u64 + 3 * (io_threads as u64 + 1) + 8;
+    let own = 4 + listeners as u64 + 3 * (io_threads as u64 + 1) + 2 * pipes as u64 + 8;
     usize::try_from(descriptors.saturating_sub(own) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+/// How many pipes, of two descriptors each, may be taken from `descriptors`, of `allowed` by the system's other limits.
+pub fn pipes_affordable(descriptors: u64, allowed: usize) -> usize {
+    usize::try_from(descriptors / 64).unwrap_or(usize::MAX).min(allowed)
 }
 
 fn get() -> io::Result<libc::rlimit> {
@@ -57,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_session_takes_two_descriptors() {
-        assert_eq!(sessions_allowed(20_000, 1, 1), 9_990);
-        assert_eq!(sessions_allowed(3, 1, 1), 1);
+        assert_eq!(sessions_allowed(20_000, 1, 1, 0), 9_990);
+        assert_eq!(sessions_allowed(20_000, 1, 1, 100), 9_890);
+        assert_eq!(sessions_allowed(3, 1, 1, 0), 1);
     }
 }

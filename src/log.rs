@@ -8,8 +8,9 @@
 use chrono::{Local, TimeZone};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,7 +31,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Finished lines of one thread: their text, and for each its time and where it ends.
 #[derive(Debug, Default)]
 struct Batch {
-    text: Vec<u8>,
+    text: String,
     lines: Vec<LineMark>,
     dropped: u64,
 }
@@ -49,7 +50,8 @@ impl Batch {
 
     fn append(&mut self, other: &mut Batch) {
         let shift = self.text.len();
-        self.text.append(&mut other.text);
+        self.text.push_str(&other.text);
+        other.text.clear();
         self.lines.extend(other.lines.drain(..).map(|mark| LineMark { end: mark.end + shift, ..mark }));
     }
 }
@@ -60,8 +62,8 @@ type Outbox = Arc<Mutex<Batch>>;
 struct ThreadLog {
     name: String,
     batch: Batch,
-    /// The time all lines of this turn carry, read when the first of them is logged.
-    now: Option<u64>,
+    /// What all lines of this turn begin with, made when the first of them is logged.
+    turn: Option<TurnPrefix>,
     stamp: Stamp,
     outbox: Outbox,
 }
@@ -172,20 +174,24 @@ impl ThreadLog {
             lock(&logger.outboxes).push(outbox.clone());
         }
         let name = thread::current().name().unwrap_or("unknown").to_owned();
-        ThreadLog { name, batch: Batch::default(), now: None, stamp: Stamp::default(), outbox }
+        ThreadLog { name, batch: Batch::default(), turn: None, stamp: Stamp::default(), outbox }
     }
 
     fn add(&mut self, record: &Record<'_>) {
-        let now = *self.now.get_or_insert_with(microseconds_now);
+        let turn = match &self.turn {
+            Some(turn) => turn,
+            None => self.turn.insert(TurnPrefix::new(&self.name, &mut self.stamp)),
+        };
         let text = &mut self.batch.text;
-        self.stamp.write(now, text);
-        // Writing to a Vec cannot fail; a Display that fails costs its own line only.
-        let _ = writeln!(text, " [{}] {}", self.name, record.args());
-        self.batch.end_line(now);
+        text.push_str(&turn.text);
+        // Writing to a String cannot fail; a Display that fails costs its own line only.
+        let _ = writeln!(text, "{}", record.args());
+        let time = turn.time;
+        self.batch.end_line(time);
     }
 
     fn flush(&mut self) {
-        self.now = None;
+        self.turn = None;
         if self.batch.lines.is_empty() {
             return;
         }
@@ -201,6 +207,23 @@ impl ThreadLog {
         if let Some(logger) = LOGGER.get() {
             logger.wake_writer();
         }
+    }
+}
+
+/// The time of a turn, and how its lines begin.
+struct TurnPrefix {
+    /// Microseconds since 1970.
+    time: u64,
+    text: String,
+}
+
+impl TurnPrefix {
+    fn new(thread: &str, stamp: &mut Stamp) -> TurnPrefix {
+        let time = microseconds_now();
+        let mut text = String::with_capacity(64);
+        stamp.write(time, &mut text);
+        let _ = write!(text, " [{thread}] ");
+        TurnPrefix { time, text }
     }
 }
 
@@ -228,7 +251,7 @@ struct Stamp {
 
 impl Stamp {
     /// Appends `YYYY-Mon-DD HH:MM:SS.uuuuuu`, in local time.
-    fn write(&mut self, microseconds: u64, out: &mut Vec<u8>) {
+    fn write(&mut self, microseconds: u64, out: &mut String) {
         let second = microseconds / 1_000_000;
         if self.second != Some(second) {
             self.second = Some(second);
@@ -237,7 +260,7 @@ impl Stamp {
                 None => second.to_string(),
             };
         }
-        out.extend_from_slice(self.text.as_bytes());
+        out.push_str(&self.text);
         let _ = write!(out, ".{:06}", microseconds % 1_000_000);
     }
 }
@@ -292,16 +315,16 @@ impl Output {
     fn write(&mut self, batches: Vec<Batch>) {
         let lines: usize = batches.iter().map(|batch| batch.lines.len()).sum();
         self.dropped += batches.iter().map(|batch| batch.dropped).sum::<u64>();
-        let mut text = Vec::new();
+        let mut text = String::new();
         if self.inside_line {
-            text.push(b'\n');
+            text.push('\n');
         }
         if self.dropped > 0 {
             self.stamp.write(microseconds_now(), &mut text);
             let _ = writeln!(text, " [log] {} lines lost: standard output did not take them", self.dropped);
         }
         merge(&batches, &mut text);
-        match self.write_all(&text) {
+        match self.write_all(text.as_bytes()) {
             Ok(()) => (self.dropped, self.inside_line) = (0, false),
             Err(_) => self.dropped += lines as u64,
         }
@@ -332,12 +355,12 @@ impl Output {
 }
 
 /// Appends the lines of all batches to `text`, in the order of their times.
-fn merge(batches: &[Batch], text: &mut Vec<u8>) {
+fn merge(batches: &[Batch], text: &mut String) {
     if let [only] = batches {
-        text.extend_from_slice(&only.text);
+        text.push_str(&only.text);
         return;
     }
-    let mut lines: Vec<(u64, &[u8])> = Vec::new();
+    let mut lines: Vec<(u64, &str)> = Vec::new();
     for batch in batches {
         let mut start = 0;
         for mark in &batch.lines {
@@ -348,7 +371,7 @@ fn merge(batches: &[Batch], text: &mut Vec<u8>) {
     // Stable: lines of one thread keep their order.
     lines.sort_by_key(|&(time, _)| time);
     for (_, line) in lines {
-        text.extend_from_slice(line);
+        text.push_str(line);
     }
 }
 
@@ -373,7 +396,7 @@ mod tests {
     fn batch(lines: &[(u64, &str)]) -> Batch {
         let mut batch = Batch::default();
         for (time, line) in lines {
-            batch.text.extend_from_slice(line.as_bytes());
+            batch.text.push_str(line);
             batch.end_line(*time);
         }
         batch
@@ -384,17 +407,16 @@ mod tests {
         let mut first = batch(&[(1, "a\n"), (5, "b\n")]);
         first.append(&mut batch(&[(6, "c\n")]));
         let second = batch(&[(2, "x\n"), (5, "y\n")]);
-        let mut text = Vec::new();
+        let mut text = String::new();
         merge(&[first, second], &mut text);
-        assert_eq!(text, b"a\nx\nb\ny\nc\n");
+        assert_eq!(text, "a\nx\nb\ny\nc\n");
     }
 
     #[test]
     fn a_time_has_the_original_form() {
-        let mut text = Vec::new();
+        let mut text = String::new();
         let mut stamp = Stamp::default();
         stamp.write(1_700_000_000_000_042, &mut text);
-        let text = String::from_utf8(text).unwrap();
         let expected = Local.timestamp_opt(1_700_000_000, 0).unwrap().format("%Y-%b-%d %H:%M:%S").to_string();
         assert_eq!(text, format!("{expected}.000042"));
         assert_eq!(text.len(), "2026-Nov-20 20:47:01.123456".len());

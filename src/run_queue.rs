@@ -1,7 +1,7 @@
 //! Which session of an I/O thread runs next: those that just became ready first, then bulk ones in turn.
 //!
 //! The sparse-flow rule of fq_codel (RFC 8290), for sessions: one that becomes ready while it waits in no queue is
-//! sparse and runs before all bulk ones; one that spends its budget becomes bulk and stays so until it runs dry.
+//! sparse and runs before all bulk ones; one that spends its budget, or is known to carry bulk, waits with the bulk ones.
 
 use std::collections::VecDeque;
 
@@ -22,14 +22,19 @@ pub struct RunQueue {
 }
 
 impl RunQueue {
-    /// Queues a session that may have become able to move; once, however often this is called.
-    pub fn wake(&mut self, key: usize) {
+    /// Queues a session that may have become able to move; once, however often this is called. `bulk` says whether it
+    /// is known to carry bulk.
+    pub fn wake(&mut self, key: usize, bulk: bool) {
         if key >= self.places.len() {
             self.places.resize(key + 1, Place::Nowhere);
         }
-        if self.places[key] == Place::Nowhere {
-            self.places[key] = Place::Sparse;
-            self.sparse.push_back(key);
+        match self.places[key] {
+            Place::Nowhere if bulk => self.spent(key),
+            Place::Nowhere => {
+                self.places[key] = Place::Sparse;
+                self.sparse.push_back(key);
+            }
+            Place::Sparse | Place::Bulk => {}
         }
     }
 
@@ -54,6 +59,11 @@ impl RunQueue {
         self.bulk.push_back(key);
     }
 
+    /// Whether the session waits with the bulk ones.
+    pub fn is_bulk(&self, key: usize) -> bool {
+        self.places.get(key) == Some(&Place::Bulk)
+    }
+
     /// How many bulk sessions wait.
     pub fn bulk_waiting(&self) -> usize {
         self.bulk.len()
@@ -72,8 +82,8 @@ mod tests {
     #[test]
     fn a_session_is_queued_once() {
         let mut queue = RunQueue::default();
-        queue.wake(3);
-        queue.wake(3);
+        queue.wake(3, false);
+        queue.wake(3, false);
         assert_eq!((queue.next_sparse(), queue.next_sparse()), (Some(3), None));
         assert!(queue.is_empty());
     }
@@ -81,12 +91,12 @@ mod tests {
     #[test]
     fn a_bulk_session_stays_bulk_when_it_is_woken() {
         let mut queue = RunQueue::default();
-        queue.wake(0);
+        queue.wake(0, false);
         queue.next_sparse();
         queue.spent(0);
-        queue.wake(0);
+        queue.wake(0, false);
         assert_eq!((queue.next_sparse(), queue.next_bulk()), (None, Some(0)));
-        queue.wake(0);
+        queue.wake(0, false);
         assert_eq!(queue.next_sparse(), Some(0));
     }
 
@@ -94,7 +104,7 @@ mod tests {
     fn between_two_runs_of_a_bulk_session_every_other_runs_once() {
         let mut queue = RunQueue::default();
         for key in 0..5 {
-            queue.wake(key);
+            queue.wake(key, false);
             queue.next_sparse();
             queue.spent(key);
         }

@@ -3,19 +3,23 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{info, warn};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::acceptor::{Acceptor, Stop};
-use crate::admission::{Admission, EndedCount};
+use crate::address::EndpointAddress;
+use crate::admission::{Admission, Counts, Handover};
 use crate::endpoint::Listener;
-use crate::io_thread::{IoThread, Message};
-use crate::limits::{raise_descriptor_limit, sessions_allowed};
+use crate::endpoint::tcp::TcpListener;
+use crate::io_thread::{IoThread, Message, Share};
+use crate::limits::{pipes_affordable, raise_descriptor_limit, sessions_allowed};
 use crate::log::error_text;
 use crate::mailbox::Mailbox;
-use crate::settings::Settings;
+use crate::settings::{Settings, ZeroCopy};
 use crate::signals::StopSignals;
+use crate::splice::pipes_allowed;
 
 /// How long the threads may take to reset their sessions once they were told to.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,14 +40,19 @@ enum Notice {
 pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     log_settings(settings);
     let descriptors = raise_descriptor_limit().map_err(named("descriptor limit"))?;
-    let most_sessions = sessions_allowed(descriptors, settings.listeners.len(), settings.io_threads);
-    info!("descriptor limit = {descriptors} ({most_sessions} sessions)");
+    let pipes = match settings.zero_copy {
+        ZeroCopy::Never => 0,
+        ZeroCopy::Auto | ZeroCopy::Always => pipes_affordable(descriptors, pipes_allowed()),
+    };
+    let sockets = settings.listeners.len() * if settings.reuse_port { settings.io_threads } else { 1 };
+    let most_sessions = sessions_allowed(descriptors, sockets, settings.io_threads, pipes);
+    info!("descriptor limit = {descriptors} ({most_sessions} sessions, {pipes} pipes)");
 
     let listeners = bind_all(settings)?;
     let (notices, notice) = bounded(16);
-    let (io_threads, counts) = start_io_threads(settings, &notices)?;
-    let admission = Admission::new(most_sessions, counts);
-    let acceptor = start_acceptor(listeners, io_threads.clone(), admission, &notices)?;
+    let (io_threads, counts) = start_io_threads(settings, listeners.own, most_sessions, pipes, &notices)?;
+    let admission = Admission::new(most_sessions, Handover::Dealt, counts);
+    let acceptor = start_acceptor(listeners.shared, io_threads.clone(), admission, &notices)?;
     start_signal_thread(signals, notices)?;
     crate::log::flush();
     wait_and_drain(settings, &notice, &acceptor, &io_threads);
@@ -65,38 +74,72 @@ fn log_settings(settings: &Settings) {
     for address in &settings.remote.addresses {
         info!("remote address = {address}");
     }
-    info!("buffer size = {}", settings.buffer_size);
+    info!("buffer size = {}", settings.buffer_size.bytes());
     info!("no delay = {}", u8::from(settings.no_delay));
     info!("num io threads = {}", settings.io_threads);
     info!("using {}", polling_backend());
 }
 
-fn bind_all(settings: &Settings) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    for endpoints in &settings.listeners {
-        // As the original: a name that has several addresses is listened on at its first.
-        for address in endpoints.addresses.iter().take(1) {
-            let listener = Listener::bind(address, settings.backlog).map_err(|error| error.to_string())?;
-            info!("listening on {listener}");
-            listeners.push(listener);
+/// Bound listeners, by who accepts from them.
+struct Listeners {
+    /// Those of the acceptor.
+    shared: Vec<Listener>,
+    /// Those of each I/O thread.
+    own: Vec<Vec<Listener>>,
+}
+
+fn bind_all(settings: &Settings) -> Result<Listeners, String> {
+    let mut listeners = Listeners { shared: Vec::new(), own: Vec::new() };
+    listeners.own.resize_with(settings.io_threads, Vec::new);
+    // As the original: a name that has several addresses is listened on at its first.
+    for address in settings.listeners.iter().filter_map(|endpoints| endpoints.addresses.first()) {
+        match address {
+            EndpointAddress::Tcp(address) if settings.reuse_port => {
+                bind_for_each_thread(*address, settings.backlog, &mut listeners.own)?;
+            }
+            address => {
+                let listener = Listener::bind(address, settings.backlog).map_err(|error| error.to_string())?;
+                info!("listening on {listener}");
+                listeners.shared.push(listener);
+            }
         }
     }
     Ok(listeners)
 }
 
-type IoThreads = (Vec<Mailbox<Message>>, Vec<Arc<EndedCount>>);
+/// Binds one socket for each I/O thread; where the port is 0, all to the one that the system picks first.
+fn bind_for_each_thread(mut address: SocketAddr, backlog: i32, own: &mut [Vec<Listener>]) -> Result<(), String> {
+    for listeners in own {
+        let listener = TcpListener::bind_shared(address, backlog).map_err(|error| error.to_string())?;
+        address = listener.address();
+        let listener = Listener::Tcp(listener);
+        info!("listening on {listener}");
+        listeners.push(listener);
+    }
+    Ok(())
+}
 
-fn start_io_threads(settings: &Settings, notices: &Sender<Notice>) -> Result<IoThreads, String> {
-    let mut mailboxes = Vec::new();
-    let mut counts = Vec::new();
-    for number in 0..settings.io_threads {
-        let ended = Arc::new(EndedCount::default());
-        let (io_thread, mailbox) = IoThread::new(settings, ended.clone()).map_err(named("I/O thread"))?;
+type IoThreads = (Vec<Mailbox<Message>>, Vec<Arc<Counts>>);
+
+fn start_io_threads(
+    settings: &Settings,
+    listeners: Vec<Vec<Listener>>,
+    most_sessions: usize,
+    pipes: usize,
+    notices: &Sender<Notice>,
+) -> Result<IoThreads, String> {
+    let (mut mailboxes, mut all_counts) = (Vec::new(), Vec::new());
+    for (number, listeners) in listeners.into_iter().enumerate() {
+        let counts = Arc::new(Counts::default());
+        let most = (most_sessions / settings.io_threads).max(1);
+        let admission = Admission::new(most, Handover::Local, vec![counts.clone()]);
+        let share = Share { counts: counts.clone(), pipes: pipes / settings.io_threads, listeners, admission };
+        let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);
-        counts.push(ended);
+        all_counts.push(counts);
     }
-    Ok((mailboxes, counts))
+    Ok((mailboxes, all_counts))
 }
 
 fn start_acceptor(

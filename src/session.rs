@@ -4,10 +4,10 @@ use log::{info, warn};
 use std::fmt;
 use std::io;
 
-use crate::buffer_pool::BufferPool;
 use crate::endpoint::{Endpoint, Route};
-use crate::flow::{Broken, Flow, FlowState, Readiness, Side, Stopped};
+use crate::flow::{Broken, Flow, Pace, Readiness, Side, Stopped};
 use crate::log::{error_number, error_text};
+use crate::pools::Pools;
 
 /// One of a session's two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +79,8 @@ pub trait Dialer<E> {
 
 /// What a session needs to know of the thread and the turn in which it runs.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    pub pool: &'a mut BufferPool,
+pub struct Turn<'a, P> {
+    pub pools: &'a mut Pools<P>,
     /// Milliseconds since the thread's origin.
     pub now: u64,
     /// Bytes that each flow may read.
@@ -123,11 +123,11 @@ enum Phase {
 
 /// One client joined, or about to be joined, to one remote.
 #[derive(Debug)]
-pub struct Session<E> {
+pub struct Session<E: Endpoint> {
     client: Side<E>,
     remote: Option<Side<E>>,
-    upstream: Flow,
-    downstream: Flow,
+    upstream: Flow<E::Pipe>,
+    downstream: Flow<E::Pipe>,
     phase: Phase,
     /// The number of the address that is being tried or was connected to.
     address: usize,
@@ -135,19 +135,19 @@ pub struct Session<E> {
 
 impl<E: Endpoint> Session<E> {
     /// A session for a client that was just accepted; [`Session::start`] must follow.
-    pub fn new(client: E) -> Session<E> {
+    pub fn new(client: E, pace: Pace) -> Session<E> {
         Session {
             client: Side { endpoint: client, ready: Readiness::default() },
             remote: None,
-            upstream: Flow::new(),
-            downstream: Flow::new(),
+            upstream: Flow::new(pace),
+            downstream: Flow::new(pace),
             phase: Phase::Connecting { give_up: 0 },
             address: 0,
         }
     }
 
     /// Starts connecting to the first address of the remote that can be tried.
-    pub fn start(&mut self, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+    pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
         self.dial(turn.now.saturating_add(turn.timeouts.connect), End::ConnectFailed, turn, dialer)
     }
@@ -162,7 +162,7 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Does what can be done now, within the turn's budget.
-    pub fn run(&mut self, turn: &mut Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+    pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match self.phase {
             Phase::Open { .. } => self.relay(turn),
             Phase::Busy { .. } | Phase::Connecting { .. } => {
@@ -172,6 +172,16 @@ impl<E: Endpoint> Session<E> {
                 self.connect(turn, dialer)
             }
         }
+    }
+
+    /// Whether either flow carries bulk, as far as is known.
+    pub fn is_bulk(&self) -> bool {
+        self.upstream.is_bulk() || self.downstream.is_bulk()
+    }
+
+    /// Bytes that both flows have delivered.
+    pub fn moved(&self) -> u64 {
+        self.upstream.moved() + self.downstream.moved()
     }
 
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
@@ -184,9 +194,9 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Ends the session: gives back its buffers, logs, and resets both sides unless both flows had ended.
-    pub fn close(mut self, end: End, pool: &mut BufferPool) {
-        self.upstream.release(pool);
-        self.downstream.release(pool);
+    pub fn close(mut self, end: End, pools: &mut Pools<E::Pipe>) {
+        self.upstream.release(pools);
+        self.downstream.release(pools);
         let (up, down) = (self.upstream.moved(), self.downstream.moved());
         let client = &mut self.client.endpoint;
         info!(
@@ -203,7 +213,7 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    fn connect(&mut self, turn: &mut Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+    fn connect(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match (self.phase, &mut self.remote) {
             (Phase::Busy { give_up, .. }, _) if give_up <= turn.now => {
                 self.try_next_address(End::ConnectTimeout, turn, dialer)
@@ -230,13 +240,19 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    fn try_next_address(&mut self, reason: End, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+    fn try_next_address(&mut self, reason: End, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         self.address += 1;
         self.dial(turn.now.saturating_add(turn.timeouts.connect), reason, turn, dialer)
     }
 
     /// Dials the current address, or the next that can be; `reason` is why there is none, if there is none.
-    fn dial(&mut self, give_up: u64, mut reason: End, turn: &Turn<'_>, dialer: &mut impl Dialer<E>) -> Outcome {
+    fn dial(
+        &mut self,
+        give_up: u64,
+        mut reason: End,
+        turn: &Turn<'_, E::Pipe>,
+        dialer: &mut impl Dialer<E>,
+    ) -> Outcome {
         let first = self.address;
         loop {
             let give_up = match self.address {
@@ -263,7 +279,7 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    fn open(&mut self, turn: &mut Turn<'_>) -> Outcome {
+    fn open(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         if let Some(remote) = &self.remote {
             info!("connect complete proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
         }
@@ -271,17 +287,17 @@ impl<E: Endpoint> Session<E> {
         self.relay(turn)
     }
 
-    fn relay(&mut self, turn: &mut Turn<'_>) -> Outcome {
+    fn relay(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
+        let before = self.moved();
         let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
-        let before = self.upstream.moved() + self.downstream.moved();
-        let mut up = self.upstream.pump(client, remote, turn.pool, turn.budget);
-        let mut down = self.downstream.pump(remote, client, turn.pool, turn.budget);
+        let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
+        let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         // A side that no longer takes bytes may have said something before: that is still delivered.
         while matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
-            down = self.downstream.pump(remote, client, turn.pool, turn.budget);
+            down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         }
         while matches!((&up, &down), (Ok(Stopped::Spent), Err(Broken::Sink(_)))) {
-            up = self.upstream.pump(client, remote, turn.pool, turn.budget);
+            up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         }
 
         if let Err(broken) = &up {
@@ -290,8 +306,16 @@ impl<E: Endpoint> Session<E> {
         if let Err(broken) = &down {
             return Outcome::Ended(ended_by(broken, (remote, SideName::Remote), (client, SideName::Client)));
         }
-        if (self.upstream.state(), self.downstream.state()) == (FlowState::Shut, FlowState::Shut) {
-            return Outcome::Ended(End::EndOfStream);
+        let finished = match (&up, &down) {
+            // Closing the sockets says what is still to be said.
+            (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
+            (Ok(Stopped::Drained), _) => self.upstream.finish(remote).map_err(|error| (error, SideName::Remote)),
+            (_, Ok(Stopped::Drained)) => self.downstream.finish(client).map_err(|error| (error, SideName::Client)),
+            _ => Ok(()),
+        };
+        if let Err((error, side)) = finished {
+            log_error(if side == SideName::Client { &client.endpoint } else { &remote.endpoint }, &error);
+            return Outcome::Ended(end_for(&error, side));
         }
         if let Some(end) = unread_error(client, SideName::Client, up.as_ref().ok())
             .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok()))
@@ -299,7 +323,7 @@ impl<E: Endpoint> Session<E> {
             return Outcome::Ended(end);
         }
 
-        let moved = self.upstream.moved() + self.downstream.moved() != before;
+        let moved = self.moved() != before;
         if let Phase::Open { last_moved } = &mut self.phase {
             if moved {
                 *last_moved = turn.now;

@@ -12,11 +12,15 @@ pub struct Settings {
     /// What every session is connected to.
     pub remote: Endpoints,
     /// Bytes in one flow's buffer.
-    pub buffer_size: usize,
+    pub buffer_size: BufferSize,
     /// Whether `TCP_NODELAY` is set on both sides.
     pub no_delay: bool,
     /// How many I/O threads run.
     pub io_threads: usize,
+    /// Whether bytes go through kernel pipes.
+    pub zero_copy: ZeroCopy,
+    /// Whether each I/O thread accepts for itself.
+    pub reuse_port: bool,
     /// How long one connection attempt to a remote address may take; never zero.
     pub connect_timeout: Duration,
     /// How long a session may move no byte either way; `None`: for ever.
@@ -50,9 +54,11 @@ impl Settings {
         Settings {
             listeners,
             remote,
-            buffer_size: Self::DEFAULT_BUFFER_SIZE,
+            buffer_size: BufferSize::Growing(Self::DEFAULT_BUFFER_SIZE),
             no_delay: false,
             io_threads: 1,
+            zero_copy: ZeroCopy::Auto,
+            reuse_port: false,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: None,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
@@ -61,6 +67,35 @@ impl Settings {
             log: LogSettings::Environment,
         }
     }
+}
+
+/// How large a flow's buffer is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BufferSize {
+    /// `-b` was given: this size, always.
+    Fixed(usize),
+    /// This size, and a larger one for flows that carry bulk.
+    Growing(usize),
+}
+
+impl BufferSize {
+    /// The size that flows start with.
+    pub fn bytes(self) -> usize {
+        match self {
+            BufferSize::Fixed(bytes) | BufferSize::Growing(bytes) => bytes,
+        }
+    }
+}
+
+/// Whether bytes go through kernel pipes, by splice(2), without being copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZeroCopy {
+    /// Those of flows that carry bulk, where the system can and a pipe can be had.
+    Auto,
+    /// All, as long as a pipe can be had.
+    Always,
+    /// None.
+    Never,
 }
 
 /// What is logged: the command line wins over `RUST_LOG`.

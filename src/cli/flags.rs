@@ -15,6 +15,10 @@ pub enum Id {
     NoDelay,
     /// `-t`
     IoThreads,
+    /// `--zero-copy`
+    ZeroCopy,
+    /// `--reuse-port`
+    ReusePort,
     /// `--keepalive`
     Keepalive,
     /// `--backlog`
@@ -46,6 +50,8 @@ pub enum Id {
 pub enum Group {
     /// The flags of the original.
     Original,
+    /// How bytes and connections are handled fastest.
+    Performance,
     /// Options of sockets.
     Sockets,
     /// Limits in time.
@@ -58,12 +64,14 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 5] = [Group::Original, Group::Sockets, Group::Timeouts, Group::Logging, Group::Information];
+    pub const ALL: [Group; 6] =
+        [Group::Original, Group::Performance, Group::Sockets, Group::Timeouts, Group::Logging, Group::Information];
 
     /// The heading in the usage.
     pub fn heading(self) -> &'static str {
         match self {
             Group::Original => "Arguments",
+            Group::Performance => "Performance",
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
             Group::Logging => "Logging",
@@ -122,6 +130,9 @@ pub struct Flag {
 const DURATION: Option<Value> = Some(Value { name: "<duration>", kind: Kind::Other });
 const ADDRESS: Option<Value> = Some(Value { name: "<addr>:<port>", kind: Kind::Address });
 
+/// The words that `--zero-copy` takes.
+pub const ZERO_COPY: &[&str] = &["auto", "always", "never"];
+
 /// The words that `--log-level` takes.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
 
@@ -169,7 +180,8 @@ pub const FLAGS: &[Flag] = &[
         help: "size of a session's buffer for each direction",
         details: &[
             "The size of the buffer that holds what one direction of a session has read and not yet written, \
-             from 1 byte to `1g`. The letters `k`, `m` and `g` multiply by powers of 1024.",
+             from 1 byte to `1g`. The letters `k`, `m` and `g` multiply by powers of 1024. \
+             Where none is given, a direction that carries bulk may have a larger one; a given size is kept to.",
             "A direction has a buffer only while there is something in it.",
         ],
     },
@@ -197,6 +209,39 @@ pub const FLAGS: &[Flag] = &[
         help: "number of I/O threads",
         details: &["The number of I/O threads, from 1 to 1024. New sessions are dealt to them in turn; \
              a session stays with its thread."],
+    },
+    Flag {
+        id: Id::ZeroCopy,
+        short: None,
+        long: "zero-copy",
+        value: Some(Value { name: "<when>", kind: Kind::Words(ZERO_COPY) }),
+        group: Group::Performance,
+        required: false,
+        repeatable: false,
+        default: Some("auto"),
+        help: "move bytes through kernel pipes: auto, always, never",
+        details: &[
+            "Whether bytes go from one side to the other through a kernel pipe, with splice(2), without being copied. \
+             With `auto`, a direction starts by copying, which is best for messages, and changes to a pipe while it \
+             carries bulk. With `always` it starts with one; with `never` it has none. Where no pipe can be had (they are limited by the \
+             number of descriptors and by `fs.pipe-user-pages-soft`), bytes are copied. \
+             Linux only: elsewhere `auto` copies and `always` is an error.",
+        ],
+    },
+    Flag {
+        id: Id::ReusePort,
+        short: None,
+        long: "reuse-port",
+        value: None,
+        group: Group::Performance,
+        required: false,
+        repeatable: false,
+        default: None,
+        help: "let each I/O thread accept for itself",
+        details: &["Give each I/O thread a listening socket of its own for each TCP address, with SO_REUSEPORT. \
+             The kernel then deals the connections (on Linux and FreeBSD, evenly by a hash of their addresses), \
+             which costs less for each than an acceptor thread that deals them in turn. \
+             Unix sockets are still accepted by the acceptor."],
     },
     Flag {
         id: Id::Keepalive,

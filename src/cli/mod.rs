@@ -6,7 +6,7 @@ pub mod help;
 pub mod man;
 
 use crate::address::Endpoints;
-use crate::settings::{LogSettings, Settings};
+use crate::settings::{BufferSize, LogSettings, Settings, ZeroCopy};
 use crate::units::{parse_count, parse_duration, parse_size};
 use flags::{FLAGS, Flag, Group, Id};
 use getopts::{Fail, Matches, Options};
@@ -206,6 +206,8 @@ struct Draft {
     buffer_size: Option<usize>,
     no_delay: bool,
     io_threads: Option<usize>,
+    zero_copy: Option<ZeroCopy>,
+    reuse_port: bool,
     connect_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     drain_timeout: Option<Duration>,
@@ -234,6 +236,8 @@ impl Draft {
                 let threads = parse_count(value, Settings::MAX_IO_THREADS as u64);
                 self.io_threads = Some(threads.map_err(|e| invalid("num io threads", value, &e))? as usize);
             }
+            Id::ZeroCopy => self.zero_copy = Some(zero_copy(value)?),
+            Id::ReusePort => self.reuse_port = true,
             Id::Keepalive => self.keepalive = keepalive(value).map_err(|e| invalid("keepalive", value, &e))?,
             Id::Backlog => {
                 let backlog = parse_count(value, i32::MAX as u64).map_err(|e| {
@@ -274,9 +278,11 @@ impl Draft {
         };
         let default = Settings::new(self.listeners, remote);
         Ok(Settings {
-            buffer_size: self.buffer_size.unwrap_or(default.buffer_size),
+            buffer_size: self.buffer_size.map_or(default.buffer_size, BufferSize::Fixed),
             no_delay: self.no_delay,
             io_threads: self.io_threads.unwrap_or(default.io_threads),
+            zero_copy: self.zero_copy.unwrap_or(default.zero_copy),
+            reuse_port: self.reuse_port,
             connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
             idle_timeout: self.idle_timeout,
             drain_timeout: self.drain_timeout.unwrap_or(default.drain_timeout),
@@ -308,6 +314,17 @@ fn endpoints(value: &str) -> Result<Endpoints, Problem> {
 /// Reads a duration.
 fn duration(what: &str, value: &str) -> Result<Duration, Problem> {
     parse_duration(value).map_err(|e| invalid(what, value, &e))
+}
+
+/// Reads the value of `--zero-copy`.
+fn zero_copy(value: &str) -> Result<ZeroCopy, Problem> {
+    match value {
+        "auto" => Ok(ZeroCopy::Auto),
+        "always" if cfg!(target_os = "linux") => Ok(ZeroCopy::Always),
+        "always" => Err(invalid("zero copy", value, "this system has no splice(2)")),
+        "never" => Ok(ZeroCopy::Never),
+        _ => Err(invalid("zero copy", value, &format!("expected {}", alternatives(flags::ZERO_COPY)))),
+    }
 }
 
 /// Reads the value of `--keepalive`; the error is the reason.

@@ -10,8 +10,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::address::EndpointAddress;
+use crate::pipe_pool::Pipe;
 use crate::session::SideName;
 use crate::settings::Settings;
+use crate::splice::KernelPipe;
 
 /// A connected endpoint, as a flow and a session use it. All calls return at once.
 pub trait Endpoint {
@@ -21,11 +23,21 @@ pub trait Endpoint {
     /// poll(2) fallback a source is armed again only by an operation that would block, so there it must be tried.
     const SHORT_MEANS_BLOCKED: bool;
 
+    /// What bytes can be moved through without copying.
+    type Pipe: Pipe;
+
     /// Reads into `buffer`, which is not empty. `Ok(0)` is the end of the stream.
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes from `bytes`, which is not empty.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Moves at most `limit` bytes into an empty pipe. `Ok(0)` is the end of the stream; a short count says nothing
+    /// about what is left.
+    fn splice_to(&mut self, pipe: &mut Self::Pipe, limit: usize) -> io::Result<usize>;
+
+    /// Moves at most `bytes` bytes, which the pipe holds, out of it.
+    fn splice_from(&mut self, pipe: &mut Self::Pipe, bytes: usize) -> io::Result<usize>;
 
     /// Tells the peer that no more bytes will come.
     fn finish(&mut self) -> io::Result<()>;
@@ -73,12 +85,22 @@ macro_rules! each {
 impl Endpoint for Socket {
     const SHORT_MEANS_BLOCKED: bool = !cfg!(mio_unsupported_force_poll_poll);
 
+    type Pipe = KernelPipe;
+
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, endpoint => endpoint.receive(buffer))
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         each!(self, endpoint => endpoint.send(bytes))
+    }
+
+    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
+        each!(self, endpoint => endpoint.splice_to(pipe, limit))
+    }
+
+    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
+        each!(self, endpoint => endpoint.splice_from(pipe, bytes))
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Endpoint, ListenError, SocketOptions};
 use crate::address::OriginalForm;
 use crate::session::SideName;
+use crate::splice::{KernelPipe, splice_in, splice_out};
 
 /// A TCP connection, accepted or begun by us.
 #[derive(Debug)]
@@ -56,12 +57,22 @@ impl TcpEndpoint {
 impl Endpoint for TcpEndpoint {
     const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
 
+    type Pipe = KernelPipe;
+
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
+    }
+
+    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_in(self.stream.as_raw_fd(), pipe, limit))
+    }
+
+    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -102,10 +113,33 @@ pub struct TcpListener {
 impl TcpListener {
     /// Binds with `SO_REUSEADDR` and listens.
     pub fn bind(address: SocketAddr, backlog: i32) -> Result<TcpListener, ListenError> {
+        TcpListener::bind_with(address, backlog, |_| Ok(()))
+    }
+
+    /// The same, with an address that other sockets of this user can be bound to, too: the kernel deals the clients.
+    pub fn bind_shared(address: SocketAddr, backlog: i32) -> Result<TcpListener, ListenError> {
+        #[cfg(target_os = "freebsd")]
+        let share = |socket: &socket2::Socket| socket.set_reuse_port_lb(true);
+        #[cfg(not(target_os = "freebsd"))]
+        let share = |socket: &socket2::Socket| socket.set_reuse_port(true);
+        TcpListener::bind_with(address, backlog, share)
+    }
+
+    /// The address that it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn bind_with(
+        address: SocketAddr,
+        backlog: i32,
+        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
+    ) -> Result<TcpListener, ListenError> {
         let failed = |step| move |error| ListenError::new(step, OriginalForm(address), error);
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
             .map_err(failed("error creating"))?;
         socket.set_reuse_address(true).map_err(failed("setSocketReuseAddress error on"))?;
+        prepare(&socket).map_err(failed("setSocketReusePort error on"))?;
         socket.bind(&address.into()).map_err(failed("bind error on"))?;
         socket.listen(backlog).map_err(failed("listen error on"))?;
         socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::{Endpoint, ListenError};
 use crate::address::EndpointAddress;
 use crate::session::SideName;
+use crate::splice::{KernelPipe, splice_in, splice_out};
 
 /// A Unix stream connection, accepted or begun by us.
 #[derive(Debug)]
@@ -38,12 +39,22 @@ impl UnixEndpoint {
 impl Endpoint for UnixEndpoint {
     const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
 
+    type Pipe = KernelPipe;
+
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
+    }
+
+    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_in(self.stream.as_raw_fd(), pipe, limit))
+    }
+
+    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -1,0 +1,52 @@
+//! Measures TCP proxies beside each other on loopback.
+//!
+//! One process, the controller, runs everything (`compare`). For each measurement it starts a server, a proxy and a
+//! client, each a process of its own, reads the proxy's CPU and memory from outside, and ends all three again. Server
+//! and client are this same program, started with a hidden subcommand.
+//!
+//! A newcomer finds "what is measured" in [`load`], "how one measurement goes" in [`measure`], and "which proxies" in
+//! [`proxy`].
+#![cfg(target_os = "linux")]
+
+pub mod client;
+pub mod clock;
+pub mod compare;
+pub mod failure;
+pub mod flow;
+pub mod interrupt;
+pub mod limits;
+pub mod load;
+pub mod measure;
+pub mod metric;
+pub mod options;
+pub mod process;
+pub mod progress;
+pub mod proxy;
+pub mod report;
+pub mod scratch;
+pub mod server;
+pub mod session;
+pub mod stats;
+pub mod template;
+pub mod usage;
+pub mod wire;
+
+use std::process::ExitCode;
+
+/// Runs the subcommand that the command line names.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("compare") => compare::main(&arguments.collect::<Vec<_>>()),
+        Some(process::SERVER_COMMAND) => server::main(),
+        Some(process::CLIENT_COMMAND) => client::main(),
+        Some("-h" | "--help") => {
+            println!("{}", options::usage());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            println!("{}", options::usage());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One measurement: one load, through one proxy, once.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::load::Load;
+use crate::metric::Metric;
+use crate::process::{CLIENT_COMMAND, Helper, SERVER_COMMAND};
+use crate::proxy::{Proxy, Room, Running};
+use crate::usage::Usage;
+use crate::wire::{FromClient, FromServer, Order, Received, Tally};
+
+/// How long the client has to open its sessions.
+const OPENING: Duration = Duration::from_secs(60);
+/// How long a helper has to answer a question.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// What one measurement saw.
+pub struct Sample {
+    /// The proxy before its first session of the load; none without a proxy.
+    before: Option<Usage>,
+    /// When the window opened.
+    start: Snapshot,
+    /// When it closed.
+    end: Snapshot,
+    /// How long the client's window was.
+    window: Duration,
+    /// What the client counted.
+    pub tally: Tally,
+}
+
+/// The proxy and the server at one moment.
+struct Snapshot {
+    proxy: Option<Usage>,
+    server: Received,
+}
+
+/// Measures. Server, proxy and client are started for it, and gone when it returns.
+pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Result<Vec<(Metric, f64)>, Failure> {
+    let mut server = Helper::start(SERVER_COMMAND)?;
+    let FromServer::Listening(address) = server.receive(Moment::now().after(ANSWER))? else {
+        return Err(Failure::of(SERVER_COMMAND, "did not say where it listens"));
+    };
+    let running = proxy.start(address, room)?;
+    let target = running.as_ref().map_or(address, |running| running.entry);
+    let before = running.as_ref().map(Running::usage);
+
+    let mut client = Helper::start(CLIENT_COMMAND)?;
+    client.send(&Order { target, load, length })?;
+    let window = match client.receive(Moment::now().after(OPENING))? {
+        FromClient::Opened(window) => window,
+        FromClient::Failed(reason) => return Err(Failure::of(CLIENT_COMMAND, reason)),
+        FromClient::Finished(_) => return Err(Failure::of(CLIENT_COMMAND, "finished before it began")),
+    };
+    interrupt::sleep_until(window.from)?;
+    let start = Snapshot::take(&running, &mut server)?;
+    interrupt::sleep_until(window.until)?;
+    let end = Snapshot::take(&running, &mut server)?;
+    let tally = match client.receive(Moment::now().after(ANSWER))? {
+        FromClient::Finished(tally) => tally,
+        FromClient::Failed(reason) => return Err(Failure::of(CLIENT_COMMAND, reason)),
+        FromClient::Opened(_) => return Err(Failure::of(CLIENT_COMMAND, "opened twice")),
+    };
+    let sample = Sample { before, start, end, window: window.length(), tally };
+    Ok(load.metrics(&sample))
+}
+
+impl Snapshot {
+    fn take(proxy: &Option<Running>, server: &mut Helper) -> Result<Self, Failure> {
+        let proxy = proxy.as_ref().map(Running::usage);
+        server.send(&"how much?")?;
+        match server.receive(Moment::now().after(ANSWER))? {
+            FromServer::Received(received) => Ok(Self { proxy, server: received }),
+            FromServer::Listening(_) => Err(Failure::of(SERVER_COMMAND, "did not answer")),
+        }
+    }
+}
+
+impl Sample {
+    /// Bulk bytes that arrived, at both ends together. Each end counts over its own interval, which is the same to
+    /// within milliseconds.
+    pub fn bytes_per_second(&self) -> f64 {
+        let up = self.end.server.bytes - self.start.server.bytes;
+        let up_seconds = self.end.server.at.since(self.start.server.at).as_secs_f64();
+        up as f64 / up_seconds + self.tally.received as f64 / self.window.as_secs_f64()
+    }
+
+    /// Round trips or connections.
+    pub fn operations_per_second(&self) -> f64 {
+        self.tally.operations as f64 / self.window.as_secs_f64()
+    }
+
+    /// The proxy's CPU time, in nanoseconds, for each of the things that are done `rate` times a second.
+    pub fn cpu_per(&self, rate: f64) -> Option<f64> {
+        let (start, end) = (self.start.proxy?, self.end.proxy?);
+        let used = end.cpu.saturating_sub(start.cpu).as_secs_f64() / end.at.since(start.at).as_secs_f64();
+        Some(used * 1e9 / rate).filter(|cost| cost.is_finite())
+    }
+
+    /// The proxy's growth in resident memory, in bytes, for each of `sessions`.
+    pub fn resident_per(&self, sessions: usize) -> Option<f64> {
+        Some((self.end.proxy?.resident as f64 - self.before?.resident as f64) / sessions as f64)
+    }
+}

@@ -1,0 +1,283 @@
+//! The proxies that are compared, and how each is started.
+//!
+//! Every proxy runs one worker or thread, and otherwise its own defaults: only what a load cannot do without (enough
+//! connections, no short timeouts) is set.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::load::{Group as LoadGroup, Load};
+use crate::process::Group;
+use crate::session::{Role, WELCOME};
+use crate::template::Template;
+use crate::usage::Usage;
+
+/// One contestant.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// What it is called in the report.
+    pub name: String,
+    /// How it is started.
+    pub recipe: Recipe,
+}
+
+/// How a proxy is started.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// No proxy: the client connects to the server.
+    Direct,
+    /// `cproxy`, or something with its command line, with more arguments.
+    Cproxy { program: PathBuf, extra: Vec<String> },
+    /// HAProxy, in TCP mode.
+    Haproxy { program: PathBuf },
+    /// nginx, its stream module.
+    Nginx { program: PathBuf },
+    /// realm.
+    Realm { program: PathBuf },
+    /// socat, a process for each connection.
+    Socat { program: PathBuf },
+    /// Anything else.
+    Peer(Template),
+}
+
+/// A program's name, and the recipe that it makes.
+type Known = (&'static str, fn(PathBuf) -> Recipe);
+
+/// The program and its arguments, as far as the user chose them.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("none"),
+            Self::Cproxy { program, extra } => {
+                write!(f, "{}", program.display())?;
+                extra.iter().try_for_each(|word| write!(f, " {word}"))
+            }
+            Self::Haproxy { program } | Self::Nginx { program } | Self::Realm { program } | Self::Socat { program } => {
+                write!(f, "{}", program.display())
+            }
+            Self::Peer(template) => write!(f, "{template}"),
+        }
+    }
+}
+
+/// What a proxy has to itself on this machine.
+pub struct Room<'a> {
+    /// A directory for its configuration and its error output.
+    pub scratch: &'a Path,
+    /// How many descriptors each of its processes may have.
+    pub descriptors: u64,
+}
+
+/// Where distributions put nginx's stream module, if it is not built in.
+const NGINX_STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/// How long a proxy has to carry its first byte.
+const START: Duration = Duration::from_secs(10);
+
+impl Proxy {
+    /// The well-known proxies that are installed.
+    pub fn installed() -> Vec<Self> {
+        let known: [Known; 4] = [
+            ("haproxy", |program| Recipe::Haproxy { program }),
+            ("nginx", |program| Recipe::Nginx { program }),
+            ("realm", |program| Recipe::Realm { program }),
+            ("socat", |program| Recipe::Socat { program }),
+        ];
+        let find = |(name, recipe): Known| Some(Self { name: name.to_owned(), recipe: recipe(on_path(name)?) });
+        known.into_iter().filter_map(find).collect()
+    }
+
+    /// Why this proxy is not asked to carry `load`, if it is not.
+    pub fn refusal(&self, load: Load) -> Option<&'static str> {
+        match (&self.recipe, load.group()) {
+            (Recipe::Socat { .. }, LoadGroup::Many | LoadGroup::Idle) => Some("a process for each connection"),
+            (Recipe::Direct, LoadGroup::Idle) => Some("no proxy, no memory"),
+            _ => None,
+        }
+    }
+
+    /// Starts it between a free port and `target`, and waits until it carries bytes. Nothing is started for "direct".
+    pub fn start(&self, target: SocketAddr, room: &Room) -> Result<Option<Running>, Failure> {
+        let entry = free_address()?;
+        let Some(mut command) = self.command(entry, target, room)? else { return Ok(None) };
+        let errors = room.scratch.join("stderr");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors)?);
+        // SIGTERM, not SIGKILL: a master process passes it on to its workers.
+        let group = Group::start(&mut command, libc::SIGTERM).map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Failure::of(program, error)
+        })?;
+        let mut running = Running { group, entry };
+        match running.wait_until_it_carries() {
+            Err(Failure::Broken(reason)) => {
+                let said = fs::read_to_string(errors).unwrap_or_default();
+                Err(Failure::Broken(format!("{reason} {}", said.trim()).trim().to_owned()))
+            }
+            other => other.map(|()| Some(running)),
+        }
+    }
+
+    /// The command that runs it in the foreground, listening at `listen` and connecting to `target`.
+    fn command(&self, listen: SocketAddr, target: SocketAddr, room: &Room) -> Result<Option<Command>, Failure> {
+        let command = match &self.recipe {
+            Recipe::Direct => return Ok(None),
+            Recipe::Cproxy { program, extra } => {
+                let mut command = Command::new(program);
+                command.args(["-l", &listen.to_string(), "-r", &target.to_string()]).args(extra);
+                command
+            }
+            Recipe::Haproxy { program } => {
+                let file = room.scratch.join("haproxy.cfg");
+                fs::write(&file, haproxy_configuration(listen, target, room.descriptors))?;
+                let mut command = Command::new(program);
+                command.arg("-db").arg("-f").arg(file);
+                command
+            }
+            Recipe::Nginx { program } => {
+                let file = room.scratch.join("nginx.conf");
+                fs::write(&file, nginx_configuration(listen, target, room))?;
+                let mut command = Command::new(program);
+                command.args(["-e", "stderr", "-p"]).arg(room.scratch).arg("-c").arg(file);
+                command
+            }
+            Recipe::Realm { program } => {
+                let mut command = Command::new(program);
+                // Its runtime's own setting; without it there is a worker for each CPU.
+                command.env("TOKIO_WORKER_THREADS", "1");
+                command.args(["-l", &listen.to_string(), "-r", &target.to_string()]);
+                command
+            }
+            Recipe::Socat { program } => {
+                // Its own backlog of 5 would measure how long a lost SYN takes to come again.
+                let from = format!("TCP-LISTEN:{},bind={},fork,reuseaddr,backlog=128", listen.port(), listen.ip());
+                let mut command = Command::new(program);
+                command.arg(from).arg(format!("TCP:{target}"));
+                command
+            }
+            Recipe::Peer(template) => {
+                let mut words = template.expand(listen, target).into_iter();
+                let mut command = Command::new(words.next().unwrap_or_default());
+                command.args(words);
+                command
+            }
+        };
+        Ok(Some(command))
+    }
+}
+
+/// A proxy that runs; dropped, it is ended.
+pub struct Running {
+    group: Group,
+    /// Where it accepts clients.
+    pub entry: SocketAddr,
+}
+
+impl Running {
+    /// What it has used so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.group.leader())
+    }
+
+    /// Waits until a byte comes back through it.
+    fn wait_until_it_carries(&mut self) -> Result<(), Failure> {
+        let deadline = Moment::now().after(START);
+        while !carries(self.entry) {
+            interrupt::check()?;
+            if let Some(status) = self.group.ended()? {
+                return Err(Failure::Broken(format!("the proxy ended at once ({status})")));
+            }
+            if deadline.from_now().is_zero() {
+                return Err(Failure::Broken(format!("the proxy carried nothing in {START:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a session through `entry` reaches the server and back.
+fn carries(entry: SocketAddr) -> bool {
+    let visit = || -> std::io::Result<u8> {
+        let mut stream = TcpStream::connect_timeout(&entry, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(&[Role::Visit.byte()])?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer)?;
+        Ok(answer[0])
+    };
+    matches!(visit(), Ok(WELCOME))
+}
+
+/// An address that the kernel has just found free.
+fn free_address() -> Result<SocketAddr, Failure> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// Where on the PATH an executable file of this name is.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+fn haproxy_configuration(listen: SocketAddr, target: SocketAddr, descriptors: u64) -> String {
+    // Two descriptors a session, and some for itself.
+    let sessions = (descriptors.saturating_sub(200) / 2).min(9_900);
+    format!(
+        "global\n\
+         \x20   nbthread 1\n\
+         \x20   maxconn {sessions}\n\
+         defaults\n\
+         \x20   mode tcp\n\
+         \x20   timeout connect 10s\n\
+         \x20   timeout client 1h\n\
+         \x20   timeout server 1h\n\
+         listen bench\n\
+         \x20   bind {listen}\n\
+         \x20   server target {target}\n"
+    )
+}
+
+fn nginx_configuration(listen: SocketAddr, target: SocketAddr, room: &Room) -> String {
+    let module = match Path::new(NGINX_STREAM_MODULE).exists() {
+        true => format!("load_module {NGINX_STREAM_MODULE};\n"),
+        false => String::new(),
+    };
+    let (scratch, descriptors) = (room.scratch.display(), room.descriptors);
+    format!(
+        "{module}\
+         worker_processes 1;\n\
+         worker_rlimit_nofile {descriptors};\n\
+         daemon off;\n\
+         pid {scratch}/nginx.pid;\n\
+         error_log stderr crit;\n\
+         events {{ worker_connections 20000; }}\n\
+         stream {{ server {{ listen {listen}; proxy_pass {target}; proxy_timeout 1h; }} }}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn haproxy_is_not_told_to_take_more_sessions_than_descriptors_allow() {
+        let (listen, target) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        assert!(haproxy_configuration(listen, target, 1024).contains("maxconn 412\n"));
+        assert!(haproxy_configuration(listen, target, 1 << 20).contains("maxconn 9900\n"));
+    }
+
+    #[test]
+    fn socat_is_spared_what_would_fork_thousands() {
+        let socat = Proxy { name: "socat".to_owned(), recipe: Recipe::Socat { program: PathBuf::new() } };
+        assert!(socat.refusal(Load::Idle { sessions: 2000 }).is_some());
+        assert!(socat.refusal(Load::PING_64).is_none());
+    }
+}

@@ -1,0 +1,315 @@
+//! The server process: accepts, reads what each session is for, and plays that part.
+//!
+//! Three threads: one accepts, greets and moves bulk bytes; one does nothing but echo, so that a ping never waits in
+//! the server behind bulk; and one answers the controller.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::clock::Moment;
+use crate::flow::{Flow, Traffic};
+use crate::session::{Role, WELCOME, poll_once};
+use crate::wire::{self, FromServer, Received};
+
+/// How many events one poll takes.
+const EVENTS: usize = 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How long a poll sleeps when nothing happens; nothing depends on it.
+const NAP: Duration = Duration::from_secs(60);
+/// The token that is no session's: the listener's in one thread, the waker's in the other.
+const DOOR: Token = Token(usize::MAX);
+
+/// Serves until standard input ends.
+pub fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let listener = listen()?;
+    let address = listener.local_addr()?;
+    let received = Arc::new(AtomicU64::new(0));
+    let echo_poll = Poll::new()?;
+    let (hand_over, handed_over) = channel();
+    let echoes = EchoDoor { hand_over, waker: Waker::new(echo_poll.registry(), DOOR)? };
+    let mut reception = Reception::new(listener, echoes, Arc::clone(&received))?;
+    spawn("echo", move || echo(echo_poll, &handed_over))?;
+    spawn("reception", move || reception.run())?;
+    answer_controller(address, &received)
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Starts a thread whose failure ends the process, so that the controller learns of it.
+fn spawn(name: &'static str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(error) = run() {
+            eprintln!("server: {name}: {error}");
+            std::process::exit(1);
+        }
+    })?;
+    Ok(())
+}
+
+/// Says where the server listens, then answers every line with what has been received so far.
+fn answer_controller(address: SocketAddr, received: &AtomicU64) -> io::Result<()> {
+    let mut out = io::stdout();
+    wire::send(&mut out, &FromServer::Listening(address))?;
+    for line in io::stdin().lock().lines() {
+        line?;
+        let answer = Received { bytes: received.load(Ordering::Relaxed), at: Moment::now() };
+        wire::send(&mut out, &FromServer::Received(answer))?;
+    }
+    Ok(())
+}
+
+/// The way to the echo thread.
+struct EchoDoor {
+    hand_over: Sender<TcpStream>,
+    waker: Waker,
+}
+
+impl EchoDoor {
+    fn send(&self, stream: TcpStream) -> io::Result<()> {
+        self.hand_over.send(stream).map_err(io::Error::other)?;
+        self.waker.wake()
+    }
+}
+
+/// The thread that accepts, greets and moves bulk bytes.
+struct Reception {
+    listener: TcpListener,
+    poll: Poll,
+    guests: Slab<Guest>,
+    /// The guests that can move bytes without waiting for an event, each once.
+    busy: Vec<usize>,
+    echoes: EchoDoor,
+    received: Arc<AtomicU64>,
+}
+
+/// A session the reception looks after.
+struct Guest {
+    stream: TcpStream,
+    part: Part,
+}
+
+/// What a guest does.
+enum Part {
+    /// It has not yet said what it is for.
+    New,
+    /// It moves bytes.
+    Bulk(Flow),
+    /// It has been answered, and will close.
+    Leaving,
+}
+
+impl Reception {
+    fn new(mut listener: TcpListener, echoes: EchoDoor, received: Arc<AtomicU64>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, DOOR, Interest::READABLE)?;
+        Ok(Self { listener, poll, guests: Slab::new(), busy: Vec::new(), echoes, received })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = if self.busy.is_empty() { NAP } else { Duration::ZERO };
+            poll_once(&mut self.poll, &mut events, timeout)?;
+            for event in &events {
+                match event.token() {
+                    DOOR => self.accept()?,
+                    Token(index) => self.attend(index, event)?,
+                }
+            }
+            self.move_bytes();
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((mut stream, _)) => {
+                    let entry = self.guests.vacant_entry();
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+                    entry.insert(Guest { stream, part: Part::New });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn attend(&mut self, index: usize, event: &Event) -> io::Result<()> {
+        // An event may be left of a guest that went in this same turn.
+        let Some(guest) = self.guests.get_mut(index) else { return Ok(()) };
+        match &mut guest.part {
+            Part::New => self.greet(index),
+            Part::Leaving => {
+                if has_closed(&mut guest.stream) {
+                    self.guests.remove(index);
+                }
+                Ok(())
+            }
+            Part::Bulk(flow) => {
+                let was_ready = flow.is_ready();
+                flow.note(event);
+                if !was_ready && flow.is_ready() {
+                    self.busy.push(index);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads what a guest is for and answers it. A guest that closes or breaks first is simply gone.
+    fn greet(&mut self, index: usize) -> io::Result<()> {
+        let guest = &mut self.guests[index];
+        let mut byte = [0];
+        let role = match guest.stream.read(&mut byte) {
+            Ok(1) => Role::from_byte(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            _ => None,
+        };
+        let welcomed = role.filter(|_| guest.stream.write(&[WELCOME]).is_ok());
+        match welcomed {
+            None => drop(self.guests.remove(index)),
+            Some(Role::Visit) => guest.part = Part::Leaving,
+            Some(Role::Upload) => self.start_bulk(index, Traffic::In),
+            Some(Role::Download) => self.start_bulk(index, Traffic::Out),
+            Some(Role::Exchange) => self.start_bulk(index, Traffic::Both),
+            Some(Role::Echo) => {
+                let mut guest = self.guests.remove(index);
+                self.poll.registry().deregister(&mut guest.stream)?;
+                self.echoes.send(guest.stream)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_bulk(&mut self, index: usize, traffic: Traffic) {
+        self.guests[index].part = Part::Bulk(Flow::new(traffic));
+        self.busy.push(index);
+    }
+
+    /// Gives every busy guest one turn.
+    fn move_bytes(&mut self) {
+        let guests = &mut self.guests;
+        let received = &self.received;
+        self.busy.retain(|&index| {
+            let Some(Guest { stream, part: Part::Bulk(flow) }) = guests.get_mut(index) else { return false };
+            match flow.turn(stream) {
+                Ok(bytes) => {
+                    received.fetch_add(bytes, Ordering::Relaxed);
+                    flow.is_ready()
+                }
+                Err(_) => {
+                    guests.remove(index);
+                    false
+                }
+            }
+        });
+    }
+}
+
+/// Whether the other end of a session that needs nothing more has closed it, or broken it.
+fn has_closed(stream: &mut TcpStream) -> bool {
+    !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A session that gets back all it sends.
+struct Echo {
+    stream: TcpStream,
+    /// What has been read and not yet been written; empty nearly always.
+    owed: Vec<u8>,
+}
+
+/// The thread that echoes.
+fn echo(mut poll: Poll, arrivals: &Receiver<TcpStream>) -> io::Result<()> {
+    let mut events = Events::with_capacity(EVENTS);
+    let mut echoes: Slab<Echo> = Slab::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        poll_once(&mut poll, &mut events, NAP)?;
+        for event in &events {
+            let index = event.token().0;
+            if event.token() == DOOR || !echoes.contains(index) {
+                continue;
+            }
+            if echoes[index].turn(&mut buffer).is_err() {
+                echoes.remove(index);
+            }
+        }
+        for mut stream in arrivals.try_iter() {
+            stream.set_nodelay(true)?;
+            let entry = echoes.vacant_entry();
+            poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
+            entry.insert(Echo { stream, owed: Vec::new() });
+        }
+    }
+}
+
+impl Echo {
+    /// Reads and writes back until one of the two would block. The end of the session is an error.
+    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        loop {
+            if !self.pay()? {
+                return Ok(());
+            }
+            let read = match self.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let written = written(self.stream.write(&buffer[..read]))?;
+            self.owed.extend_from_slice(&buffer[written..read]);
+            if read < buffer.len() && self.owed.is_empty() {
+                // A short read emptied the socket; what comes next brings an event of its own. (An end of stream that
+                // came with the last bytes stays unnoticed. No load ends its echo sessions before it ends the server.)
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what is owed; says whether nothing is left.
+    fn pay(&mut self) -> io::Result<bool> {
+        if !self.owed.is_empty() {
+            let written = written(self.stream.write(&self.owed))?;
+            self.owed.drain(..written);
+        }
+        Ok(self.owed.is_empty())
+    }
+}
+
+/// The number of bytes written, which is none if the write would block.
+fn written(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}

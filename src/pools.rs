@@ -1,0 +1,57 @@
+//! What the flows of one I/O thread hold data in: buffers, larger ones for bulk flows, and pipes.
+
+use crate::buffer_pool::{Buffer, BufferPool};
+use crate::pipe_pool::{Pipe, PipePool};
+use crate::settings::BufferSize;
+
+/// Bytes of the buffers that bulk flows copy through where the command line set no size.
+const LARGE_BUFFER: usize = 128 << 10;
+
+/// Large buffers out at once, a thread.
+const MOST_LARGE: usize = 64;
+
+/// The pools of one I/O thread.
+#[derive(Debug)]
+pub struct Pools<P> {
+    pub pipes: PipePool<P>,
+    buffers: BufferPool,
+    large_buffers: Option<BufferPool>,
+}
+
+impl<P: Pipe> Pools<P> {
+    /// Empty pools.
+    pub fn new(size: BufferSize, most_pipes: usize) -> Pools<P> {
+        let (size, large_buffers) = match size {
+            BufferSize::Fixed(size) => (size, None),
+            BufferSize::Growing(size) => (size, Some(BufferPool::new(LARGE_BUFFER.max(2 * size)))),
+        };
+        Pools { pipes: PipePool::new(most_pipes), buffers: BufferPool::new(size), large_buffers }
+    }
+
+    /// A buffer for a flow of messages.
+    pub fn take_buffer(&mut self) -> Buffer {
+        self.buffers.take()
+    }
+
+    /// A buffer for a bulk flow: a large one if there may be another.
+    pub fn take_bulk_buffer(&mut self) -> Buffer {
+        match &mut self.large_buffers {
+            Some(large) if large.in_use() < MOST_LARGE => large.take(),
+            _ => self.buffers.take(),
+        }
+    }
+
+    /// Takes a buffer of either kind back.
+    pub fn give_back(&mut self, buffer: Buffer) {
+        match &mut self.large_buffers {
+            Some(large) if large.buffer_size() == buffer.len() => large.give_back(buffer),
+            _ => self.buffers.give_back(buffer),
+        }
+    }
+
+    /// How many buffers and pipes are out.
+    pub fn in_use(&self) -> usize {
+        let large = self.large_buffers.as_ref().map_or(0, BufferPool::in_use);
+        self.buffers.in_use() + large + self.pipes.in_use()
+    }
+}
