@@ -37,7 +37,7 @@ enum Accepted {
     Some,
     /// There are no descriptors for another session.
     NoRoom,
-    /// Accepting fails for a reason of the listener's own.
+    /// Accepting fails, and not because of the one client: descriptors or memory of the system have run out.
     Failed(io::Error),
 }
 
@@ -135,7 +135,6 @@ impl Accepting {
                 }
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => return Accepted::NoRoom,
                     Some(number) if concerns_one_client(number) => {
                         info!("accept error errno {number}: {}", error_text(&error));
                     }

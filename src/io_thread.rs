@@ -4,7 +4,7 @@
 //! timers; run the sparse sessions and then, for one budget of bytes, bulk sessions. An event touches nothing but
 //! readiness, and a session is removed only by its own run, so an event cannot reach a session that is gone.
 
-use log::{Level, debug, error, log_enabled, warn};
+use log::{debug, error, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
@@ -21,7 +21,7 @@ use crate::log::{error_number, error_text, flush};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::pools::Pools;
 use crate::run_queue::RunQueue;
-use crate::session::{Dial, Dialer, End, Outcome, Session, SideName, Timeouts, Turn};
+use crate::session::{Dial, Dialer, End, Outcome, Session, SideName, Timeouts, Turn, logs_routes};
 use crate::settings::{Settings, ZeroCopy};
 use crate::splice::KernelPipe;
 use crate::timers::Timers;
@@ -234,12 +234,12 @@ impl IoThread {
     }
 
     fn run_bulk(&mut self) {
-        let mut budget = self.budget();
+        let budget = self.budget();
+        let mut moved = 0;
         for _ in 0..self.queue.bulk_waiting() {
             let Some(key) = self.queue.next_bulk() else { return };
-            let moved = self.run_session(key, budget);
-            budget = budget.saturating_sub(usize::try_from(moved).unwrap_or(usize::MAX));
-            if budget == 0 {
+            moved += self.run_session(key, budget);
+            if moved >= budget as u64 {
                 return;
             }
         }
@@ -254,7 +254,7 @@ impl IoThread {
     }
 
     fn start_session(&mut self, mut client: Socket) {
-        if log_enabled!(Level::Info) {
+        if logs_routes() {
             client.complete_names();
         }
         self.counts.session_started();
@@ -343,7 +343,7 @@ impl<'a> ThreadDialer<'a> {
     fn connect(&self, address: &RemoteAddress) -> io::Result<Socket> {
         let mut socket = Socket::connect(address, &self.remotes.options)?;
         socket.register(self.registry, token(self.key, SideName::Remote))?;
-        if log_enabled!(Level::Info) {
+        if logs_routes() {
             socket.complete_names();
         }
         Ok(socket)

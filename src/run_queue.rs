@@ -1,7 +1,7 @@
 //! Which session of an I/O thread runs next: those that just became ready first, then bulk ones in turn.
 //!
 //! The sparse-flow rule of fq_codel (RFC 8290), for sessions: one that becomes ready while it waits in no queue is
-//! sparse and runs before all bulk ones; one that spends its budget, or is known to carry bulk, waits with the bulk ones.
+//! sparse and runs before all bulk ones; one that spends its budget, or is known to carry bulk, waits with these.
 
 use std::collections::VecDeque;
 

@@ -24,6 +24,9 @@ use crate::splice::pipes_allowed;
 /// How long the threads may take to reset their sessions once they were told to.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same signal within this time is the same wish: timeout(1), for one, signals its child and then the whole group.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
+
 /// What the main thread waits for.
 #[derive(Debug, PartialEq, Eq)]
 enum Notice {
@@ -189,6 +192,7 @@ fn wait_and_drain(
     io_threads: &[Mailbox<Message>],
 ) {
     let mut signalled = 0;
+    let mut last_signal: Option<(i32, Instant)> = None;
     let mut running = io_threads.len();
     let mut reset_by: Option<Instant> = None;
     while running > 0 {
@@ -198,6 +202,10 @@ fn wait_and_drain(
         };
         match received {
             Some(Notice::Signal(signal)) => {
+                if last_signal.is_some_and(|(last, at)| last == signal && at.elapsed() < SAME_SIGNAL) {
+                    continue;
+                }
+                last_signal = Some((signal, Instant::now()));
                 signalled += 1;
                 if signalled == 1 {
                     info!("signal {signal}: no new clients, sessions may go on for {:?}", settings.drain_timeout);

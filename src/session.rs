@@ -1,6 +1,6 @@
 //! One client joined to one remote: two sides, two flows, and the state of both.
 
-use log::{info, warn};
+use log::{Level, info, log_enabled, warn};
 use std::fmt;
 use std::io;
 
@@ -99,6 +99,14 @@ pub struct Timeouts {
 
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
+
+/// Bytes still read from a side that broke: more than any receive queue holds.
+const LAST_WORDS: usize = 64 << 20;
+
+/// Whether a session will log routes, for which an endpoint must know all its names.
+pub fn logs_routes() -> bool {
+    log_enabled!(Level::Info)
+}
 
 /// What became of a session that ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,11 +301,11 @@ impl<E: Endpoint> Session<E> {
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         // A side that no longer takes bytes may have said something before: that is still delivered.
-        while matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
-            down = self.downstream.pump(remote, client, turn.pools, turn.budget);
+        if matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
+            down = self.downstream.pump(remote, client, turn.pools, LAST_WORDS);
         }
-        while matches!((&up, &down), (Ok(Stopped::Spent), Err(Broken::Sink(_)))) {
-            up = self.upstream.pump(client, remote, turn.pools, turn.budget);
+        if matches!((&up, &down), (Ok(Stopped::Spent), Err(Broken::Sink(_)))) {
+            up = self.upstream.pump(client, remote, turn.pools, LAST_WORDS);
         }
 
         if let Err(broken) = &up {

@@ -21,7 +21,10 @@ mod linux {
     /// A pipe that holds less than this is not worth its two descriptors.
     const LEAST_SIZE: libc::c_int = 64 << 10;
 
-    /// Pipes of one process at the most, however much it may have.
+    /// Linux's own `pipe-user-pages-soft`, in pages.
+    const DEFAULT_PAGES: usize = 16384;
+
+    /// Pipes of one process at the most, where the user's memory for them is not limited.
     const MOST_PIPES: usize = 512;
 
     /// Both ends of a pipe.
@@ -74,18 +77,15 @@ mod linux {
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }
 
-    /// How many pipes this process may have, by the user's share of memory for them: half of it is left to others.
+    /// How many pipes this process may have, by the user's share of memory for them. Privileged users may have more,
+    /// but it is a good bound for the bytes that a proxy holds, too.
     pub fn pipes_allowed() -> usize {
-        // SAFETY: the call has no arguments and cannot fail.
-        let privileged = unsafe { libc::geteuid() } == 0;
-        let pages: usize = fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(16384);
-        if privileged || pages == 0 {
-            return MOST_PIPES;
+        let pages: Option<usize> =
+            fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").ok().and_then(|text| text.trim().parse().ok());
+        match pages {
+            Some(0) => MOST_PIPES,
+            pages => (pages.unwrap_or(DEFAULT_PAGES) * 4096 / SIZE as usize).min(MOST_PIPES),
         }
-        (pages * 4096 / SIZE as usize / 2).min(MOST_PIPES)
     }
 
     #[cfg(test)]

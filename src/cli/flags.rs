@@ -223,8 +223,8 @@ pub const FLAGS: &[Flag] = &[
         details: &[
             "Whether bytes go from one side to the other through a kernel pipe, with splice(2), without being copied. \
              With `auto`, a direction starts by copying, which is best for messages, and changes to a pipe while it \
-             carries bulk. With `always` it starts with one; with `never` it has none. Where no pipe can be had (they are limited by the \
-             number of descriptors and by `fs.pipe-user-pages-soft`), bytes are copied. \
+             carries bulk. With `always` it starts with one; with `never` it has none. Where no pipe can be had (they \
+             are limited by the number of descriptors and by `fs.pipe-user-pages-soft`), bytes are copied. \
              Linux only: elsewhere `auto` copies and `always` is an error.",
         ],
     },
@@ -241,7 +241,8 @@ pub const FLAGS: &[Flag] = &[
         details: &["Give each I/O thread a listening socket of its own for each TCP address, with SO_REUSEPORT. \
              The kernel then deals the connections (on Linux and FreeBSD, evenly by a hash of their addresses), \
              which costs less for each than an acceptor thread that deals them in turn. \
-             Unix sockets are still accepted by the acceptor."],
+             Unix sockets are still accepted by the acceptor. \
+             Another process of the same user can then listen at the same address: a second start is no error."],
     },
     Flag {
         id: Id::Keepalive,

@@ -1,0 +1,88 @@
+//! Micro-benchmarks of the parts that every event or connection goes through: `cargo bench`. They find regressions;
+//! how fast the proxy is, `cproxy-bench` tells.
+
+use cproxy::address::{Endpoints, OriginalForm};
+use cproxy::buffer_pool::BufferPool;
+use cproxy::run_queue::RunQueue;
+use cproxy::timers::Timers;
+use divan::{Bencher, black_box};
+use std::fmt::Write;
+
+fn main() {
+    divan::main();
+}
+
+/// Sessions that the structures are filled with.
+const SESSIONS: usize = 10_000;
+
+#[divan::bench]
+fn buffer_pool_take_and_give_back(bencher: Bencher) {
+    let mut pool = BufferPool::new(16384);
+    bencher.bench_local(|| {
+        let buffer = black_box(pool.take());
+        pool.give_back(buffer);
+    });
+}
+
+#[divan::bench]
+fn run_queue_sparse(bencher: Bencher) {
+    let mut queue = RunQueue::default();
+    queue.wake(SESSIONS, false);
+    queue.next_sparse();
+    let mut key = 0;
+    bencher.bench_local(|| {
+        key = (key + 7919) % SESSIONS;
+        queue.wake(key, false);
+        black_box(queue.next_sparse())
+    });
+}
+
+#[divan::bench]
+fn run_queue_bulk(bencher: Bencher) {
+    let mut queue = RunQueue::default();
+    (0..64).for_each(|key| queue.wake(key, true));
+    bencher.bench_local(|| {
+        if let Some(key) = queue.next_bulk() {
+            queue.spent(black_box(key));
+        }
+    });
+}
+
+/// A connection that is made and ends before its timer is due: armed and cancelled among many.
+#[divan::bench]
+fn timers_arm_and_cancel(bencher: Bencher) {
+    let mut timers = Timers::default();
+    (0..SESSIONS).for_each(|key| timers.arm(key, 60_000 + key as u64));
+    bencher.bench_local(|| {
+        timers.arm(SESSIONS, black_box(10_000));
+        timers.cancel(SESSIONS);
+    });
+}
+
+/// One loop turn's look at the timers when none is due.
+#[divan::bench]
+fn timers_nothing_due(bencher: Bencher) {
+    let mut timers = Timers::default();
+    (0..SESSIONS).for_each(|key| timers.arm(key, u64::MAX / 2 + key as u64));
+    let (mut now, mut due) = (0, Vec::new());
+    bencher.bench_local(|| {
+        now += 1;
+        timers.expire(black_box(now), &mut due);
+        timers.wait(now)
+    });
+}
+
+#[divan::bench(args = ["127.0.0.1:5000", "[2001:db8::1]:5000", "unix:/run/cproxy.sock"])]
+fn address_parse(argument: &str) -> Endpoints {
+    Endpoints::parse(black_box(argument)).expect("the argument is numeric or a path")
+}
+
+#[divan::bench(args = ["127.0.0.1:5000", "[2001:db8::1]:5000"])]
+fn address_display(bencher: Bencher, argument: &str) {
+    let address = OriginalForm(argument.parse().expect("the argument is a socket address"));
+    let mut text = String::with_capacity(64);
+    bencher.bench_local(|| {
+        text.clear();
+        write!(text, "{}", black_box(address)).expect("writing to a String cannot fail");
+    });
+}
