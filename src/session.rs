@@ -300,6 +300,21 @@ impl<E: Endpoint> Session<E> {
         let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
+        match (&up, &down) {
+            // Closing the sockets says what is still to be said.
+            (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
+            (Ok(Stopped::Drained), Ok(_)) => {
+                if let Err(error) = self.upstream.finish(remote) {
+                    up = Err(Broken::Sink(error));
+                }
+            }
+            (Ok(_), Ok(Stopped::Drained)) => {
+                if let Err(error) = self.downstream.finish(client) {
+                    down = Err(Broken::Sink(error));
+                }
+            }
+            _ => {}
+        }
         // A side that no longer takes bytes may have said something before: that is still delivered.
         if matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
             down = self.downstream.pump(remote, client, turn.pools, LAST_WORDS);
@@ -313,17 +328,6 @@ impl<E: Endpoint> Session<E> {
         }
         if let Err(broken) = &down {
             return Outcome::Ended(ended_by(broken, (remote, SideName::Remote), (client, SideName::Client)));
-        }
-        let finished = match (&up, &down) {
-            // Closing the sockets says what is still to be said.
-            (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
-            (Ok(Stopped::Drained), _) => self.upstream.finish(remote).map_err(|error| (error, SideName::Remote)),
-            (_, Ok(Stopped::Drained)) => self.downstream.finish(client).map_err(|error| (error, SideName::Client)),
-            _ => Ok(()),
-        };
-        if let Err((error, side)) = finished {
-            log_error(if side == SideName::Client { &client.endpoint } else { &remote.endpoint }, &error);
-            return Outcome::Ended(end_for(&error, side));
         }
         if let Some(end) = unread_error(client, SideName::Client, up.as_ref().ok())
             .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok()))

@@ -36,7 +36,9 @@ impl Line {
         if !io_thread && !["main", "acceptor", "log"].contains(&thread) {
             return wrong("thread name");
         }
-        if message.is_empty() || message.contains('[') || message.contains("(os error") {
+        // One that is torn has another in it.
+        let torn = [" [main] ", " [acceptor] ", " [log] ", " [io-"].iter().any(|thread| message.contains(thread));
+        if message.is_empty() || torn || message.contains("(os error") {
             return wrong("message");
         }
         Ok(Line { time, thread: thread.into(), message: message.into() })

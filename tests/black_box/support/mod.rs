@@ -10,7 +10,7 @@ pub mod system;
 
 pub use address::{Address, Kind, TempDir};
 pub use log::{Ended, Line, Log, ended};
-pub use proxy::{Finished, Output, Proxy, run};
+pub use proxy::{Output, Proxy, run};
 pub use random::{Digest, Random};
 pub use stream::{End, Remote, Stream};
 
@@ -19,6 +19,12 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take. Only a broken program fails it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Panics if less than this has passed since `start`, but for the millisecond that the proxy's clock does not show.
+pub fn not_before(start: Instant, timeout: Duration) {
+    let elapsed = start.elapsed();
+    assert!(elapsed + Duration::from_millis(1) >= timeout, "too early: after {elapsed:?}, not {timeout:?}");
+}
 
 /// Asks again and again until there is an answer, for what nothing can be waited on.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -12,6 +12,17 @@ use super::{Address, Ended, Kind, Line, Log, Remote, Stream, TempDir, until};
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cproxy"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
+    // A shell that runs the tests in the background has them ignore SIGINT, which the program would respect.
+    let heed_signals = || {
+        // SAFETY: no handler is involved.
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::signal(libc::SIGTERM, libc::SIG_DFL);
+        }
+        Ok(())
+    };
+    // SAFETY: signal(2) may be called after fork(2).
+    unsafe { command.pre_exec(heed_signals) };
     command
 }
 
@@ -135,6 +146,9 @@ impl Setup {
 
     /// The same where [`Setup::before`] may fail.
     pub fn try_start(mut self) -> io::Result<Proxy> {
+        // The same tests hold with other flags, such as `--zero-copy never`.
+        let flags = std::env::var("CPROXY_TEST_FLAGS").unwrap_or_default();
+        self.command.args(flags.split_whitespace());
         let is_read = matches!(self.output, Output::Read);
         match self.output {
             Output::Read | Output::Unread => self.command.stdout(Stdio::piped()),
@@ -151,8 +165,14 @@ impl Setup {
         };
         let mut child = Guard(self.command.spawn()?);
         let stdout = child.0.stdout.take();
-        let mut proxy =
-            Proxy { child, stdout, log: Log::default(), listeners: self.listeners, show: self.show, _directory: self.directory };
+        let mut proxy = Proxy {
+            child,
+            stdout,
+            log: Log::default(),
+            listeners: self.listeners,
+            show: self.show,
+            _directory: self.directory,
+        };
         if is_read {
             proxy.read_output();
             let lines = proxy.log.lines("listening on ", proxy.listeners.len());
@@ -222,12 +242,13 @@ impl Proxy {
 
     /// Reads standard output from now on.
     pub fn read_output(&mut self) {
-        self.log.read(self.stdout.take().expect("a pipe"));
+        let output = self.take_output();
+        self.log.read(output);
     }
 
-    /// Closes the reading end of the pipe that is standard output.
-    pub fn close_output(&mut self) {
-        self.stdout.take().expect("a pipe");
+    /// The reading end of the pipe that is standard output, for the caller to read or to close.
+    pub fn take_output(&mut self) -> ChildStdout {
+        self.stdout.take().expect("a pipe")
     }
 
     pub fn pid(&self) -> u32 {

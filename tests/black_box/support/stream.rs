@@ -47,6 +47,28 @@ impl Stream {
         self.write_all(bytes.as_ref()).expect("a peer that takes bytes");
     }
 
+    /// Sends until that fails because the stream was cut off, or panics after `most` bytes; how many it took.
+    pub fn send_until_cut_off(&mut self, most: usize) -> usize {
+        let bytes = vec![7; 1 << 16];
+        let mut sent = 0;
+        while sent < most {
+            match self.write(&bytes) {
+                Ok(n) => sent += n,
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                    return sent;
+                }
+                Err(error) => panic!("not cut off after {sent} bytes: {error}"),
+            }
+        }
+        panic!("it took {sent} bytes");
+    }
+
+    /// Waits until this many bytes have arrived, and leaves them there.
+    pub fn wait_for_unread(&self, count: usize) {
+        let mut buffer = vec![MaybeUninit::uninit(); count];
+        super::until("unread bytes", || (self.socket.peek(&mut buffer).expect("a stream") == count).then_some(()));
+    }
+
     /// Receives exactly this many bytes.
     pub fn receive(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
@@ -56,7 +78,10 @@ impl Stream {
 
     /// Receives exactly these bytes.
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
-        assert_eq!(String::from_utf8_lossy(&self.receive(bytes.as_ref().len())), String::from_utf8_lossy(bytes.as_ref()));
+        assert_eq!(
+            String::from_utf8_lossy(&self.receive(bytes.as_ref().len())),
+            String::from_utf8_lossy(bytes.as_ref())
+        );
     }
 
     /// Sends no more.
@@ -137,11 +162,19 @@ impl Remote {
 
     pub fn with_backlog(kind: Kind, backlog: i32) -> Remote {
         let directory = TempDir::new();
-        let mut address = kind.fresh(&directory);
+        let address = kind.fresh(&directory);
+        Remote::at(address, backlog, directory)
+    }
+
+    /// One at this address of IPv4.
+    pub fn at_v4(host: &str, port: u16) -> Remote {
+        Remote::at(Address::parse(&format!("{host}:{port}")), 4096, TempDir::new())
+    }
+
+    fn at(mut address: Address, backlog: i32, directory: TempDir) -> Remote {
         let socket = listen(&address, backlog);
-        if kind.is_tcp() {
-            let bound = socket.local_addr().expect("an address");
-            address = Address::Tcp(bound.as_socket().expect("a TCP address"));
+        if let Address::Tcp(bound) = &mut address {
+            *bound = socket.local_addr().expect("an address").as_socket().expect("a TCP address");
         }
         Remote { address, socket, _directory: directory }
     }
@@ -158,16 +191,19 @@ impl Remote {
         Remote { address, socket, _directory: directory }
     }
 
+    /// One that nothing can connect to until it accepts: its queue is full, so that the system drops what comes.
+    #[cfg(target_os = "linux")]
+    pub fn deaf(kind: Kind) -> (Remote, Stream) {
+        let remote = Remote::with_backlog(kind, 0);
+        let waits = Stream::connect(&remote.address).expect("room for one");
+        super::until("a full queue", || (super::system::accept_queue(&remote.socket).0 > 0).then_some(()));
+        (remote, waits)
+    }
+
     /// The next connection.
     pub fn accept(&self) -> Stream {
         let (socket, _) = self.socket.accept().expect("a connection in time");
         Stream::new(socket).expect("a socket")
-    }
-
-    /// A second handle of the same socket, for another thread.
-    pub fn another(&self) -> Remote {
-        let socket = self.socket.try_clone().expect("a clone");
-        Remote { address: self.address.clone(), socket, _directory: TempDir::new() }
     }
 }
 

@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
+use super::Address;
+
 /// The descriptors that a process has open.
 pub fn open_descriptors(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process");
@@ -38,6 +40,12 @@ pub fn processor_time(pid: u32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
+/// Whether SIGSTOP has stopped all threads of a process.
+pub fn is_stopped(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    tasks.flatten().all(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
+}
+
 /// A duplicate of a process's descriptor, where the system has pidfd_getfd(2) and allows it.
 pub fn duplicate(pid: u32, descriptor: i32) -> io::Result<OwnedFd> {
     let check = |result: libc::c_long| match result {
@@ -50,6 +58,19 @@ pub fn duplicate(pid: u32, descriptor: i32) -> io::Result<OwnedFd> {
         let process = check(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
         check(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0))
     }
+}
+
+/// The value of a TCP socket's option.
+pub fn tcp_option(socket: &impl AsRawFd, option: i32) -> i32 {
+    let mut value = 0;
+    let mut length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the pointers are to live values.
+    let result = unsafe {
+        let value = ptr::from_mut(&mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, &mut length)
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    value
 }
 
 /// How many connections wait to be accepted, and how many may.
@@ -66,13 +87,32 @@ pub fn accept_queue(listener: &impl AsRawFd) -> (u32, u32) {
     (info.tcpi_unacked, info.tcpi_sacked)
 }
 
-/// Whether TCP, over IPv4, has a connection in this state whose local port is this.
-pub fn has_connection(state: u8, local_port: u16) -> bool {
-    let table = fs::read_to_string("/proc/net/tcp").expect("the table");
+/// TCP's numbers for the states of a connection, as in `/proc/net/tcp`.
+pub const TIME_WAIT: u8 = 6;
+const LISTEN: u8 = 10;
+
+/// Whether TCP has a socket in this state whose local port is this.
+pub fn has_socket(state: u8, local_port: u16) -> bool {
     let (port, state) = (format!(":{local_port:04X}"), format!("{state:02X}"));
-    table.lines().skip(1).any(|line| {
+    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1)).any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields[1].ends_with(&port) && fields[3] == state
+    })
+}
+
+/// Whether somebody listens at an address, found out without knocking.
+pub fn is_listening(address: &Address) -> bool {
+    const ACCEPTS: &str = "00010000";
+    let name = match address {
+        Address::Tcp(address) => return has_socket(LISTEN, address.port()),
+        Address::Path(path) => path.display().to_string(),
+        Address::Abstract(name) => format!("@{name}"),
+    };
+    let table = fs::read_to_string("/proc/net/unix").expect("the table");
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(7) == Some(&name.as_str()) && fields[3] == ACCEPTS
     })
 }
 

@@ -1,0 +1,244 @@
+//! Many clients, few descriptors, little memory.
+
+#![cfg(target_os = "linux")]
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time};
+use crate::support::{End, Ended, Kind, Proxy, Remote, Stream, descriptors, ended, until};
+
+/// The numbers in `descriptor limit = 64 (19 sessions)`.
+fn limit(proxy: &Proxy) -> (u64, usize) {
+    let line = proxy.log.line("descriptor limit = ");
+    let numbers: Vec<_> = line.message.split(|c: char| !c.is_ascii_digit()).filter(|text| !text.is_empty()).collect();
+    (numbers[0].parse().expect("a number"), numbers[1].parse().expect("a number"))
+}
+
+#[test]
+fn the_limit_on_descriptors_is_raised_and_named() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).descriptors(60, 200).start();
+    let (limit, sessions) = limit(&proxy);
+    assert_eq!(limit, 200);
+    assert!((60..100).contains(&sessions), "{sessions}");
+}
+
+#[test]
+fn running_out_of_descriptors_pauses_accepting() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::on(&[Kind::V4, Kind::UnixPath])
+        .args(&["-r", &remote.address.to_string(), "-t", "2"])
+        .descriptors(60, 80)
+        .start();
+    let (_, most) = limit(&proxy);
+    let mut sessions: Vec<(Stream, Stream)> = (0..most).map(|_| proxy.session(&remote)).collect();
+    proxy.log.lines("connect complete ", most);
+    assert!(open_descriptors(proxy.pid()).len() < 80);
+    // These are connected, in the queues, and wait.
+    let mut waiting: Vec<Stream> = (0..10).map(|number| proxy.connect_to(number % 2)).collect();
+    for client in &mut waiting {
+        client.send("wait");
+        client.finish();
+    }
+    proxy.log.line("out of descriptors");
+
+    // The sessions go on.
+    for (client, server) in &mut sessions {
+        client.send("hello");
+        server.expect("hello");
+        server.send("welcome");
+        client.expect("welcome");
+    }
+    // That something does not happen can only be waited for: in a second, one that spins uses up to a hundred ticks.
+    let before = processor_time(proxy.pid());
+    thread::sleep(Duration::from_secs(1));
+    let ticks = processor_time(proxy.pid()) - before;
+    assert!(ticks <= 15, "{ticks} hundredths of a second of processor time in a pause");
+    assert!(waiting.iter().all(Stream::is_silent));
+    let pauses = || count(&proxy, "out of descriptors: ");
+    assert_eq!(pauses(), 1);
+    let pause = proxy.log.line("out of descriptors");
+    assert_eq!(pause.message, format!("out of descriptors: at most {most} sessions fit; accepting pauses"));
+    assert_eq!(count(&proxy, "accepting again"), 0);
+
+    // One ends, and all that wait are served, one after the other.
+    sessions.truncate(most - 1);
+    for _ in 0..waiting.len() {
+        let mut server = remote.accept();
+        assert_eq!(server.rest(), (b"wait".to_vec(), End::Eof));
+        server.send("served");
+    }
+    for client in &mut waiting {
+        assert_eq!(client.rest(), (b"served".to_vec(), End::Eof));
+    }
+    until("an end of the pause", || (pauses() == count(&proxy, "accepting again")).then_some(()));
+    // Each may have begun a pause anew; no pause says more than once that it is one.
+    assert!(pauses() <= 1 + waiting.len());
+}
+
+/// How many lines start like this so far.
+fn count(proxy: &Proxy, start: &str) -> usize {
+    proxy.log.so_far().iter().filter(|line| line.message.starts_with(start)).count()
+}
+
+#[test]
+fn a_burst_of_clients_is_served() {
+    // Three descriptors here and two in the proxy for each.
+    let count = 2000.min(descriptors() as usize / 5);
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["-t", "2"]).start();
+    let address = proxy.listeners[0].socket_address();
+    let connect = |_| {
+        let socket = socket2::Socket::new(address.domain(), socket2::Type::STREAM, None).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        let error = socket.connect(&address).err().and_then(|error| error.raw_os_error());
+        assert!(matches!(error, None | Some(libc::EINPROGRESS)), "{error:?}");
+        socket
+    };
+    let clients: Vec<socket2::Socket> = (0..count).map(connect).collect();
+    // Nobody was served before all had called.
+    let servers: Vec<Stream> = (0..count).map(|_| remote.accept()).collect();
+    for (number, mut server) in servers.into_iter().enumerate() {
+        server.send(format!("{number}"));
+    }
+    let mut seen = vec![false; count];
+    for socket in clients {
+        socket.set_nonblocking(false).expect("a socket");
+        let mut client = Stream::new(socket).expect("a socket");
+        let (bytes, end) = client.rest();
+        assert_eq!(end, End::Eof);
+        let number: usize = String::from_utf8_lossy(&bytes).parse().expect("a number");
+        assert!(!std::mem::replace(&mut seen[number], true));
+    }
+    assert!(proxy.ended(count).iter().all(|end| end.how == "end of stream" && end.downstream > 0));
+}
+
+#[test]
+fn descriptors_are_closed_on_exec() {
+    let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath)];
+    for remote in &remotes {
+        let kinds = Kind::all();
+        let proxy = Proxy::on(&kinds).args(&["-r", &remote.address.to_string()]).start();
+        let _sessions: Vec<_> = (0..kinds.len()).map(|number| (proxy.connect_to(number), remote.accept())).collect();
+        proxy.log.lines("connect complete ", kinds.len());
+        // Whoever runs the tests may have left some open for every child to come.
+        let open_on_exec = |pid, fd| descriptor_flags(pid, fd).is_some_and(|flags| flags & libc::O_CLOEXEC == 0);
+        let inherited = |fd: &u32| *fd <= 2 || open_on_exec(std::process::id(), *fd);
+        let open: Vec<u32> = open_descriptors(proxy.pid()).into_iter().filter(|fd| !inherited(fd)).collect();
+        assert!(open.len() >= 3 * kinds.len());
+        for descriptor in open {
+            assert!(!open_on_exec(proxy.pid(), descriptor), "descriptor {descriptor}");
+        }
+    }
+}
+
+#[test]
+fn sessions_that_have_ended_leave_no_descriptor() {
+    for kind in Kind::all() {
+        let remote = Remote::new(kind);
+        let proxy = Proxy::between(kind, &remote).args(&["-t", "2"]).start();
+        // The poll descriptors of threads that are just starting are there by now.
+        drop(proxy.session(&remote));
+        drop(proxy.session(&remote));
+        proxy.ended(2);
+        let before = until("two sessions' descriptors to be closed", || steady(&proxy));
+        for number in 0..100 {
+            let (client, server) = proxy.session(&remote);
+            match number % 4 {
+                0 => client.reset(),
+                1 => server.reset(),
+                2 => drop(client),
+                _ => drop(server),
+            }
+        }
+        proxy.ended(102);
+        until("as few descriptors as before", || (open_descriptors(proxy.pid()).len() <= before).then_some(()));
+    }
+}
+
+/// The number of descriptors once no session is open: every session's end was logged, and the closing comes just after.
+fn steady(proxy: &Proxy) -> Option<usize> {
+    let sockets = |pid: u32| {
+        let is_socket = |fd: &u32| {
+            std::fs::read_link(format!("/proc/{pid}/fd/{fd}"))
+                .is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        };
+        open_descriptors(pid).iter().filter(|fd| is_socket(fd)).count()
+    };
+    (sockets(proxy.pid()) == proxy.listeners.len()).then(|| open_descriptors(proxy.pid()).len())
+}
+
+#[test]
+fn an_idle_session_holds_no_buffer() {
+    const SESSIONS: usize = 500;
+    let bytes = vec![9; 16384];
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).start();
+    let session = || {
+        let (mut client, mut server) = proxy.session(&remote);
+        client.send(&bytes);
+        server.expect(&bytes);
+        server.send(&bytes);
+        client.expect(&bytes);
+        (client, server)
+    };
+    let _first: Vec<_> = (0..20).map(|_| session()).collect();
+    let before = memory(proxy.pid(), "VmRSS");
+    let _sessions: Vec<_> = (0..SESSIONS).map(|_| session()).collect();
+    let each = memory(proxy.pid(), "VmRSS").saturating_sub(before) / SESSIONS as u64;
+    // One buffer would be 16 KiB.
+    assert!(each < 4096, "{each} bytes of memory for each idle session");
+}
+
+/// The system is out of descriptors before the proxy's own count is: others of its descriptors are in use.
+#[test]
+fn descriptors_that_are_not_there_stop_no_session() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote)
+        .descriptors(80, 80)
+        .before(|| {
+            // SAFETY: numbers only. These stay open in the program.
+            let open = (0..30).all(|_| unsafe { libc::dup(0) } >= 0);
+            if open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        })
+        .start();
+    let (_, most) = limit(&proxy);
+    let mut sessions: Vec<(Stream, Stream)> = (0..10).map(|_| proxy.session(&remote)).collect();
+    let more: Vec<Stream> = (0..most).map(|_| proxy.connect()).collect();
+    let trouble = |message: &str| message.contains("accepting pauses") || message.contains("Too many open files");
+    proxy.log.wait("trouble", |lines| lines.iter().any(|line| trouble(&line.message)).then_some(()));
+    for (client, server) in &mut sessions {
+        client.send("hello");
+        server.expect("hello");
+    }
+    // When they are gone it is as good as new.
+    drop((more, sessions));
+    loop {
+        let mut client = proxy.connect();
+        client.send("after");
+        client.finish();
+        let answered = thread::scope(|scope| {
+            let answer = scope.spawn(|| client.rest());
+            loop {
+                // Those that came before have gone without a word.
+                let mut server = remote.accept();
+                if server.rest() == (b"after".to_vec(), End::Eof) {
+                    server.send("served");
+                    drop(server);
+                    return answer.join().expect("a client");
+                }
+            }
+        });
+        if answered == (b"served".to_vec(), End::Eof) {
+            break;
+        }
+    }
+    let last = proxy.log.wait("the last session", |lines| {
+        lines
+            .iter()
+            .find(|line| line.message.ends_with(": end of stream, upstream 5 bytes, downstream 6 bytes"))
+            .cloned()
+    });
+    assert_eq!(Ended::parse(&last), ended("end of stream", 5, 6));
+}

@@ -1,0 +1,16 @@
+//! Black-box tests: they drive the real program over real sockets and know nothing else of it.
+//!
+//! A test waits for a condition (a line of the log, a byte, an end), never for a time; ports come from the kernel. One
+//! program holds them all, so that their waits overlap: `cargo test --test black_box`, or `... black_box relay` for the
+//! tests of one subject. The soak runs only when it is asked for: see [`soak`].
+
+mod command_line;
+mod faults;
+mod limits;
+mod log;
+mod relay;
+mod signals;
+mod soak;
+mod support;
+mod timeouts;
+mod unix_sockets;

@@ -1,0 +1,150 @@
+//! Timeouts: never early, and at all.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{End, Kind, Proxy, Remote, ended, not_before};
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_remote_that_does_not_answer_resets_the_client_after_the_connect_timeout() {
+    for kind in Kind::tcp() {
+        let (remote, _waits) = Remote::deaf(kind);
+        let proxy = Proxy::between(kind, &remote).args(&["--connect-timeout", "300ms"]).start();
+        let start = Instant::now();
+        let mut client = proxy.connect();
+        assert_eq!(client.end(), End::Reset);
+        not_before(start, Duration::from_millis(300));
+        assert_eq!(proxy.end(), ended("connect timeout", 0, 0));
+        let starting = proxy.log.line("connect starting proxy to remote ");
+        let timeout = proxy.log.line("connect timeout proxy to remote ");
+        assert_eq!(timeout.after("connect timeout "), starting.after("connect starting "));
+    }
+}
+
+/// Also a Unix client: that it sent something which nobody read is its reset.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_client_of_a_remote_that_does_not_answer_is_cut_off() {
+    let (remote, _waits) = Remote::deaf(Kind::V4);
+    let proxy = Proxy::between(Kind::UnixPath, &remote).args(&["--connect-timeout", "300ms"]).start();
+    let mut client = proxy.connect();
+    client.send("hello");
+    assert_eq!(client.end(), End::Reset);
+    assert_eq!(proxy.end().how, "connect timeout");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_next_address_is_tried_after_the_connect_timeout() {
+    use crate::support::{TempDir, skip, system::replacing};
+    let directory = TempDir::new();
+    let nsswitch = directory.file("nsswitch.conf", "hosts: files\n");
+    let mut timeouts = 0;
+    for names in ["127.0.0.1 two\n127.0.0.2 two\n", "127.0.0.2 two\n127.0.0.1 two\n"] {
+        let (deaf, _waits) = Remote::deaf(Kind::V4);
+        let port = deaf.address.port();
+        let works = Remote::at_v4("127.0.0.2", port);
+        let hosts = directory.file("hosts", names);
+        let replace = replacing(&[("/etc/hosts", &hosts), ("/etc/nsswitch.conf", &nsswitch)]);
+        let setup = Proxy::on(&[Kind::V4]).args(&["-r", &format!("two:{port}"), "--connect-timeout", "200ms"]);
+        let Ok(proxy) = setup.before(replace).try_start() else { return skip("no mount namespaces") };
+        let deaf_first = proxy.log.line("remote address = ").after("remote address = ").starts_with("127.0.0.1:");
+
+        drop(proxy.connect());
+        drop(works.accept());
+        assert_eq!(proxy.end().how, "end of stream");
+        let lines = proxy.stop();
+        let timed_out = lines.iter().filter(|line| line.message.starts_with("connect timeout ")).count();
+        assert_eq!(timed_out, usize::from(deaf_first));
+        timeouts += timed_out;
+    }
+    if timeouts == 0 {
+        skip("the resolver puts the address that works first, whatever the order in /etc/hosts");
+    }
+}
+
+#[test]
+fn an_idle_session_is_reset_and_one_that_trickles_is_not() {
+    const IDLE: Duration = Duration::from_secs(2);
+    for kind in Kind::tcp() {
+        let remote = Remote::new(kind);
+        let proxy = Proxy::between(kind, &remote).args(&["--idle-timeout", "2s"]).start();
+        let (mut client, mut server) = proxy.session(&remote);
+        // A byte now and then, in one direction only, for longer than the timeout. (The pauses are the load.)
+        let start = Instant::now();
+        let mut last = start;
+        let mut count = 0;
+        while start.elapsed() < IDLE.mul_f32(1.25) {
+            last = Instant::now();
+            client.send("x");
+            server.expect("x");
+            count += 1;
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(client.end(), End::Reset);
+        not_before(last, IDLE);
+        assert_eq!(server.end(), End::Reset);
+        assert_eq!(proxy.end(), ended("idle timeout", count, 0));
+    }
+}
+
+#[test]
+fn the_idle_timeout_is_for_sessions_that_are_half_closed_too() {
+    for kind in Kind::all() {
+        for client_finishes in [true, false] {
+            let remote = Remote::new(kind);
+            let proxy = Proxy::between(kind, &remote).args(&["--idle-timeout", "400ms"]).start();
+            let start = Instant::now();
+            let (client, server) = proxy.session(&remote);
+            let (mut finisher, mut other) = if client_finishes { (client, server) } else { (server, client) };
+            finisher.finish();
+            assert_eq!(other.end(), End::Eof);
+            let end = if kind.is_tcp() { End::Reset } else { End::Eof };
+            assert_eq!(finisher.end(), end, "{kind:?}");
+            not_before(start, Duration::from_millis(400));
+            assert_eq!(proxy.end(), ended("idle timeout", 0, 0));
+        }
+    }
+}
+
+#[test]
+fn many_idle_sessions_time_out_each_for_itself() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--idle-timeout", "500ms", "-t", "2"]).start();
+    let mut sessions: Vec<_> = (0..100).map(|_| (Instant::now(), proxy.session(&remote))).collect();
+    for (start, (client, server)) in &mut sessions {
+        assert_eq!((client.end(), server.end()), (End::Reset, End::Reset));
+        not_before(*start, Duration::from_millis(500));
+    }
+    assert!(proxy.ended(100).iter().all(|end| *end == ended("idle timeout", 0, 0)));
+}
+
+/// A reader that never reads stops its writer, and the proxy does not hold what is on the way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_never_reads_stops_its_writer_until_the_idle_timeout() {
+    use crate::support::system::memory;
+    for kind in [Kind::V4, Kind::UnixPath] {
+        for upstream in [true, false] {
+            let remote = Remote::new(kind);
+            let proxy = Proxy::between(kind, &remote).args(&["--idle-timeout", "1s"]).start();
+            let (client, server) = proxy.session(&remote);
+            let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
+            source.send("x");
+            sink.wait_for_unread(1);
+            let before = memory(proxy.pid(), "VmHWM");
+            // That it comes to an end means that it was stopped: a gigabyte would fit into no buffer but the proxy's.
+            let sent = source.send_until_cut_off(1 << 30) + 1;
+            let most = memory(proxy.pid(), "VmHWM") - before;
+            assert!(most < 2 << 20, "{most} bytes of memory for two buffers");
+            let end = proxy.end();
+            let moved = if upstream { end.upstream } else { end.downstream };
+            assert_eq!((end.how.as_str(), end.upstream + end.downstream), ("idle timeout", moved));
+            assert!(moved >= 1 && moved <= sent as u64);
+            let (received, end) = sink.rest();
+            assert!(received.len() as u64 <= moved);
+            assert!(!kind.is_tcp() || end == End::Reset);
+        }
+    }
+}

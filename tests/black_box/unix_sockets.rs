@@ -1,0 +1,231 @@
+//! Unix sockets: what becomes of their files.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use crate::support::{Address, End, Kind, Proxy, Remote, Stream, TempDir, run, until};
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The one message with which a proxy refuses to listen at this address.
+fn refusal(address: &str) -> String {
+    let finished = run(&["-l", address, "-r", "127.0.0.1:9"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""), "{}", finished.stdout);
+    let last = finished.stdout.lines().last().and_then(|line| line.split_once("[main] "));
+    last.unwrap_or_else(|| panic!("{}", finished.stdout)).1.to_string()
+}
+
+fn serves(proxy: &Proxy, remote: &Remote) {
+    let (mut client, mut server) = proxy.session(remote);
+    client.send("hello");
+    server.expect("hello");
+}
+
+#[test]
+fn the_file_is_removed_at_the_end() {
+    let remote = Remote::new(Kind::UnixPath);
+    let proxy = Proxy::between(Kind::UnixPath, &remote).start();
+    let path = proxy.listeners[0].path().to_owned();
+    assert!(is_socket(&path));
+    serves(&proxy, &remote);
+    // The directory is the proxy's: keep it until the file was looked for.
+    proxy.signal(libc::SIGTERM);
+    let mut proxy = proxy;
+    proxy.exits();
+    assert!(!exists(&path) && path.parent().is_some_and(Path::is_dir));
+}
+
+#[test]
+fn the_file_is_removed_when_sessions_are_cut_off() {
+    let remote = Remote::new(Kind::UnixPath);
+    let mut proxy = Proxy::between(Kind::UnixPath, &remote).start();
+    let path = proxy.listeners[0].path().to_owned();
+    let (_client, mut server) = proxy.session(&remote);
+    proxy.log.line("connect complete ");
+    proxy.signal(libc::SIGTERM);
+    proxy.log.line("signal 15");
+    proxy.signal(libc::SIGTERM);
+    assert_eq!(server.end(), End::Eof, "a Unix socket without unread bytes knows no reset");
+    proxy.exits();
+    assert!(!exists(&path) && path.parent().is_some_and(Path::is_dir));
+}
+
+#[test]
+fn the_file_is_removed_when_another_listener_fails() {
+    let directory = TempDir::new();
+    let taken = Remote::new(Kind::V4);
+    let path = directory.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    let finished = run(&["-l", &listen, "-l", &taken.address.to_string(), "-r", "127.0.0.1:9"]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stdout.contains(&format!("listening on {listen} (fd=")), "{}", finished.stdout);
+    assert!(!exists(&path));
+}
+
+#[test]
+fn a_stale_file_is_replaced() {
+    let directory = TempDir::new();
+    let path = directory.path().join("socket");
+    // One left by a program that was killed.
+    drop(UnixListener::bind(&path).expect("a socket"));
+    assert!(is_socket(&path));
+    let remote = Remote::new(Kind::UnixPath);
+    let setup = || Proxy::on(&[]).listen_on(Address::Path(path.clone())).args(&["-r", &remote.address.to_string()]);
+    let mut proxy = setup().start();
+    serves(&proxy, &remote);
+    proxy.kill();
+    assert!(is_socket(&path));
+    // And one left by the proxy itself.
+    let proxy = setup().start();
+    serves(&proxy, &remote);
+    proxy.stop();
+    assert!(!exists(&path));
+}
+
+#[test]
+fn a_live_socket_is_an_error_and_stays_alive() {
+    let remote = Remote::new(Kind::UnixPath);
+    for kind in Kind::all().into_iter().filter(|kind| !kind.is_tcp()) {
+        let proxy = Proxy::between(kind, &remote).start();
+        let address = proxy.listeners[0].to_string();
+        assert_eq!(refusal(&address), format!("bind error on server socket {address}: Address already in use"));
+        if kind == Kind::UnixPath {
+            // That somebody looked whether it is alive is a session of its own.
+            drop(remote.accept());
+            assert!(is_socket(proxy.listeners[0].path()));
+        }
+        serves(&proxy, &remote);
+    }
+}
+
+/// Also one whose queue is full, so that it cannot be connected to.
+#[test]
+fn a_live_socket_that_is_busy_is_an_error() {
+    let busy = Remote::with_backlog(Kind::UnixPath, 0);
+    let _waits = fill(&busy);
+    let address = busy.address.to_string();
+    assert_eq!(refusal(&address), format!("bind error on server socket {address}: Address already in use"));
+    assert!(is_socket(busy.address.path()));
+}
+
+/// Connects until the queue of a Unix socket is full.
+fn fill(remote: &Remote) -> Vec<socket2::Socket> {
+    let connect = || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        socket.connect(&remote.address.socket_address()).map(|()| socket)
+    };
+    std::iter::from_fn(|| connect().ok()).collect()
+}
+
+/// A remote whose queue is full is not a remote that refuses.
+#[test]
+fn a_busy_remote_is_waited_for() {
+    let remote = Remote::with_backlog(Kind::UnixPath, 0);
+    let waiting = fill(&remote);
+    assert!(!waiting.is_empty());
+    let proxy = Proxy::between(Kind::V4, &remote).start();
+    let mut client = proxy.connect();
+    client.send("hello");
+    client.finish();
+    proxy.log.line("connect client to proxy ");
+    for _ in waiting {
+        drop(remote.accept());
+    }
+    let mut server = remote.accept();
+    assert_eq!(server.rest(), (b"hello".to_vec(), End::Eof));
+    server.send("at last");
+    drop(server);
+    assert_eq!(client.rest(), (b"at last".to_vec(), End::Eof));
+    assert_eq!(proxy.end().how, "end of stream");
+}
+
+#[test]
+fn a_remote_that_stays_busy_resets_the_client() {
+    let remote = Remote::with_backlog(Kind::UnixPath, 0);
+    let _waiting = fill(&remote);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--connect-timeout", "300ms"]).start();
+    assert_eq!(proxy.connect().end(), End::Reset);
+    assert_eq!(proxy.end().how, "connect timeout");
+}
+
+#[test]
+fn what_is_no_socket_is_an_error_and_is_left_alone() {
+    let directory = TempDir::new();
+    let file = directory.file("file", "precious");
+    let subdirectory = directory.path().join("directory");
+    fs::create_dir(&subdirectory).expect("a directory");
+    let link = directory.path().join("link");
+    symlink(&file, &link).expect("a link");
+    for path in [&file, &subdirectory, &link] {
+        let address = format!("unix:{}", path.display());
+        let expected = format!("bind error on server socket {address}: the file exists and is not a socket");
+        assert_eq!(refusal(&address), expected);
+    }
+    assert_eq!(fs::read_to_string(&link).expect("the file"), "precious");
+    assert!(subdirectory.is_dir());
+
+    let address = format!("unix:{}/missing/socket", directory.path().display());
+    assert_eq!(refusal(&address), format!("bind error on server socket {address}: No such file or directory"));
+}
+
+#[test]
+fn a_file_that_is_not_its_own_any_more_is_left_alone() {
+    let directory = TempDir::new();
+    let path = directory.path().join("socket");
+    let remote = Remote::new(Kind::UnixPath);
+    let setup = || Proxy::on(&[]).listen_on(Address::Path(path.clone())).args(&["-r", &remote.address.to_string()]);
+    let first = setup().start();
+    fs::remove_file(&path).expect("the file");
+    let second = setup().start();
+    first.stop();
+    assert!(is_socket(&path));
+    serves(&second, &remote);
+    second.stop();
+    assert!(!exists(&path));
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn an_abstract_name_is_free_again_at_once() {
+    let remote = Remote::new(Kind::UnixAbstract);
+    let name = Kind::UnixAbstract.fresh(&TempDir::new());
+    for _ in 0..2 {
+        let setup = Proxy::on(&[]).listen_on(name.clone()).args(&["-r", &remote.address.to_string()]);
+        let mut proxy = setup.start();
+        assert!(proxy.listeners.contains(&name));
+        serves(&proxy, &remote);
+        proxy.kill();
+    }
+    assert!(Stream::connect(&name).is_err());
+}
+
+#[test]
+fn a_relative_path_is_relative_to_where_it_was_started() {
+    let directory = TempDir::new();
+    let path = directory.path().to_owned();
+    let remote = Remote::new(Kind::UnixPath);
+    let enter = std::ffi::CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
+    let proxy = Proxy::on(&[])
+        .args(&["-l", "unix:socket", "-r", &remote.address.to_string()])
+        .before(move || {
+            // SAFETY: the string ends in NUL and lives in the closure.
+            match unsafe { libc::chdir(enter.as_ptr()) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+        .start();
+    assert!(proxy.log.line("listening on ").message.starts_with("listening on unix:socket (fd="));
+    until("the socket", || is_socket(&path.join("socket")).then_some(()));
+    proxy.stop();
+    assert!(!exists(&path.join("socket")));
+}

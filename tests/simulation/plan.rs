@@ -1,0 +1,215 @@
+//! Everything that a seed decides before a schedule starts.
+
+use cproxy::flow::Pace;
+use cproxy::session::Timeouts;
+use cproxy::settings::BufferSize;
+
+use super::peer::Script;
+use super::pipe::PipePlan;
+use super::random::Random;
+
+/// The kernel's way of telling what happened to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Linux: an edge makes all that is true of the socket be told.
+    Epoll,
+    /// BSD: reading and writing are told apart.
+    Kqueue,
+    /// mio's poll(2): what was told is not told again until an operation would block; the end of a socket only once.
+    Poll,
+}
+
+/// How much the peers send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// So few bytes that flows become bulk only by the command line, through buffers of a few bytes.
+    Few,
+    /// So many that flows become bulk by themselves.
+    Many,
+}
+
+/// What an address of the remote answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    FailAtOnce,
+    Accept { after: u64 },
+    Refuse { after: u64, error: i32 },
+    Nothing,
+}
+
+/// One address of a session's remote.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// How many times the remote is busy before it answers.
+    pub busy: u64,
+    pub answer: Answer,
+    pub server: Connection,
+}
+
+/// A peer, and how much the kernel queues on the way from and to it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub script: Script,
+    pub receive_room: u64,
+    pub send_room: u64,
+}
+
+/// One session: when its client comes, and what awaits it.
+#[derive(Debug, Clone)]
+pub struct SessionPlan {
+    pub arrival: u64,
+    pub client: Connection,
+    pub addresses: Vec<Address>,
+}
+
+/// A whole schedule.
+#[derive(Debug)]
+pub struct Plan {
+    pub style: Style,
+    /// The error of a broken socket is kept for the reader when a writer is told (BSD), or told but once (Linux).
+    pub error_kept: bool,
+    /// poll(2) tells that the peer has finished.
+    pub poll_tells_finish: bool,
+    pub buffer_size: BufferSize,
+    pub pace: Pace,
+    pub pipes: PipePlan,
+    pub large_budget: usize,
+    pub small_budget: usize,
+    /// A sparse session that moved at most this many bytes is one for which the budget is small.
+    pub message: u64,
+    pub timeouts: Timeouts,
+    /// When the time to drain is over, in milliseconds.
+    pub drain: Option<u64>,
+    /// The same as a number of turns, so that it strikes at any point of a busy schedule too.
+    pub drain_turn: Option<u64>,
+    pub sessions: Vec<SessionPlan>,
+}
+
+impl Plan {
+    pub fn draw(random: &mut Random) -> Plan {
+        let style = random.pick(&[Style::Epoll, Style::Kqueue, Style::Poll]);
+        let scale = if random.once_in(3) { Scale::Many } else { Scale::Few };
+        let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
+        let sessions: Vec<SessionPlan> = (0..count).map(|_| SessionPlan::draw(random, scale)).collect();
+        let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
+        Plan {
+            style,
+            error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
+            poll_tells_finish: random.once_in(2),
+            buffer_size: draw_buffer_size(random, scale),
+            pace: draw_pace(random, scale),
+            pipes: draw_pipes(random),
+            large_budget: draw_size(random, scale, 1024) as usize,
+            small_budget: draw_size(random, scale, 256) as usize,
+            message: draw_size(random, scale, 64),
+            timeouts: Timeouts { connect: random.within(1..=1500), idle },
+            drain,
+            drain_turn: random.once_in(8).then(|| random.size(128)),
+            sessions,
+        }
+    }
+}
+
+/// A size of up to about `limit`, which is for few bytes.
+fn draw_size(random: &mut Random, scale: Scale, limit: u64) -> u64 {
+    match scale {
+        Scale::Few => random.size(limit),
+        Scale::Many => random.size(limit) << 10,
+    }
+}
+
+fn draw_room(random: &mut Random, scale: Scale) -> u64 {
+    match scale {
+        Scale::Few => random.size(512).max(3),
+        Scale::Many => random.size(64) << 13,
+    }
+}
+
+fn draw_buffer_size(random: &mut Random, scale: Scale) -> BufferSize {
+    match (scale, random.once_in(2)) {
+        (Scale::Many, false) => BufferSize::Growing(draw_size(random, scale, 32) as usize),
+        (Scale::Many, true) => BufferSize::Fixed(draw_size(random, scale, 64) as usize),
+        // A buffer that has grown is large.
+        (Scale::Few, false) if random.once_in(4) => BufferSize::Growing(random.size(128) as usize),
+        (Scale::Few, _) => BufferSize::Fixed(random.size(128) as usize),
+    }
+}
+
+fn draw_pace(random: &mut Random, scale: Scale) -> Pace {
+    let always = match scale {
+        Scale::Few => random.below(3) > 0,
+        Scale::Many => random.once_in(5),
+    };
+    if always { Pace::AlwaysBulk } else { Pace::START }
+}
+
+fn draw_pipes(random: &mut Random) -> PipePlan {
+    PipePlan {
+        most: random.pick(&[0, 1, 2, 3, 100, 100, 100]),
+        refused_once_in: random.pick(&[None, None, None, Some(1), Some(2), Some(5)]),
+        slots: random.pick(&[1, 2, 16, 256]),
+    }
+}
+
+/// The idle timeout and the drain, at least one of which there is when the peers do not end by themselves.
+fn draw_ends(random: &mut Random, peers_end: bool) -> (Option<u64>, Option<u64>) {
+    let mut idle = random.once_in(4).then(|| random.within(1..=1500));
+    let mut drain = random.once_in(10).then(|| random.below(3000));
+    if !peers_end && idle.is_none() && drain.is_none() {
+        match random.once_in(2) {
+            true => idle = Some(random.within(1..=1500)),
+            false => drain = Some(random.below(6000)),
+        }
+    }
+    (idle, drain)
+}
+
+impl SessionPlan {
+    fn draw(random: &mut Random, scale: Scale) -> SessionPlan {
+        let addresses = match random.below(5) {
+            0 => random.within(2..=3),
+            _ => 1,
+        };
+        SessionPlan {
+            arrival: random.pick(&[0, 0, 1, 30, 500]),
+            client: Connection::draw(random, scale),
+            addresses: (0..addresses).map(|_| Address::draw(random, scale)).collect(),
+        }
+    }
+
+    /// Whether the session ends without a timeout or a drain, once it is connected.
+    fn ends(&self) -> bool {
+        let client = &self.client.script;
+        let server_ends = |server: &Script| server.ends() && !(client.waits() && server.waits());
+        client.ends() && self.addresses.iter().all(|address| server_ends(&address.server.script))
+    }
+}
+
+impl Address {
+    fn draw(random: &mut Random, scale: Scale) -> Address {
+        let after = random.pick(&[0, 0, 0, 0, 0, 1, 40, 800]);
+        let error = random.pick(&[libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ETIMEDOUT]);
+        let answer = match random.below(20) {
+            0..=15 => Answer::Accept { after },
+            16..=17 => Answer::Refuse { after, error },
+            18 => Answer::FailAtOnce,
+            _ => Answer::Nothing,
+        };
+        let busy = match random.below(20) {
+            0 => random.within(1..=4),
+            1 => u64::MAX,
+            _ => 0,
+        };
+        Address { busy, answer, server: Connection::draw(random, scale) }
+    }
+}
+
+impl Connection {
+    fn draw(random: &mut Random, scale: Scale) -> Connection {
+        Connection {
+            script: Script::draw(random, scale),
+            receive_room: draw_room(random, scale),
+            send_room: draw_room(random, scale),
+        }
+    }
+}

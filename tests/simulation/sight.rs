@@ -1,0 +1,75 @@
+//! What schedules are meant to come by, counted so that none of it is missed.
+
+use std::collections::BTreeMap;
+
+/// Something that happened in a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sight {
+    /// A flow of messages became bulk and read into a pipe, and did so again after it had fallen back.
+    CopyThenPipe,
+    CopyThenPipeAgain,
+    /// A bulk flow carried little at a time and was copied again.
+    PipeThenCopy,
+    /// A bulk flow was copied because no pipe could be had.
+    PipeRefused,
+    /// The same through a buffer larger than those for messages.
+    LargeBuffer,
+    /// A pipe could be opened after that.
+    PipeOpenedAfterRefusal,
+    /// A pipe had no slot left for what could still be read.
+    PipeFullOfPieces,
+    /// A pipe held more than its slots hold by their nominal size.
+    PipeOverfull,
+    /// A pipe was partly emptied, and after a block further.
+    PipeResumed,
+    /// A source finished while its bytes were in a pipe.
+    FinishWithPipe,
+    /// Sessions that ended while their bytes were in a pipe.
+    ResetWithPipe,
+    ErrorWithPipe,
+    IdleTimeoutWithPipe,
+    DrainWithPipe,
+    /// A bulk session waited behind others when the turn's budget was spent.
+    BulkPostponed,
+}
+
+impl Sight {
+    pub const ALL: [Sight; 15] = [
+        Sight::CopyThenPipe,
+        Sight::CopyThenPipeAgain,
+        Sight::PipeThenCopy,
+        Sight::PipeRefused,
+        Sight::LargeBuffer,
+        Sight::PipeOpenedAfterRefusal,
+        Sight::PipeFullOfPieces,
+        Sight::PipeOverfull,
+        Sight::PipeResumed,
+        Sight::FinishWithPipe,
+        Sight::ResetWithPipe,
+        Sight::ErrorWithPipe,
+        Sight::IdleTimeoutWithPipe,
+        Sight::DrainWithPipe,
+        Sight::BulkPostponed,
+    ];
+}
+
+/// How often each was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sights(BTreeMap<Sight, u64>);
+
+impl Sights {
+    pub fn note(&mut self, sight: Sight) {
+        *self.0.entry(sight).or_default() += 1;
+    }
+
+    pub fn add(&mut self, others: &Sights) {
+        for (sight, count) in &others.0 {
+            *self.0.entry(*sight).or_default() += count;
+        }
+    }
+
+    /// The first that was never seen.
+    pub fn missing(&self) -> Option<Sight> {
+        Sight::ALL.into_iter().find(|sight| !self.0.contains_key(sight))
+    }
+}
