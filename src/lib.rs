@@ -14,6 +14,7 @@ pub mod io_thread;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod notify;
 pub mod pipe_pool;
 pub mod pools;
 pub mod run_queue;

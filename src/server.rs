@@ -17,6 +17,7 @@ use crate::io_thread::{IoThread, Message, Share};
 use crate::limits::{pipes_affordable, raise_descriptor_limit, sessions_allowed};
 use crate::log::error_text;
 use crate::mailbox::Mailbox;
+use crate::notify;
 use crate::settings::{Settings, ZeroCopy};
 use crate::signals::StopSignals;
 use crate::splice::pipes_allowed;
@@ -57,6 +58,7 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     let admission = Admission::new(most_sessions, Handover::Dealt, counts);
     let acceptor = start_acceptor(listeners.shared, io_threads.clone(), admission, &notices)?;
     start_signal_thread(signals, notices)?;
+    told(notify::ready());
     crate::log::flush();
     wait_and_drain(settings, &notice, &acceptor, &io_threads);
     Ok(())
@@ -211,6 +213,7 @@ fn wait_and_drain(
                     info!("signal {signal}: no new clients, sessions may go on for {:?}", settings.drain_timeout);
                     // It reports back when the last client has been dealt, so that no client comes after `Drain`.
                     let _ = acceptor.send(Stop);
+                    told(notify::stopping(settings.drain_timeout));
                 } else {
                     info!("signal {signal}: sessions are reset");
                     drain(io_threads, Instant::now());
@@ -228,6 +231,13 @@ fn wait_and_drain(
             }
         }
         crate::log::flush();
+    }
+}
+
+/// Notes that the service manager could not be told something, which is no reason to stop.
+fn told(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        warn!("service manager: {}", error_text(&error));
     }
 }
 
