@@ -12,13 +12,13 @@ use crate::pipe_pool::Pipe;
 use crate::pools::Pools;
 
 /// Bytes that come without a short read between them and make a flow bulk.
-const BULK_BYTES: usize = 64 << 10;
+pub const BULK_BYTES: usize = 64 << 10;
 
 /// A bulk read of fewer bytes is a small one.
-const SMALL_READ: usize = 16 << 10;
+pub const SMALL_READ: usize = 16 << 10;
 
 /// So many small reads in a row make a bulk flow one of messages again.
-const SMALL_READS: u8 = 4;
+pub const SMALL_READS: u8 = 4;
 
 /// What is known to be possible on a side's endpoint, from events and from how the last calls went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

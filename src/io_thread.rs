@@ -42,7 +42,7 @@ const SMALL_BUDGET: usize = 128 << 10;
 const MESSAGE: u64 = 16 << 10;
 
 /// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
-const SPARSE_MEMORY: u64 = 5;
+pub const SPARSE_MEMORY: u64 = 5;
 
 /// The token of the inbox's waker; no session has it.
 const INBOX: Token = Token(usize::MAX);

@@ -5,7 +5,7 @@ use crate::pipe_pool::{Pipe, PipePool};
 use crate::settings::BufferSize;
 
 /// Bytes of the buffers that bulk flows copy through where the command line set no size.
-const LARGE_BUFFER: usize = 128 << 10;
+pub const LARGE_BUFFER: usize = 128 << 10;
 
 /// Large buffers out at once, a thread.
 const MOST_LARGE: usize = 64;

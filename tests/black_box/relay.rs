@@ -301,6 +301,8 @@ fn ping_pong_beside_bulk(arguments: &[&str]) {
     let over = AtomicBool::new(false);
     let moved: Vec<AtomicU64> = (0..6).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
+        // Also when the test fails, or the threads would never end.
+        let _over = OnDrop(&over);
         for (number, moved) in moved.iter().enumerate() {
             let (client, server) = proxy.session(&sink);
             // Three load up and three load down.
@@ -319,8 +321,6 @@ fn ping_pong_beside_bulk(arguments: &[&str]) {
                 }
             });
         }
-        // Also when the test fails, or the threads would never end.
-        let _over = OnDrop(&over);
         let all_moved = |bytes: u64| {
             let before: Vec<u64> = moved.iter().map(|moved| moved.load(Ordering::Relaxed)).collect();
             until("all bulk transfers", || {

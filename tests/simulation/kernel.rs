@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use cproxy::endpoint::Endpoint;
 use cproxy::flow::{Pace, Readiness};
+use cproxy::pools::LARGE_BUFFER;
 use cproxy::session::SideName;
 use cproxy::settings::BufferSize;
 
@@ -574,7 +575,7 @@ impl Kernel {
         let bulk = self.sockets[id].witness.traffic.is_bulk();
         self.check(id, !bulk || self.pipes.may_be_missing(), "copies bulk though it could have a pipe");
         let most = match self.buffer_size {
-            BufferSize::Growing(size) if bulk => (128 << 10).max(2 * size),
+            BufferSize::Growing(size) if bulk => LARGE_BUFFER.max(2 * size),
             BufferSize::Growing(size) | BufferSize::Fixed(size) => size,
         };
         self.check(id, asked <= most, "reads into a larger buffer than it may have");

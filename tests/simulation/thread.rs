@@ -1,6 +1,7 @@
 //! The I/O thread of a schedule: the turn of `io_thread`, with the real run queue, timers and buffers, on a simulated
 //! kernel and clock, and with checks after every step.
 
+use cproxy::io_thread::SPARSE_MEMORY;
 use cproxy::pools::Pools;
 use cproxy::run_queue::RunQueue;
 use cproxy::session::{End, Outcome, Session, SideName, Turn};
@@ -20,9 +21,6 @@ use super::traffic::Means;
 
 /// More turns than any schedule can need: one that takes so many never ends.
 const MOST_TURNS: u64 = 50_000;
-
-/// As `io_thread` has it: how long sparse sessions are taken to be about, in milliseconds.
-const SPARSE_MEMORY: u64 = 5;
 
 /// How a schedule went.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -409,6 +407,8 @@ impl<const SHORT: bool> Thread<SHORT> {
         let entry = &self.sessions[key];
         let number = entry.number;
         assert_eq!(entry.session.moved(), entry.sent, "session {number} counts wrongly what it delivered");
+        let bulk = entry.sockets().into_iter().any(|id| kernel.socket(id).witness.traffic.is_bulk());
+        assert_eq!(entry.session.is_bulk(), bulk, "session {number} is wrong about whether it carries bulk");
         if outcome == Outcome::Spent {
             assert!(kernel.moved_in_run() > 0, "session {number} moved nothing and wants to run again");
         }

@@ -1,9 +1,6 @@
 //! What a flow is to have learnt of its traffic, as the witness sees it.
 
-/// The numbers of `flow`.
-const BULK_BYTES: u64 = 64 << 10;
-const SMALL_READ: u64 = 16 << 10;
-const SMALL_READS: u64 = 4;
+use cproxy::flow::{BULK_BYTES, SMALL_READ, SMALL_READS};
 
 /// What a flow reads into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +34,12 @@ impl Traffic {
     pub fn note(&mut self, count: u64, asked: u64) {
         let short = count < asked;
         if self.turned_bulk {
-            self.small = if short && count < SMALL_READ { self.small + 1 } else { 0 };
-            self.turned_bulk = self.small < SMALL_READS;
+            self.small = if short && count < SMALL_READ as u64 { self.small + 1 } else { 0 };
+            self.turned_bulk = self.small < u64::from(SMALL_READS);
             self.unbroken = 0;
         } else {
             self.unbroken = if short { 0 } else { self.unbroken + count };
-            self.turned_bulk = self.unbroken >= BULK_BYTES;
+            self.turned_bulk = self.unbroken >= BULK_BYTES as u64;
             self.small = 0;
         }
     }
