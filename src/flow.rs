@@ -31,6 +31,8 @@ pub struct Readiness {
     pub read_closed: bool,
     /// An error may be pending.
     pub error: bool,
+    /// There is urgent data, at which reads stop short and splices stop for good, until a read says `WouldBlock`.
+    pub urgent: bool,
 }
 
 impl Readiness {
@@ -40,6 +42,7 @@ impl Readiness {
         self.writable |= event.writable;
         self.read_closed |= event.read_closed;
         self.error |= event.error;
+        self.urgent |= event.urgent;
     }
 }
 
@@ -206,9 +209,14 @@ impl<P: Pipe> Flow<P> {
         pools: &mut Pools<P>,
         limit: usize,
     ) -> io::Result<usize> {
-        let pipe = if self.pace.is_bulk() { pools.pipes.take() } else { None };
-        let result = match pipe {
-            Some(pipe) => self.receive_by_pipe(source, pipe, limit),
+        let pipe = if self.pace.is_bulk() && !source.ready.urgent { pools.pipes.take() } else { None };
+        let result = match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
+            Some(Ok(0)) => {
+                // splice(2) says so, too, where urgent data stands before the rest: a read knows.
+                self.release(pools);
+                self.receive_by_buffer(source, pools, limit)
+            }
+            Some(result) => result,
             None => self.receive_by_buffer(source, pools, limit),
         };
         match result {
@@ -223,7 +231,7 @@ impl<P: Pipe> Flow<P> {
                 if error.kind() != io::ErrorKind::WouldBlock {
                     return Err(error);
                 }
-                source.ready.readable = false;
+                (source.ready.readable, source.ready.urgent) = (false, false);
                 Ok(0)
             }
         }
@@ -257,7 +265,8 @@ impl<P: Pipe> Flow<P> {
         self.held = Held::Buffer { buffer, start: 0, end };
         if end > 0 {
             self.pace.learn(end, asked);
-            if end < asked && E::SHORT_MEANS_BLOCKED && !source.ready.read_closed {
+            let more = source.ready.read_closed || source.ready.urgent;
+            if end < asked && E::SHORT_MEANS_BLOCKED && !more {
                 source.ready.readable = false;
             }
         }

@@ -389,6 +389,7 @@ fn readiness(event: &Event) -> Readiness {
         writable: event.is_writable() || event.is_write_closed() || error,
         read_closed,
         error,
+        urgent: event.is_priority(),
     }
 }
 

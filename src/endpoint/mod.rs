@@ -19,8 +19,9 @@ use crate::splice::KernelPipe;
 pub trait Endpoint {
     /// Whether a short read or write means that the next one would block, so that it need not be tried.
     ///
-    /// True for edge-triggered epoll and kqueue (epoll(7), "the amount of data read from / written to"). Under mio's
-    /// poll(2) fallback a source is armed again only by an operation that would block, so there it must be tried.
+    /// True for edge-triggered epoll (epoll(7), "the amount of data read from / written to"), which says when that is
+    /// due to urgent data; kqueue does not say it. Under mio's poll(2) fallback a source is armed again only by an
+    /// operation that would block. So with both it must be tried.
     const SHORT_MEANS_BLOCKED: bool;
 
     /// What bytes can be moved through without copying.
@@ -83,7 +84,8 @@ macro_rules! each {
 }
 
 impl Endpoint for Socket {
-    const SHORT_MEANS_BLOCKED: bool = !cfg!(mio_unsupported_force_poll_poll);
+    const SHORT_MEANS_BLOCKED: bool =
+        cfg!(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)));
 
     type Pipe = KernelPipe;
 
@@ -135,7 +137,12 @@ impl Socket {
 
     /// Registers for all events, edge-triggered: once, for the socket's life. Dropping the socket ends it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
+        // Where urgent data is reported, it is asked for: reads stop short at it.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interests = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        registry.register(self.source(), token, interests)
     }
 
     /// Gives an accepted socket the options of the command line.

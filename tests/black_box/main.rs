@@ -14,3 +14,5 @@ mod soak;
 mod support;
 mod timeouts;
 mod unix_sockets;
+#[cfg(target_os = "linux")]
+mod urgent;

@@ -24,6 +24,9 @@ use crate::support::{Address, Digest, End, Kind, Line, Output, Proxy, Random, Re
 /// slow, which the allocator keeps. (Over a million sessions it is four bytes each.)
 const MEMORY_SLACK: u64 = 4 << 20;
 
+/// Descriptors of pipes that two I/O threads may keep for sessions to come (sixteen pipes each), and those of the log.
+const MOST_PIPES: usize = 2 * 2 * 16 + 4;
+
 /// What a client asks of the remote in its first byte.
 mod wish {
     pub const ECHO: u8 = b'e';
@@ -258,21 +261,27 @@ impl Soak {
         });
     }
 
-    /// Waits until no session is open, and says what the proxy holds then: descriptors, and bytes of memory.
+    /// Waits until no session is open, and says what the proxy holds then: descriptors but for pipes, and bytes of
+    /// memory. Of pipes each I/O thread may keep some.
     fn at_rest(&self, what: &str, descriptors: Option<usize>) -> (usize, u64) {
         let pid = self.proxy.pid();
-        let sockets = || {
-            let link = |fd: &u32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
-            let is_socket = |fd: &u32| link(fd).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
-            open_descriptors(pid).iter().filter(|fd| is_socket(fd)).count()
+        let open = || {
+            let link = |fd: u32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+            let links = open_descriptors(pid).into_iter().filter_map(link);
+            links.map(|to| to.to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
-        until("all sessions to end", || (sockets() == self.proxy.listeners.len()).then_some(()));
-        let open = open_descriptors(pid).len();
+        let count = |links: &[String], kind: &str| links.iter().filter(|link| link.starts_with(kind)).count();
+        let listeners = self.proxy.listeners.len();
+        let links = until("all sessions to end", || Some(open()).filter(|links| count(links, "socket:") == listeners));
+        let pipes = count(&links, "pipe:");
+        let others = links.len() - pipes;
         let memory = memory(pid, "VmRSS");
         let sessions = self.sessions.load(Ordering::Relaxed);
-        println!("{what}: {sessions} sessions so far, {open} descriptors, {} KiB of memory", memory / 1024);
-        assert!(descriptors.is_none_or(|expected| expected == open), "{open} descriptors, not {descriptors:?}");
-        (open, memory)
+        let kib = memory / 1024;
+        println!("{what}: {sessions} sessions so far, {others} + {pipes} descriptors, {kib} KiB of memory");
+        assert!(descriptors.is_none_or(|expected| expected == others), "not {descriptors:?} but {links:?}");
+        assert!(pipes <= MOST_PIPES, "{links:?}");
+        (others, memory)
     }
 }
 

@@ -274,7 +274,8 @@ impl Kernel {
     /// An event without a reason, though never a writable one before the socket is connected: no kernel does that.
     pub fn spurious_event(&mut self, id: usize) -> Option<(usize, SideName, Readiness)> {
         let writable = self.sockets[id].connected && self.random.once_in(2);
-        let readiness = Readiness { readable: true, writable, read_closed: false, error: self.random.once_in(2) };
+        let readiness =
+            Readiness { readable: true, writable, read_closed: false, error: self.random.once_in(2), urgent: false };
         let socket = &mut self.sockets[id];
         if socket.witness.closed {
             return None;
@@ -332,6 +333,7 @@ impl Kernel {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let socket = &mut self.sockets[id];
+        socket.witness.splice_ended = false;
         let available = socket.arrived - socket.received;
         if available == 0 {
             return self.receive_nothing(id);
@@ -360,7 +362,17 @@ impl Kernel {
         let socket = &self.sockets[id];
         let fitting = socket.readable_into(self.pipes.slots);
         if fitting == 0 {
-            return self.receive_nothing(id);
+            let result = self.receive_nothing(id);
+            if let Ok(0) = result {
+                let witness = &mut self.sockets[id].witness;
+                (witness.read_finish, witness.splice_ended) = (false, true);
+            }
+            return result;
+        }
+        if socket.peer_finished && self.random.once_in(20) {
+            // So splice(2) says where urgent data stands before the rest: only a read is to be believed.
+            self.sockets[id].witness.splice_ended = true;
+            return Ok(0);
         }
         let mut count = fitting.min(limit as u64);
         if count == fitting && socket.arrived - socket.received > fitting {
@@ -573,7 +585,8 @@ impl Kernel {
     /// A buffer is for messages, or for bulk where there is no pipe.
     fn check_buffer(&self, id: usize, asked: usize) {
         let bulk = self.sockets[id].witness.traffic.is_bulk();
-        self.check(id, !bulk || self.pipes.may_be_missing(), "copies bulk though it could have a pipe");
+        let must_copy = self.pipes.may_be_missing() || self.sockets[id].witness.splice_ended;
+        self.check(id, !bulk || must_copy, "copies bulk though it could have a pipe");
         let most = match self.buffer_size {
             BufferSize::Growing(size) if bulk => LARGE_BUFFER.max(2 * size),
             BufferSize::Growing(size) | BufferSize::Fixed(size) => size,

@@ -97,6 +97,8 @@ pub struct Witness {
     pub closed: bool,
     /// The session has read that the peer finished.
     pub read_finish: bool,
+    /// A splice said so, which a read has to confirm.
+    pub splice_ended: bool,
     pub receive_failed: bool,
     pub send_failed: bool,
     /// The errors the session was told.
@@ -292,6 +294,7 @@ impl Conditions {
             writable: self.output || self.hangup || self.error,
             read_closed,
             error: self.error,
+            urgent: false,
         }
     }
 }

@@ -152,7 +152,7 @@ impl Write for Stream {
 pub struct Remote {
     pub address: Address,
     pub socket: Socket,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 impl Remote {
@@ -163,15 +163,15 @@ impl Remote {
     pub fn with_backlog(kind: Kind, backlog: i32) -> Remote {
         let directory = TempDir::new();
         let address = kind.fresh(&directory);
-        Remote::at(address, backlog, directory)
+        Remote::at(address, backlog, (!kind.is_tcp()).then_some(directory))
     }
 
     /// One at this address of IPv4.
     pub fn at_v4(host: &str, port: u16) -> Remote {
-        Remote::at(Address::parse(&format!("{host}:{port}")), 4096, TempDir::new())
+        Remote::at(Address::parse(&format!("{host}:{port}")), 4096, None)
     }
 
-    fn at(mut address: Address, backlog: i32, directory: TempDir) -> Remote {
+    fn at(mut address: Address, backlog: i32, directory: Option<TempDir>) -> Remote {
         let socket = listen(&address, backlog);
         if let Address::Tcp(bound) = &mut address {
             *bound = socket.local_addr().expect("an address").as_socket().expect("a TCP address");
@@ -188,7 +188,7 @@ impl Remote {
         if kind.is_tcp() {
             address = Address::Tcp(socket.local_addr().expect("an address").as_socket().expect("a TCP address"));
         }
-        Remote { address, socket, _directory: directory }
+        Remote { address, socket, _directory: Some(directory) }
     }
 
     /// One that nothing can connect to until it accepts: its queue is full, so that the system drops what comes.
