@@ -107,7 +107,8 @@ impl IoThread {
             listeners => Some(Accepting::new(listeners, share.admission, poll.registry(), FIRST_LISTENER)?),
         };
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        // One more, as the clock's readings are rounded down: a timeout is never early.
+        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis() + 1).unwrap_or(u64::MAX);
         let thread = IoThread {
             poll,
             inbox,
@@ -206,7 +207,7 @@ impl IoThread {
                     self.start_session(client);
                 }
                 Some(Message::Drain(deadline)) => {
-                    self.drain = Some(self.milliseconds(deadline));
+                    self.drain = Some(self.milliseconds(deadline) + 1);
                     if let Some(accepting) = &mut self.accepting {
                         accepting.stop();
                     }

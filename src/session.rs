@@ -234,6 +234,11 @@ impl<E: Endpoint> Session<E> {
                 let suspect = remote.ready.error || remote.ready.read_closed;
                 match suspect.then(|| remote.endpoint.take_error()).flatten() {
                     None => self.open(turn),
+                    Some(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                        // It was connected, and is no longer: another address would not be the same remote.
+                        log_error(&remote.endpoint, &error);
+                        Outcome::Ended(End::Reset(SideName::Remote))
+                    }
                     Some(error) => {
                         log_error(&remote.endpoint, &error);
                         self.try_next_address(End::ConnectFailed, turn, dialer)
