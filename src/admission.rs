@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one I/O thread has counted, in cache lines of its own: it alone writes, those who accept read now and then.
+/// What one thread has counted, in cache lines of its own: it alone writes, those who admit clients read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counts {
-    received: Count,
-    started: Count,
+    admitted: Count,
     ended: Count,
 }
 
@@ -27,77 +26,43 @@ impl Count {
 }
 
 impl Counts {
-    /// Counts a client that came from the acceptor. Only the thread itself may call this and what follows.
-    pub fn client_received(&self) {
-        self.received.add_one();
-    }
-
-    /// Counts a session that was started.
-    pub fn session_started(&self) {
-        self.started.add_one();
-    }
-
-    /// Counts a session that has ended.
+    /// Counts a session that has ended. Only the thread that holds these counts may call this.
     pub fn session_ended(&self) {
         self.ended.add_one();
     }
 }
 
-/// Where admitted clients go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handover {
-    /// To other threads, which count them as received once they have them.
-    Dealt,
-    /// Nowhere: the thread that accepted them starts their sessions at once.
-    Local,
-}
-
-/// The view that somebody who accepts has of how many sessions are open.
+/// The view that a thread which admits clients has of how many sessions are open, in all threads together.
 #[derive(Debug)]
 pub struct Admission {
     most_sessions: u64,
-    /// Clients that can be admitted before the counts must be looked at again.
-    credit: u64,
-    dealt: u64,
-    handover: Handover,
-    counts: Vec<Arc<Counts>>,
+    own: Arc<Counts>,
+    all: Vec<Arc<Counts>>,
 }
 
 impl Admission {
-    /// At most `most_sessions` at once in the threads that hold `counts`.
-    pub fn new(most_sessions: usize, handover: Handover, counts: Vec<Arc<Counts>>) -> Admission {
-        Admission { most_sessions: most_sessions as u64, credit: 0, dealt: 0, handover, counts }
+    /// At most `most_sessions` at once, admitted and ended by the threads that hold `all` counts; `own` are those of the
+    /// thread itself. Threads that admit at the same time may let in one too many each.
+    pub fn new(most_sessions: usize, own: Arc<Counts>, all: Vec<Arc<Counts>>) -> Admission {
+        Admission { most_sessions: most_sessions as u64, own, all }
     }
 
     /// Whether one more session may be opened.
-    pub fn has_room(&mut self) -> bool {
-        if self.credit == 0 {
-            self.credit = self.most_sessions.saturating_sub(self.open());
-        }
-        self.credit > 0
+    pub fn has_room(&self) -> bool {
+        // In this order a count that moves meanwhile makes the result too large rather than too small.
+        let ended: u64 = self.all.iter().map(|counts| counts.ended.get()).sum();
+        let admitted: u64 = self.all.iter().map(|counts| counts.admitted.get()).sum();
+        admitted - ended < self.most_sessions
     }
 
     /// Counts a client that was admitted.
-    pub fn admit(&mut self) {
-        self.credit = self.credit.saturating_sub(1);
-        if self.handover == Handover::Dealt {
-            self.dealt += 1;
-        }
+    pub fn admit(&self) {
+        self.own.admitted.add_one();
     }
 
     /// The limit.
     pub fn most_sessions(&self) -> u64 {
         self.most_sessions
-    }
-
-    /// Sessions that are open or about to be.
-    fn open(&self) -> u64 {
-        let sum = |count: fn(&Counts) -> &Count| self.counts.iter().map(|counts| count(counts).get()).sum::<u64>();
-        // In this order a count that moves meanwhile makes the result too large rather than too small.
-        let ended = sum(|counts| &counts.ended);
-        let received = sum(|counts| &counts.received);
-        let started = sum(|counts| &counts.started);
-        started.saturating_sub(ended) + self.dealt.saturating_sub(received)
     }
 }
 
@@ -107,28 +72,17 @@ mod tests {
 
     #[test]
     fn a_session_that_ends_makes_room_for_another() {
-        let counts = vec![Arc::new(Counts::default()), Arc::new(Counts::default())];
-        let mut admission = Admission::new(2, Handover::Dealt, counts.clone());
-        for count in &counts {
-            assert!(admission.has_room());
-            admission.admit();
-            count.client_received();
-            count.session_started();
-        }
-        assert!(!admission.has_room());
-        counts[1].session_ended();
-        assert!(admission.has_room());
-        admission.admit();
-        assert!(!admission.has_room(), "a client that is on its way takes room, too");
-    }
-
-    #[test]
-    fn sessions_that_others_started_take_room() {
-        let counts = Arc::new(Counts::default());
-        let mut admission = Admission::new(1, Handover::Local, vec![counts.clone()]);
-        counts.session_started();
-        assert!(!admission.has_room());
-        counts.session_ended();
-        assert!(admission.has_room());
+        let all: Vec<_> = (0..3).map(|_| Arc::new(Counts::default())).collect();
+        let acceptor = Admission::new(2, all[0].clone(), all.clone());
+        let io_thread = Admission::new(2, all[1].clone(), all.clone());
+        assert!(acceptor.has_room());
+        acceptor.admit();
+        assert!(io_thread.has_room());
+        io_thread.admit();
+        assert!(!acceptor.has_room() && !io_thread.has_room());
+        all[2].session_ended();
+        assert!(acceptor.has_room() && io_thread.has_room());
+        acceptor.admit();
+        assert!(!acceptor.has_room() && !io_thread.has_room());
     }
 }

@@ -202,10 +202,7 @@ impl IoThread {
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
             match self.inbox.next() {
-                Some(Message::Client(client)) => {
-                    self.counts.client_received();
-                    self.start_session(client);
-                }
+                Some(Message::Client(client)) => self.start_session(client),
                 Some(Message::Drain(deadline)) => {
                     self.drain = Some(self.milliseconds(deadline) + 1);
                     if let Some(accepting) = &mut self.accepting {
@@ -258,7 +255,6 @@ impl IoThread {
         if logs_routes() {
             client.complete_names();
         }
-        self.counts.session_started();
         let entry = self.sessions.vacant_entry();
         let key = entry.key();
         let registered = client

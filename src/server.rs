@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::acceptor::{Acceptor, Stop};
 use crate::address::EndpointAddress;
-use crate::admission::{Admission, Counts, Handover};
+use crate::admission::{Admission, Counts};
 use crate::endpoint::Listener;
 use crate::endpoint::tcp::TcpListener;
 use crate::io_thread::{IoThread, Message, Share};
-use crate::limits::{pipes_affordable, raise_descriptor_limit, sessions_allowed};
+use crate::limits::{open_descriptors, pipes_affordable, raise_descriptor_limit, sessions_allowed};
 use crate::log::error_text;
 use crate::mailbox::Mailbox;
 use crate::notify;
@@ -49,13 +49,22 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
         ZeroCopy::Auto | ZeroCopy::Always => pipes_affordable(descriptors, pipes_allowed()),
     };
     let sockets = settings.listeners.len() * if settings.reuse_port { settings.io_threads } else { 1 };
-    let most_sessions = sessions_allowed(descriptors, sockets, settings.io_threads, pipes);
+    let most_sessions = sessions_allowed(descriptors, open_descriptors(), sockets, settings.io_threads, pipes);
     info!("descriptor limit = {descriptors} ({most_sessions} sessions, {pipes} pipes)");
 
     let listeners = bind_all(settings)?;
     let (notices, notice) = bounded(16);
-    let (io_threads, counts) = start_io_threads(settings, listeners.own, most_sessions, pipes, &notices)?;
-    let admission = Admission::new(most_sessions, Handover::Dealt, counts);
+    // The last is the acceptor's.
+    let counts: Vec<_> = (0..=settings.io_threads).map(|_| Arc::new(Counts::default())).collect();
+    let admission = |number: usize| Admission::new(most_sessions, counts[number].clone(), counts.clone());
+    let shares = listeners.own.into_iter().enumerate().map(|(number, listeners)| Share {
+        counts: counts[number].clone(),
+        pipes: pipes / settings.io_threads,
+        listeners,
+        admission: admission(number),
+    });
+    let io_threads = start_io_threads(settings, shares, &notices)?;
+    let admission = admission(settings.io_threads);
     let acceptor = start_acceptor(listeners.shared, io_threads.clone(), admission, &notices)?;
     start_signal_thread(signals, notices)?;
     told(notify::ready());
@@ -124,27 +133,18 @@ fn bind_for_each_thread(mut address: SocketAddr, backlog: i32, own: &mut [Vec<Li
     Ok(())
 }
 
-type IoThreads = (Vec<Mailbox<Message>>, Vec<Arc<Counts>>);
-
 fn start_io_threads(
     settings: &Settings,
-    listeners: Vec<Vec<Listener>>,
-    most_sessions: usize,
-    pipes: usize,
+    shares: impl Iterator<Item = Share>,
     notices: &Sender<Notice>,
-) -> Result<IoThreads, String> {
-    let (mut mailboxes, mut all_counts) = (Vec::new(), Vec::new());
-    for (number, listeners) in listeners.into_iter().enumerate() {
-        let counts = Arc::new(Counts::default());
-        let most = (most_sessions / settings.io_threads).max(1);
-        let admission = Admission::new(most, Handover::Local, vec![counts.clone()]);
-        let share = Share { counts: counts.clone(), pipes: pipes / settings.io_threads, listeners, admission };
+) -> Result<Vec<Mailbox<Message>>, String> {
+    let mut mailboxes = Vec::new();
+    for (number, share) in shares.enumerate() {
         let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);
-        all_counts.push(counts);
     }
-    Ok((mailboxes, all_counts))
+    Ok(mailboxes)
 }
 
 fn start_acceptor(

@@ -77,6 +77,41 @@ fn running_out_of_descriptors_pauses_accepting() {
     assert!(pauses() <= 1 + waiting.len());
 }
 
+/// With `--reuse-port` the I/O threads and the acceptor all admit clients; descriptors that were inherited count, too.
+#[test]
+fn all_that_accept_share_one_limit() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::on(&[Kind::V4, Kind::UnixPath])
+        .args(&["-r", &remote.address.to_string(), "-t", "2", "--reuse-port"])
+        .before(|| {
+            // SAFETY: the call takes no memory; what it opens is left open on purpose.
+            let inherited = (0..20).all(|_| unsafe { libc::dup(0) } >= 0);
+            if inherited { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        })
+        .descriptors(60, 120)
+        .start();
+    let (_, most) = limit(&proxy);
+    let open = |number: usize| {
+        let mut client = proxy.connect_to(number % 2);
+        let mut server = remote.accept();
+        client.send("hello");
+        server.expect("hello");
+        (client, server)
+    };
+    let mut sessions: Vec<_> = (0..most).map(open).collect();
+    let waiting: Vec<Stream> = (0..10).map(|number| proxy.connect_to(number % 2)).collect();
+    proxy.log.line("out of descriptors");
+    for (client, server) in &mut sessions {
+        server.send("welcome");
+        client.expect("welcome");
+    }
+    assert!(waiting.iter().all(Stream::is_silent));
+    let lines = proxy.log.so_far();
+    assert!(lines.iter().all(|line| !line.message.contains("errno")), "{lines:?}");
+    sessions.truncate(most - 1);
+    drop(remote.accept());
+}
+
 /// How many lines start like this so far.
 fn count(proxy: &Proxy, start: &str) -> usize {
     proxy.log.so_far().iter().filter(|line| line.message.starts_with(start)).count()
