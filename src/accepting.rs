@@ -17,7 +17,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the clients that wait in the listeners' queues are still taken at the end.
-const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+pub const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Whether clients are being accepted.
 #[derive(Debug, Clone, Copy)]
@@ -108,10 +108,10 @@ impl Accepting {
         }
     }
 
-    /// Accepts for a little longer what waits already, and then no more.
-    pub fn stop(&mut self) {
-        self.ready.fill(true);
-        self.state = State::Stopping(Instant::now() + STOP_TIMEOUT);
+    /// Accepts what waits already, for at most this long, and then no more.
+    pub fn stop(&mut self, timeout: Duration) {
+        self.ready.fill(!timeout.is_zero());
+        self.state = State::Stopping(Instant::now() + timeout);
     }
 
     /// Whether it was stopped and has taken what waited: the listeners can be closed.

@@ -5,18 +5,23 @@ use mio::{Events, Poll, Token};
 use std::io;
 use std::time::Duration;
 
-use crate::accepting::Accepting;
+use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::admission::Admission;
-use crate::endpoint::Listener;
+use crate::endpoint::{Endpoint, Listener};
 use crate::io_thread::Message;
 use crate::log::{error_text, flush};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 
 const INBOX: Token = Token(usize::MAX);
 
-/// Tells the acceptor to take what is in the listeners' queues, close them, and end.
-#[derive(Debug)]
-pub struct Stop;
+/// Tells the acceptor to close its listeners and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// When it has taken what is in the listeners' queues.
+    Soon,
+    /// At once.
+    Now,
+}
 
 /// The acceptor's state.
 pub struct Acceptor {
@@ -48,13 +53,14 @@ impl Acceptor {
             for event in events.iter().filter(|event| event.token() != INBOX) {
                 self.accepting.note(event.token().0);
             }
-            if let Some(Stop) = self.inbox.next() {
-                self.accepting.stop();
+            while let Some(stop) = self.inbox.next() {
+                self.accepting.stop(if stop == Stop::Now { Duration::ZERO } else { STOP_TIMEOUT });
             }
             let (io_threads, next) = (&self.io_threads, &mut self.next_thread);
             self.accepting.accept(|client| {
-                if io_threads[*next].send(Message::Client(client)).is_err() {
-                    error!("an I/O thread has ended: its client is closed");
+                if let Err(Message::Client(mut client)) = io_threads[*next].send(Message::Client(client)) {
+                    error!("an I/O thread has ended: its client is reset");
+                    client.abort();
                 }
                 *next = (*next + 1) % io_threads.len();
             });

@@ -155,7 +155,7 @@ fn unix_address(argument: &str, path: &str) -> Result<EndpointAddress, AddressEr
     }
     if !path.starts_with('@') {
         Ok(EndpointAddress::UnixPath(PathBuf::from(name)))
-    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+    } else if cfg!(target_os = "linux") {
         Ok(EndpointAddress::UnixAbstract(OsString::from(name)))
     } else {
         refuse("this system has no abstract Unix sockets")
@@ -417,7 +417,7 @@ mod tests {
         assert!(SocketAddr::from_pathname("p".repeat(MAX_UNIX + 1)).is_err());
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(target_os = "linux")]
     #[test]
     fn abstract_names() {
         use std::os::linux::net::SocketAddrExt;
@@ -427,7 +427,7 @@ mod tests {
         assert!(std::os::unix::net::SocketAddr::from_abstract_name(longest).is_ok());
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(not(target_os = "linux"))]
     #[test]
     fn abstract_names_are_refused_elsewhere() {
         assert_eq!(

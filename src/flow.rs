@@ -49,13 +49,15 @@ impl Readiness {
 /// An endpoint with what is known of its readiness.
 #[derive(Debug)]
 pub struct Side<E> {
+    /// What reads and writes.
     pub endpoint: E,
+    /// What is worth trying on it.
     pub ready: Readiness,
 }
 
 /// Where a flow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlowState {
+enum FlowState {
     /// More may come from the source.
     Open,
     /// The source has ended; what is held must still go out.
@@ -80,17 +82,25 @@ pub enum Stopped {
 /// The end at which a flow broke, with the system's reason.
 #[derive(Debug)]
 pub enum Broken {
+    /// Reading failed.
     Source(io::Error),
+    /// Writing, or finishing, failed.
     Sink(io::Error),
 }
 
 /// What kind of traffic a flow carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Messages, with this many bytes since the last short read: copied.
-    Messages { unbroken: usize },
-    /// Bulk, with this many small reads in a row: spliced, if a pipe can be had.
-    Bulk { small: u8 },
+    /// Messages: copied.
+    Messages {
+        /// Bytes read without a short read between them.
+        unbroken: usize,
+    },
+    /// Bulk: spliced, if a pipe can be had.
+    Bulk {
+        /// Small reads in a row.
+        small: u8,
+    },
     /// Bulk whatever comes, by the command line.
     AlwaysBulk,
 }
@@ -138,11 +148,6 @@ impl<P: Pipe> Flow<P> {
     /// A flow that has moved nothing yet.
     pub fn new(pace: Pace) -> Flow<P> {
         Flow { state: FlowState::Open, held: Held::Nothing, pace, moved: 0 }
-    }
-
-    /// Where the flow stands.
-    pub fn state(&self) -> FlowState {
-        self.state
     }
 
     /// Bytes that the sink has taken.

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::accepting::Accepting;
+use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::address::EndpointAddress;
 use crate::admission::{Admission, Counts};
 use crate::endpoint::{Listener, RemoteAddress, Route, Socket, SocketOptions};
@@ -87,8 +87,9 @@ pub struct Share {
     pub counts: Arc<Counts>,
     /// Pipes that the thread may have at once.
     pub pipes: usize,
-    /// Listeners for it to accept from, and who may come in.
+    /// Listeners for it to accept from.
     pub listeners: Vec<Listener>,
+    /// Who may come in there.
     pub admission: Admission,
 }
 
@@ -206,7 +207,7 @@ impl IoThread {
                 Some(Message::Drain(deadline)) => {
                     self.drain = Some(self.milliseconds(deadline) + 1);
                     if let Some(accepting) = &mut self.accepting {
-                        accepting.stop();
+                        accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
                     }
                 }
                 None => break,

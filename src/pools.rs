@@ -13,6 +13,7 @@ const MOST_LARGE: usize = 64;
 /// The pools of one I/O thread.
 #[derive(Debug)]
 pub struct Pools<P> {
+    /// Kernel pipes, for bulk flows.
     pub pipes: PipePool<P>,
     buffers: BufferPool,
     large_buffers: Option<BufferPool>,

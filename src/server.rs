@@ -195,7 +195,9 @@ fn wait_and_drain(
 ) {
     let mut signalled = 0;
     let mut last_signal: Option<(i32, Instant)> = None;
-    let mut running = io_threads.len();
+    // The acceptor, too: it removes the files of Unix listeners.
+    let mut running = io_threads.len() + 1;
+    let mut acceptor_ended = false;
     let mut reset_by: Option<Instant> = None;
     while running > 0 {
         let received = match reset_by {
@@ -212,15 +214,20 @@ fn wait_and_drain(
                 if signalled == 1 {
                     info!("signal {signal}: no new clients, sessions may go on for {:?}", settings.drain_timeout);
                     // It reports back when the last client has been dealt, so that no client comes after `Drain`.
-                    let _ = acceptor.send(Stop);
+                    let _ = acceptor.send(Stop::Soon);
                     told(notify::stopping(settings.drain_timeout));
                 } else {
                     info!("signal {signal}: sessions are reset");
-                    drain(io_threads, Instant::now());
+                    if acceptor_ended {
+                        drain(io_threads, Instant::now());
+                    } else {
+                        let _ = acceptor.send(Stop::Now);
+                    }
                     reset_by = Some(Instant::now() + RESET_TIMEOUT);
                 }
             }
             Some(Notice::AcceptorEnded) => {
+                (running, acceptor_ended) = (running - 1, true);
                 let timeout = if signalled > 1 { Duration::ZERO } else { settings.drain_timeout };
                 drain(io_threads, Instant::now().checked_add(timeout).unwrap_or_else(far_future));
             }

@@ -12,7 +12,9 @@ use crate::pools::Pools;
 /// One of a session's two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideName {
+    /// The one that was accepted.
     Client,
+    /// The one that was connected to.
     Remote,
 }
 
@@ -80,11 +82,13 @@ pub trait Dialer<E> {
 /// What a session needs to know of the thread and the turn in which it runs.
 #[derive(Debug)]
 pub struct Turn<'a, P> {
+    /// What flows hold bytes in.
     pub pools: &'a mut Pools<P>,
     /// Milliseconds since the thread's origin.
     pub now: u64,
     /// Bytes that each flow may read.
     pub budget: usize,
+    /// How long things may take.
     pub timeouts: &'a Timeouts,
 }
 
@@ -100,8 +104,8 @@ pub struct Timeouts {
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
 
-/// Bytes still read from a side that broke: more than any receive queue holds.
-const LAST_WORDS: usize = 64 << 20;
+/// Bytes still read from a side that broke: more than receive queues hold by default (`tcp_rmem`).
+const LAST_WORDS: usize = 8 << 20;
 
 /// Whether a session will log routes, for which an endpoint must know all its names.
 pub fn logs_routes() -> bool {
@@ -274,11 +278,13 @@ impl<E: Endpoint> Session<E> {
             };
             match dialer.dial(self.address) {
                 Dial::Started(endpoint) => {
+                    self.log_given_up(reason);
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
                     self.phase = Phase::Connecting { give_up };
                     return Outcome::Waiting;
                 }
                 Dial::Busy => {
+                    self.log_given_up(reason);
                     self.remote = None;
                     self.phase = Phase::Busy { retry: turn.now.saturating_add(BUSY_PAUSE).min(give_up), give_up };
                     return Outcome::Waiting;
@@ -289,6 +295,13 @@ impl<E: Endpoint> Session<E> {
                 }
                 Dial::NoSuchAddress => return Outcome::Ended(reason),
             }
+        }
+    }
+
+    /// Logs the end of an attempt that another follows.
+    fn log_given_up(&self, reason: End) {
+        if let Some(remote) = &self.remote {
+            info!("disconnect proxy to remote {}: {reason}", Route(&remote.endpoint, SideName::Remote));
         }
     }
 

@@ -24,6 +24,9 @@ mod linux {
     /// Linux's own `pipe-user-pages-soft`, in pages.
     const DEFAULT_PAGES: usize = 16384;
 
+    /// Bytes of a page; where pages are larger, fewer pipes are taken than might be.
+    const PAGE: usize = 4096;
+
     /// Pipes of one process at the most, where the user's memory for them is not limited.
     const MOST_PIPES: usize = 512;
 
@@ -84,7 +87,7 @@ mod linux {
             fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").ok().and_then(|text| text.trim().parse().ok());
         match pages {
             Some(0) => MOST_PIPES,
-            pages => (pages.unwrap_or(DEFAULT_PAGES) * 4096 / SIZE as usize).min(MOST_PIPES),
+            pages => (pages.unwrap_or(DEFAULT_PAGES).saturating_mul(PAGE) / SIZE as usize).min(MOST_PIPES),
         }
     }
 

@@ -79,7 +79,7 @@ impl Timers {
     /// When the key's timer is due, in milliseconds.
     pub fn armed(&self, key: usize) -> Option<u64> {
         match self.entries.get(key) {
-            Some(entry) if entry.tick != 0 => Some(entry.tick * TICK),
+            Some(entry) if entry.tick != 0 => Some(entry.tick.saturating_mul(TICK)),
             _ => None,
         }
     }

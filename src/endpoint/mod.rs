@@ -69,7 +69,9 @@ impl<E: Endpoint> fmt::Display for Route<'_, E> {
 /// Any connected endpoint.
 #[derive(Debug)]
 pub enum Socket {
+    /// A TCP connection.
     Tcp(tcp::TcpEndpoint),
+    /// A Unix stream connection.
     Unix(unix::UnixEndpoint),
 }
 
@@ -187,7 +189,9 @@ impl SocketOptions {
 /// An address that sessions are connected to, ready for use by the system.
 #[derive(Debug, Clone)]
 pub enum RemoteAddress {
+    /// A TCP address.
     Tcp(std::net::SocketAddr),
+    /// A Unix stream socket's address, and how it is written.
     Unix(std::os::unix::net::SocketAddr, Arc<str>),
 }
 
@@ -204,7 +208,9 @@ impl RemoteAddress {
 /// A bound socket that accepts clients.
 #[derive(Debug)]
 pub enum Listener {
+    /// A listening TCP socket.
     Tcp(tcp::TcpListener),
+    /// A listening Unix stream socket.
     Unix(unix::UnixListener),
 }
 
