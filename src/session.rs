@@ -4,28 +4,10 @@ use log::{Level, info, log_enabled, warn};
 use std::fmt;
 use std::io;
 
-use crate::endpoint::{Endpoint, Route};
+use crate::endpoint::{Endpoint, Route, SideName};
 use crate::flow::{Broken, Flow, Pace, Readiness, Side, Stopped};
 use crate::log::{error_number, error_text};
 use crate::pools::Pools;
-
-/// One of a session's two ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SideName {
-    /// The one that was accepted.
-    Client,
-    /// The one that was connected to.
-    Remote,
-}
-
-impl fmt::Display for SideName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SideName::Client => "client",
-            SideName::Remote => "remote",
-        })
-    }
-}
 
 /// What ended a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What a side of a session can be. One file a kind; nothing else knows the kinds.
 
+pub mod stream;
 pub mod tcp;
 pub mod unix;
 
@@ -11,9 +12,26 @@ use std::sync::Arc;
 
 use crate::address::EndpointAddress;
 use crate::pipe_pool::Pipe;
-use crate::session::SideName;
 use crate::settings::Settings;
 use crate::splice::KernelPipe;
+
+/// One of a session's two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SideName {
+    /// The one that was accepted.
+    Client,
+    /// The one that was connected to.
+    Remote,
+}
+
+impl fmt::Display for SideName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SideName::Client => "client",
+            SideName::Remote => "remote",
+        })
+    }
+}
 
 /// A connected endpoint, as a flow and a session use it. All calls return at once.
 pub trait Endpoint {

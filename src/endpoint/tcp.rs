@@ -1,22 +1,23 @@
 //! TCP endpoints and listeners.
 
-use mio::event;
+use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::{Endpoint, ListenError, SocketOptions};
+use super::stream::{Names, Stream, StreamEndpoint};
+use super::{ListenError, SideName, SocketOptions};
 use crate::address::OriginalForm;
-use crate::session::SideName;
-use crate::splice::{KernelPipe, splice_in, splice_out};
 
 /// A TCP connection, accepted or begun by us.
+pub type TcpEndpoint = StreamEndpoint<TcpStream, TcpNames>;
+
+/// The addresses of a TCP connection's two ends.
 #[derive(Debug)]
-pub struct TcpEndpoint {
-    stream: mio::net::TcpStream,
+pub struct TcpNames {
     peer: SocketAddr,
     /// Not known for a socket just connected, or accepted by a listener on a wildcard address.
     local: Option<SocketAddr>,
@@ -25,8 +26,8 @@ pub struct TcpEndpoint {
 impl TcpEndpoint {
     /// Starts connecting.
     pub fn connect(peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
-        let stream = mio::net::TcpStream::connect(peer)?;
-        let mut endpoint = TcpEndpoint { stream, peer, local: None };
+        let stream = TcpStream::connect(peer)?;
+        let mut endpoint = StreamEndpoint { stream, names: TcpNames { peer, local: None } };
         endpoint.apply(options)?;
         Ok(endpoint)
     }
@@ -44,54 +45,32 @@ impl TcpEndpoint {
 
     /// Asks the system for our own address, where it is not known yet.
     pub fn complete_names(&mut self) {
-        if self.local.is_none() {
-            self.local = self.stream.local_addr().ok();
+        if self.names.local.is_none() {
+            self.names.local = self.stream.local_addr().ok();
         }
-    }
-
-    pub(super) fn source(&mut self) -> &mut dyn event::Source {
-        &mut self.stream
     }
 }
 
-impl Endpoint for TcpEndpoint {
-    const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
-
-    type Pipe = KernelPipe;
-
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
+impl Stream for TcpStream {
+    fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        TcpStream::try_io(self, call)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        TcpStream::take_error(self)
     }
 
-    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
-        self.stream.try_io(|| splice_in(self.stream.as_raw_fd(), pipe, limit))
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 
-    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
-        self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
-    }
-
-    fn take_error(&mut self) -> Option<io::Error> {
-        self.stream.take_error().unwrap_or_else(Some)
-    }
-
-    fn abort(&mut self) {
+    fn abort(&self) {
         // Closing with a zero linger time sends a reset (RFC 9293, 3.10.5, ABORT). It fails only on a dead socket.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
+}
 
-    fn descriptor(&self) -> RawFd {
-        self.stream.as_raw_fd()
-    }
-
+impl Names for TcpNames {
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = OriginalForm(self.peer);
         match (side, self.local.map(OriginalForm)) {
@@ -152,7 +131,7 @@ impl TcpListener {
     pub fn accept(&self) -> io::Result<TcpEndpoint> {
         let (stream, peer) = self.listener.accept()?;
         let local = (!self.address.ip().is_unspecified()).then_some(self.address);
-        Ok(TcpEndpoint { stream, peer, local })
+        Ok(StreamEndpoint { stream, names: TcpNames { peer, local } })
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {

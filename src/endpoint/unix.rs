@@ -1,83 +1,58 @@
 //! Unix stream endpoints and listeners, in the file system and in Linux's abstract namespace.
 
-use mio::event;
+use mio::net::UnixStream;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Endpoint, ListenError};
+use super::stream::{Names, Stream, StreamEndpoint};
+use super::{ListenError, SideName};
 use crate::address::EndpointAddress;
-use crate::session::SideName;
-use crate::splice::{KernelPipe, splice_in, splice_out};
 
 /// A Unix stream connection, accepted or begun by us.
+pub type UnixEndpoint = StreamEndpoint<UnixStream, UnixName>;
+
+/// The address of the listening end: ours for a client, the peer's for a remote. The other end has none.
 #[derive(Debug)]
-pub struct UnixEndpoint {
-    stream: mio::net::UnixStream,
-    /// The address of the listening end: ours for a client, the peer's for a remote.
-    name: Arc<str>,
-}
+pub struct UnixName(Arc<str>);
 
 impl UnixEndpoint {
     /// Starts connecting; done at once or, with `WouldBlock`, not at all because the peer's backlog is full.
     pub fn connect(address: &SocketAddr, name: &Arc<str>) -> io::Result<UnixEndpoint> {
-        let stream = mio::net::UnixStream::connect_addr(address)?;
-        Ok(UnixEndpoint { stream, name: name.clone() })
-    }
-
-    pub(super) fn source(&mut self) -> &mut dyn event::Source {
-        &mut self.stream
+        Ok(StreamEndpoint { stream: UnixStream::connect_addr(address)?, names: UnixName(name.clone()) })
     }
 }
 
-impl Endpoint for UnixEndpoint {
-    const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
-
-    type Pipe = KernelPipe;
-
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
+impl Stream for UnixStream {
+    fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        UnixStream::try_io(self, call)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        UnixStream::take_error(self)
     }
 
-    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
-        self.stream.try_io(|| splice_in(self.stream.as_raw_fd(), pipe, limit))
-    }
-
-    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
-        self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        match self.stream.shutdown(Shutdown::Write) {
+    fn finish(&self) -> io::Result<()> {
+        match self.shutdown(Shutdown::Write) {
             // Some systems say so of a peer that has closed, which for a Unix socket is an ordinary end.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
     }
 
-    fn take_error(&mut self) -> Option<io::Error> {
-        self.stream.take_error().unwrap_or_else(Some)
-    }
-
     /// Unix sockets have no reset: the peer sees one only if it sent bytes that nobody read.
-    fn abort(&mut self) {}
+    fn abort(&self) {}
+}
 
-    fn descriptor(&self) -> RawFd {
-        self.stream.as_raw_fd()
-    }
-
+impl Names for UnixName {
     fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unix: -> {}", self.name)
+        write!(f, "unix: -> {}", self.0)
     }
 }
 
@@ -110,7 +85,7 @@ impl UnixListener {
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<UnixEndpoint> {
         let (stream, _) = self.listener.accept()?;
-        Ok(UnixEndpoint { stream, name: self.name.clone() })
+        Ok(StreamEndpoint { stream, names: UnixName(self.name.clone()) })
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::UnixListener {
@@ -150,7 +125,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "the file exists and is not a socket"));
     }
     // Not blocking: a live listener's queue may be full.
-    match mio::net::UnixStream::connect(path) {
+    match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),

@@ -9,9 +9,9 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use cproxy::endpoint::Endpoint;
+use cproxy::endpoint::SideName;
 use cproxy::flow::{Pace, Readiness};
 use cproxy::pools::LARGE_BUFFER;
-use cproxy::session::SideName;
 use cproxy::settings::BufferSize;
 
 use super::peer::Ending;

@@ -1,7 +1,7 @@
 //! One simulated socket: its queues, what the kernel tells of it, and what its session did to it.
 
+use cproxy::endpoint::SideName;
 use cproxy::flow::Readiness;
-use cproxy::session::SideName;
 use std::collections::VecDeque;
 
 use super::peer::{Ending, Peer};

@@ -1,0 +1,85 @@
+//! What TCP and Unix stream endpoints have in common: all but their names, and how they end and break.
+
+use mio::event;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::{Endpoint, SideName, Socket};
+use crate::splice::{KernelPipe, splice_in, splice_out};
+
+/// A connected, non-blocking stream socket.
+pub trait Stream: Read + Write + AsRawFd + event::Source {
+    /// Makes a system call on the socket that may say `WouldBlock`, so that the poll learns of it.
+    fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
+
+    /// The pending error, if any; asking clears it.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+
+    /// See [`Endpoint::finish`].
+    fn finish(&self) -> io::Result<()>;
+
+    /// See [`Endpoint::abort`].
+    fn abort(&self);
+}
+
+/// The names of a stream's two ends.
+pub trait Names {
+    /// See [`Endpoint::write_route`].
+    fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A stream socket with the names of its ends.
+#[derive(Debug)]
+pub struct StreamEndpoint<S, N> {
+    pub(super) stream: S,
+    pub(super) names: N,
+}
+
+impl<S: Stream, N> StreamEndpoint<S, N> {
+    pub(super) fn source(&mut self) -> &mut dyn event::Source {
+        &mut self.stream
+    }
+}
+
+impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
+    const SHORT_MEANS_BLOCKED: bool = Socket::SHORT_MEANS_BLOCKED;
+
+    type Pipe = KernelPipe;
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_in(self.stream.as_raw_fd(), pipe, limit))
+    }
+
+    fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
+        self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stream.finish()
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.stream.take_error().unwrap_or_else(Some)
+    }
+
+    fn abort(&mut self) {
+        self.stream.abort();
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.names.write_route(side, f)
+    }
+}
