@@ -36,7 +36,7 @@ const CLIENTS_PER_TURN: usize = 64;
 const LARGE_BUDGET: usize = 1 << 20;
 
 /// The same while sparse sessions are about, which wait for it to be over.
-const SMALL_BUDGET: usize = 128 << 10;
+const SMALL_BUDGET: usize = 256 << 10;
 
 /// A sparse session that moved at most this many bytes in its run carries messages, whose latency matters.
 const MESSAGE: u64 = 16 << 10;
@@ -300,9 +300,12 @@ impl IoThread {
     }
 
     /// Sees to it that the session's timer is due by its deadline. One that is due earlier is left alone: it finds
-    /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move.
+    /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move. One that is not needed any
+    /// more is disarmed: with no timer armed, the poll need not set one either.
     fn arm(&mut self, key: usize) {
-        let Some(deadline) = self.sessions[key].deadline(&self.timeouts) else { return };
+        let Some(deadline) = self.sessions[key].deadline(&self.timeouts) else {
+            return self.timers.cancel(key);
+        };
         if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(crate::timers::TICK)) {
             self.timers.arm(key, deadline);
         }
