@@ -40,6 +40,15 @@ pub fn processor_time(pid: u32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
+/// Whether the system keeps no more connections in TIME_WAIT: `tcp_max_tw_buckets`.
+pub fn time_wait_is_full() -> bool {
+    let most =
+        fs::read_to_string("/proc/sys/net/ipv4/tcp_max_tw_buckets").ok().and_then(|text| text.trim().parse().ok());
+    let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let now = sockets.split_whitespace().skip_while(|&word| word != "tw").nth(1).and_then(|text| text.parse().ok());
+    matches!((now, most), (Some::<u64>(now), Some::<u64>(most)) if now >= most)
+}
+
 /// Whether SIGSTOP has stopped all threads of a process.
 pub fn is_stopped(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
