@@ -9,7 +9,7 @@ use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::admission::Admission;
 use crate::endpoint::{Endpoint, Listener};
 use crate::io_thread::Message;
-use crate::log::{error_text, flush};
+use crate::log::flush;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 
 const INBOX: Token = Token(usize::MAX);
@@ -49,7 +49,7 @@ impl Acceptor {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(64);
         while !self.accepting.has_stopped() {
-            self.poll(&mut events);
+            self.inbox.poll(&mut self.poll, &mut events, self.accepting.wait());
             for event in events.iter().filter(|event| event.token() != INBOX) {
                 self.accepting.note(event.token().0);
             }
@@ -65,19 +65,6 @@ impl Acceptor {
                 *next = (*next + 1) % io_threads.len();
             });
             flush();
-        }
-    }
-
-    fn poll(&mut self, events: &mut Events) {
-        let wait = self.accepting.wait();
-        let sleeps = wait != Some(Duration::ZERO) && self.inbox.sleep();
-        let result = self.poll.poll(events, if sleeps { wait } else { Some(Duration::ZERO) });
-        if sleeps {
-            self.inbox.wake_up();
-        }
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => error!("poll error: {}", error_text(&error)),
-            _ => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Addresses as the command line writes them, and what they resolve to.
 
+use crate::log::error_text;
 use std::ffi::{CStr, CString, OsString};
 use std::fmt;
 use std::io;
@@ -271,8 +272,7 @@ fn resolve(host: &CStr, service: &CStr) -> Result<Vec<SocketAddr>, String> {
 /// The text of a getaddrinfo(3) error; the one that only points at errno is replaced by errno's.
 fn resolver_error(code: libc::c_int, errno: &io::Error) -> String {
     if code == libc::EAI_SYSTEM {
-        let text = errno.to_string();
-        return text.split(" (os error").next().unwrap_or(&text).to_string();
+        return error_text(errno);
     }
     // SAFETY: gai_strerror takes any code.
     let text = unsafe { libc::gai_strerror(code) };

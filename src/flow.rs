@@ -60,9 +60,8 @@ pub struct Side<E> {
 enum FlowState {
     /// More may come from the source.
     Open,
-    /// The source has ended; what is held must still go out.
-    Draining,
-    /// All that came has gone out; the sink has not been told that no more will come.
+    /// The source has ended, and all that came has gone out, as a flow that holds bytes does not read. The sink has not
+    /// been told that no more will come.
     Drained,
     /// The sink has been told.
     Shut,
@@ -180,7 +179,6 @@ impl<P: Pipe> Flow<P> {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
                 FlowState::Open => budget -= self.receive(source, pools, budget).map_err(Broken::Source)?,
-                FlowState::Draining => self.state = FlowState::Drained,
                 FlowState::Drained | FlowState::Shut => return Ok(Stopped::Drained),
             }
         }
@@ -193,7 +191,7 @@ impl<P: Pipe> Flow<P> {
                 self.state = FlowState::Shut;
                 sink.endpoint.finish()
             }
-            FlowState::Open | FlowState::Draining | FlowState::Shut => Ok(()),
+            FlowState::Open | FlowState::Shut => Ok(()),
         }
     }
 
@@ -227,7 +225,7 @@ impl<P: Pipe> Flow<P> {
         match result {
             Ok(0) => {
                 self.release(pools);
-                self.state = FlowState::Draining;
+                self.state = FlowState::Drained;
                 Ok(0)
             }
             Ok(n) => Ok(n),

@@ -4,7 +4,7 @@
 //! timers; run the sparse sessions and then, for one budget of bytes, bulk sessions. An event touches nothing but
 //! readiness, and a session is removed only by its own run, so an event cannot reach a session that is gone.
 
-use log::{debug, error, warn};
+use log::{debug, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
@@ -158,16 +158,7 @@ impl IoThread {
     /// Waits for events unless sessions or messages wait, and reads the turn's clock.
     fn poll(&mut self, events: &mut Events) {
         let wait = if self.queue.is_empty() { self.wait() } else { Some(Duration::ZERO) };
-        let sleeps = wait != Some(Duration::ZERO) && self.inbox.sleep();
-        let timeout = if sleeps { wait } else { Some(Duration::ZERO) };
-        let result = self.poll.poll(events, timeout);
-        if sleeps {
-            self.inbox.wake_up();
-        }
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => error!("poll error: {}", error_text(&error)),
-            _ => {}
-        }
+        self.inbox.poll(&mut self.poll, events, wait);
         self.now = self.milliseconds(Instant::now());
     }
 

@@ -1,10 +1,11 @@
 //! How other threads reach a thread that sleeps in its poll: a channel, and a wake-up only if it sleeps.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use mio::{Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
 /// Whether the receiving thread sleeps or is about to, in a cache line of its own.
 #[derive(Debug, Default)]
@@ -60,8 +61,23 @@ impl<T> Mailbox<T> {
 }
 
 impl<T> Inbox<T> {
+    /// Polls for at most `wait` (`None`: until an event comes), and not at all longer than until a message is there.
+    pub fn poll(&self, poll: &mut Poll, events: &mut Events, wait: Option<Duration>) {
+        let sleeps = wait != Some(Duration::ZERO) && self.sleep();
+        let result = poll.poll(events, if sleeps { wait } else { Some(Duration::ZERO) });
+        if sleeps {
+            self.wake_up();
+        }
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                log::error!("poll error: {}", crate::log::error_text(&error));
+            }
+            _ => {}
+        }
+    }
+
     /// Announces that the thread is going to sleep. `false`: it must not, a message is there.
-    pub fn sleep(&self) -> bool {
+    fn sleep(&self) -> bool {
         self.asleep.0.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.receiver.is_empty() {
@@ -72,7 +88,7 @@ impl<T> Inbox<T> {
     }
 
     /// Announces that the thread is awake, so that nobody need wake it.
-    pub fn wake_up(&self) {
+    fn wake_up(&self) {
         self.asleep.0.store(false, Ordering::Relaxed);
     }
 
@@ -85,7 +101,6 @@ impl<T> Inbox<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mio::{Events, Poll};
     use std::thread;
 
     #[test]
