@@ -76,7 +76,11 @@ impl Accepting {
         match self.state {
             State::Paused(until) => Some(until.saturating_duration_since(Instant::now())),
             _ if self.ready.contains(&true) => Some(Duration::ZERO),
-            State::Accepting | State::Stopping(_) => None,
+            State::Accepting => {
+                let retry = self.listeners.iter().filter_map(Listener::retry_at).min();
+                retry.map(|at| at.saturating_duration_since(Instant::now()))
+            }
+            State::Stopping(_) => None,
         }
     }
 
@@ -86,7 +90,7 @@ impl Accepting {
             return;
         }
         for index in 0..self.listeners.len() {
-            if !self.ready[index] {
+            if !self.ready[index] && !self.is_due(index) {
                 continue;
             }
             match self.accept_from(index, &mut take) {
@@ -120,6 +124,11 @@ impl Accepting {
             State::Stopping(until) => !self.ready.contains(&true) || until <= Instant::now(),
             State::Accepting | State::Paused(_) => false,
         }
+    }
+
+    /// Whether it is time to try the listener though no event said so.
+    fn is_due(&self, index: usize) -> bool {
+        self.listeners[index].retry_at().is_some_and(|at| at <= Instant::now())
     }
 
     fn accept_from(&mut self, index: usize, take: &mut impl FnMut(Socket)) -> Accepted {

@@ -8,25 +8,98 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-/// One address that a socket can be bound or connected to.
+/// One address that an endpoint can listen at or be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointAddress {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// A Unix stream socket in the file system.
-    UnixPath(PathBuf),
-    /// A Unix stream socket in Linux's abstract namespace, without the leading NUL byte.
-    UnixAbstract(OsString),
+    /// A Unix stream socket.
+    Unix(UnixAddress),
+    /// A UDP address.
+    Udp(SocketAddr),
+    /// A Unix socket of kind SEQPACKET: datagrams over a connection.
+    UnixPacket(UnixAddress),
+    /// A Unix datagram socket.
+    UnixDatagram(UnixAddress),
+    /// A stream (TCP or Unix) that carries datagrams, each behind its length.
+    Framed(Box<EndpointAddress>),
+    /// A network device of this name.
+    Device(DeviceKind, String),
+    /// The built-in echo service.
+    Echo,
 }
 
-/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; a Unix socket as the command line has it.
+/// Where a Unix socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnixAddress {
+    /// In the file system.
+    Path(PathBuf),
+    /// In Linux's abstract namespace, without the leading NUL byte.
+    Abstract(OsString),
+}
+
+/// What a network device carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// IP packets.
+    Tun,
+    /// Ethernet frames.
+    Tap,
+}
+
+impl EndpointAddress {
+    /// Whether sessions can be made from what comes in here; the echo service only answers.
+    pub fn can_listen(&self) -> bool {
+        *self != EndpointAddress::Echo
+    }
+
+    /// How many descriptors a client here takes.
+    pub fn descriptors_of_client(&self) -> usize {
+        if self.is_connectionless() { 0 } else { 1 }
+    }
+
+    /// How many descriptors a session's connection to it takes.
+    pub fn descriptors_of_remote(&self) -> usize {
+        if *self == EndpointAddress::Echo { 2 } else { 1 }
+    }
+
+    /// Whether clients here are told apart by the address they send from, with no connection.
+    pub fn is_connectionless(&self) -> bool {
+        matches!(self, EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_))
+    }
+}
+
+/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; other kinds as the command line has them.
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndpointAddress::Tcp(address) => OriginalForm(*address).fmt(f),
-            EndpointAddress::UnixPath(path) => write!(f, "unix:{}", path.display()),
-            EndpointAddress::UnixAbstract(name) => write!(f, "unix:@{}", Path::new(name).display()),
+            EndpointAddress::Unix(address) => write!(f, "unix:{address}"),
+            EndpointAddress::Udp(address) => write!(f, "udp:{}", OriginalForm(*address)),
+            EndpointAddress::UnixPacket(address) => write!(f, "unixpacket:{address}"),
+            EndpointAddress::UnixDatagram(address) => write!(f, "unixgram:{address}"),
+            EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
+            EndpointAddress::Device(kind, name) => write!(f, "{kind}:{name}"),
+            EndpointAddress::Echo => f.write_str("echo:"),
         }
+    }
+}
+
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixAddress::Path(path) => path.display().fmt(f),
+            UnixAddress::Abstract(name) => write!(f, "@{}", Path::new(name).display()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Tun => "tun",
+            DeviceKind::Tap => "tap",
+        })
     }
 }
 
@@ -124,22 +197,49 @@ const MAX_PORT: usize = 31;
 /// The longest Unix path or abstract name: a NUL comes after the one and before the other.
 const MAX_UNIX: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
+/// The longest name of a network device (`IFNAMSIZ` with its final NUL).
+const MAX_DEVICE: usize = 15;
+
 impl Endpoints {
     /// Parses and resolves an address argument (a name may block on a look-up).
     ///
-    /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:`, `unix:PATH`, and on Linux
-    /// and Android `unix:@NAME`.
+    /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:` or `udp:`; `unix:PATH`,
+    /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `framed:` before a TCP or Unix
+    /// stream address; `tun:NAME` and `tap:NAME` on Linux; `echo:`.
     pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
-        let addresses = match argument.strip_prefix("unix:") {
-            Some(path) => vec![unix_address(argument, path)?],
-            None => tcp_addresses(argument)?,
-        };
-        Ok(Endpoints { argument: argument.to_string(), addresses })
+        Ok(Endpoints { argument: argument.to_string(), addresses: addresses(argument, argument)? })
     }
 }
 
-/// What `unix:` is followed by.
-fn unix_address(argument: &str, path: &str) -> Result<EndpointAddress, AddressError> {
+/// What `address` resolves to, which is `argument` or the end of it.
+fn addresses(argument: &str, address: &str) -> Result<Vec<EndpointAddress>, AddressError> {
+    use EndpointAddress::{Device, Echo, Framed, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    let one = |address: EndpointAddress| Ok(vec![address]);
+    if address == "echo:" {
+        return one(Echo);
+    }
+    match address.split_once(':') {
+        Some(("unix", path)) => one(Unix(unix_address(argument, path)?)),
+        Some(("unixpacket", path)) => one(UnixPacket(unix_address(argument, path)?)),
+        Some(("unixgram", path)) => one(UnixDatagram(unix_address(argument, path)?)),
+        Some(("tun", name)) => one(Device(DeviceKind::Tun, device_name(argument, name)?)),
+        Some(("tap", name)) => one(Device(DeviceKind::Tap, device_name(argument, name)?)),
+        // A host may have one of these names, so that it is a prefix only where a whole address follows it.
+        Some(("udp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Udp),
+        Some(("tcp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Tcp),
+        Some(("framed", rest)) if rest.contains(':') => addresses(argument, rest)?
+            .into_iter()
+            .map(|stream| match stream {
+                Tcp(_) | Unix(_) => Ok(Framed(Box::new(stream))),
+                _ => Err(AddressError::invalid(argument, "framed: takes a TCP or Unix stream address")),
+            })
+            .collect(),
+        _ => inet_addresses(argument, address, Tcp),
+    }
+}
+
+/// What `unix:` and its like are followed by.
+fn unix_address(argument: &str, path: &str) -> Result<UnixAddress, AddressError> {
     let refuse = |reason: &str| Err(AddressError::invalid(argument, reason));
     let (name, what) = match path.strip_prefix('@') {
         Some(name) => (name, "abstract name"),
@@ -155,12 +255,31 @@ fn unix_address(argument: &str, path: &str) -> Result<EndpointAddress, AddressEr
         return refuse(&format!("the {what} is longer than {MAX_UNIX} bytes"));
     }
     if !path.starts_with('@') {
-        Ok(EndpointAddress::UnixPath(PathBuf::from(name)))
+        Ok(UnixAddress::Path(PathBuf::from(name)))
     } else if cfg!(target_os = "linux") {
-        Ok(EndpointAddress::UnixAbstract(OsString::from(name)))
+        Ok(UnixAddress::Abstract(OsString::from(name)))
     } else {
         refuse("this system has no abstract Unix sockets")
     }
+}
+
+/// What `tun:` and `tap:` are followed by.
+fn device_name(argument: &str, name: &str) -> Result<String, AddressError> {
+    let refuse = |reason: &str| Err(AddressError::invalid(argument, reason));
+    if !cfg!(target_os = "linux") {
+        return refuse("only Linux has these devices");
+    }
+    if name.is_empty() {
+        return refuse("the device name is empty");
+    }
+    if name.len() > MAX_DEVICE {
+        return refuse(&format!("the device name is longer than {MAX_DEVICE} bytes"));
+    }
+    // What the kernel refuses (`dev_valid_name`), and `%`, which it would put a number for.
+    if name == "." || name == ".." || name.contains(|c: char| c.is_whitespace() || "/:%\0".contains(c)) {
+        return refuse("not a device name");
+    }
+    Ok(name.to_string())
 }
 
 /// Host and port, split at the last colon; `None` if there is none or nothing on one side of it.
@@ -168,12 +287,14 @@ fn split(argument: &str) -> Option<(&str, &str)> {
     argument.rsplit_once(':').filter(|(host, port)| !host.is_empty() && !port.is_empty())
 }
 
-/// Everything that an address argument without a `unix:` resolves to, each address once.
-fn tcp_addresses(argument: &str) -> Result<Vec<EndpointAddress>, AddressError> {
+/// Everything that `address`, a host and a port, resolves to, each address once.
+fn inet_addresses(
+    argument: &str,
+    address: &str,
+    kind: fn(SocketAddr) -> EndpointAddress,
+) -> Result<Vec<EndpointAddress>, AddressError> {
     let invalid = || AddressError::invalid(argument, "");
-    // A host may be called "tcp", so the prefix is one only where a whole HOST:PORT follows it.
-    let prefixed = argument.strip_prefix("tcp:").and_then(split);
-    let (host, port) = prefixed.or_else(|| split(argument)).ok_or_else(invalid)?;
+    let (host, port) = split(address).ok_or_else(invalid)?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|v6| v6.contains(':')).ok_or_else(invalid)?,
         None => host,
@@ -188,9 +309,14 @@ fn tcp_addresses(argument: &str) -> Result<Vec<EndpointAddress>, AddressError> {
     let (Ok(host), Ok(service)) = (CString::new(host), CString::new(port)) else {
         return Err(invalid());
     };
-    let resolved = resolve(&host, &service).map_err(|reason| AddressError::unresolved(argument, &reason))?;
+    let protocol = if matches!(kind(SocketAddr::from(([0; 4], 0))), EndpointAddress::Udp(_)) {
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP)
+    } else {
+        (libc::SOCK_STREAM, libc::IPPROTO_TCP)
+    };
+    let resolved = resolve(&host, &service, protocol).map_err(|reason| AddressError::unresolved(argument, &reason))?;
     let mut addresses = Vec::with_capacity(resolved.len());
-    for address in resolved.into_iter().map(EndpointAddress::Tcp) {
+    for address in resolved.into_iter().map(kind) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -223,15 +349,16 @@ impl Drop for AddressList {
     }
 }
 
-/// Asks the system's resolver for the stream addresses of a host and a service, in its order; an error is one line.
+/// Asks the system's resolver for the addresses of a host and a service, for a socket type and protocol, in its order;
+/// an error is one line.
 ///
 /// It is asked directly because std takes neither service names nor `AI_ADDRCONFIG`, and words its errors otherwise.
-fn resolve(host: &CStr, service: &CStr) -> Result<Vec<SocketAddr>, String> {
+fn resolve(host: &CStr, service: &CStr, (socket_type, protocol): (i32, i32)) -> Result<Vec<SocketAddr>, String> {
     // SAFETY: an addrinfo is plain old data, for which all zeros is a valid value.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = libc::AF_UNSPEC;
-    hints.ai_socktype = libc::SOCK_STREAM;
-    hints.ai_protocol = libc::IPPROTO_TCP;
+    hints.ai_socktype = socket_type;
+    hints.ai_protocol = protocol;
     hints.ai_flags = libc::AI_ADDRCONFIG;
     let mut list = AddressList(ptr::null_mut());
 
@@ -308,6 +435,58 @@ mod tests {
 
     fn tcp(text: &str) -> EndpointAddress {
         EndpointAddress::Tcp(text.parse().expect(text))
+    }
+
+    fn unix_path(path: &str) -> EndpointAddress {
+        EndpointAddress::Unix(UnixAddress::Path(path.into()))
+    }
+
+    fn unix_abstract(name: &str) -> EndpointAddress {
+        EndpointAddress::Unix(UnixAddress::Abstract(name.into()))
+    }
+
+    #[test]
+    fn datagram_kinds() {
+        let udp = |text: &str| EndpointAddress::Udp(text.parse().expect(text));
+        let framed = |address| EndpointAddress::Framed(Box::new(address));
+        assert_eq!(parse("udp:127.0.0.1:53"), [udp("127.0.0.1:53")]);
+        assert_eq!(parse("udp:[::1]:53"), [udp("[::1]:53")]);
+        assert_eq!(parse("udp:::1:53"), [udp("[::1]:53")]);
+        assert_eq!(parse("framed:127.0.0.1:53"), [framed(tcp("127.0.0.1:53"))]);
+        assert_eq!(parse("framed:tcp:127.0.0.1:53"), [framed(tcp("127.0.0.1:53"))]);
+        assert_eq!(parse("framed:::1:53"), [framed(tcp("[::1]:53"))]);
+        assert_eq!(parse("framed:unix:/tmp/s"), [framed(unix_path("/tmp/s"))]);
+        assert_eq!(parse("unixpacket:/tmp/s"), [EndpointAddress::UnixPacket(UnixAddress::Path("/tmp/s".into()))]);
+        assert_eq!(parse("unixgram:s"), [EndpointAddress::UnixDatagram(UnixAddress::Path("s".into()))]);
+        assert_eq!(parse("echo:"), [EndpointAddress::Echo]);
+        for text in ["udp:127.0.0.1:53", "framed:127.0.0.1:53", "framed:unix:/tmp/s", "unixpacket:/s", "unixgram:/s"] {
+            assert_eq!(parse(text)[0].to_string(), text);
+        }
+        for address in ["udp:127.0.0.1:53", "echo:", "unixgram:/s", "framed:127.0.0.1:53", "unixpacket:/s"] {
+            assert_eq!(
+                error(&format!("framed:{address}")),
+                format!(
+                    "invalid address:port argument: 'framed:{address}': framed: takes a TCP or Unix stream address"
+                )
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn devices() {
+        assert_eq!(parse("tun:vpn0"), [EndpointAddress::Device(DeviceKind::Tun, "vpn0".into())]);
+        assert_eq!(parse("tap:abcdefghijklmno")[0].to_string(), "tap:abcdefghijklmno");
+        for (name, reason) in [
+            ("", "the device name is empty"),
+            ("abcdefghijklmnop", "the device name is longer than 15 bytes"),
+            ("a/b", "not a device name"),
+            ("a b", "not a device name"),
+            ("tun%d", "not a device name"),
+            ("..", "not a device name"),
+        ] {
+            assert_eq!(error(&format!("tun:{name}")), format!("invalid address:port argument: 'tun:{name}': {reason}"));
+        }
     }
 
     #[test]
@@ -392,10 +571,10 @@ mod tests {
 
     #[test]
     fn unix_paths() {
-        assert_eq!(parse("unix:/tmp/a b:c"), [EndpointAddress::UnixPath("/tmp/a b:c".into())]);
-        assert_eq!(parse("unix:5000"), [EndpointAddress::UnixPath("5000".into())]);
+        assert_eq!(parse("unix:/tmp/a b:c"), [unix_path("/tmp/a b:c")]);
+        assert_eq!(parse("unix:5000"), [unix_path("5000")]);
         let longest = "p".repeat(MAX_UNIX);
-        assert_eq!(parse(&format!("unix:{longest}")), [EndpointAddress::UnixPath(longest.clone().into())]);
+        assert_eq!(parse(&format!("unix:{longest}")), [unix_path(&longest)]);
         for (path, reason) in [
             ("", "the path is empty".to_string()),
             ("a\0b", "the path contains a NUL character".to_string()),
@@ -421,9 +600,9 @@ mod tests {
     #[test]
     fn abstract_names() {
         use std::os::linux::net::SocketAddrExt;
-        assert_eq!(parse("unix:@cproxy"), [EndpointAddress::UnixAbstract("cproxy".into())]);
+        assert_eq!(parse("unix:@cproxy"), [unix_abstract("cproxy")]);
         let longest = "n".repeat(MAX_UNIX);
-        assert_eq!(parse(&format!("unix:@{longest}")), [EndpointAddress::UnixAbstract(longest.clone().into())]);
+        assert_eq!(parse(&format!("unix:@{longest}")), [unix_abstract(&longest)]);
         assert!(std::os::unix::net::SocketAddr::from_abstract_name(longest).is_ok());
     }
 
@@ -443,8 +622,8 @@ mod tests {
         assert_eq!(tcp("[::ffff:127.0.0.1]:22").to_string(), "::ffff:127.0.0.1:22");
         let scoped = SocketAddrV6::new("fe80::1".parse().expect("an address"), 22, 0, 2);
         assert_eq!(OriginalForm(scoped.into()).to_string(), "fe80::1%2:22");
-        assert_eq!(EndpointAddress::UnixPath("/tmp/s".into()).to_string(), "unix:/tmp/s");
-        assert_eq!(EndpointAddress::UnixAbstract("s".into()).to_string(), "unix:@s");
+        assert_eq!(unix_path("/tmp/s").to_string(), "unix:/tmp/s");
+        assert_eq!(unix_abstract("s").to_string(), "unix:@s");
     }
 
     #[test]

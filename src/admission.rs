@@ -33,7 +33,7 @@ impl Counts {
 }
 
 /// The view that a thread which admits clients has of how many sessions are open, in all threads together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Admission {
     most_sessions: u64,
     own: Arc<Counts>,

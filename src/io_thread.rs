@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::address::EndpointAddress;
 use crate::admission::{Admission, Counts};
-use crate::endpoint::{Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
+use crate::endpoint::datagram::Origin;
+use crate::endpoint::source::SourceSocket;
+use crate::endpoint::{Carries, Lifetime, Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
 use crate::flow::{Pace, Readiness};
 use crate::log::{error_number, error_text, flush};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
@@ -23,6 +25,7 @@ use crate::pools::Pools;
 use crate::run_queue::RunQueue;
 use crate::session::{Dial, Dialer, End, Outcome, Session, Timeouts, Turn, logs_routes};
 use crate::settings::{Settings, ZeroCopy};
+use crate::sources::{Directory, Sources};
 use crate::splice::KernelPipe;
 use crate::timers::Timers;
 
@@ -50,6 +53,15 @@ const INBOX: Token = Token(usize::MAX);
 /// The token of the first listener; no session has it or one above it.
 const FIRST_LISTENER: usize = usize::MAX - 65536;
 
+/// The token of the first socket for clients without a connection; no session has it or one above it.
+const FIRST_SOURCE: usize = FIRST_LISTENER - 65536;
+
+/// How long a session whose client has no connection may be idle while the thread drains: nothing else ends it.
+const DRAINING_IDLE: Duration = Duration::from_secs(2);
+
+/// In place of a session's key: there is none.
+const NOBODY: usize = usize::MAX;
+
 /// What an I/O thread is told.
 #[derive(Debug)]
 pub enum Message {
@@ -70,6 +82,11 @@ pub struct IoThread {
     pace: Pace,
     /// Listeners of the thread's own, until it drains.
     accepting: Option<Accepting>,
+    /// The sockets of clients without a connection.
+    sources: Option<Sources>,
+    /// The sessions of these clients, and how many there may be.
+    directory: Directory,
+    most_sources: usize,
     remotes: Remotes,
     timeouts: Timeouts,
     counts: Arc<Counts>,
@@ -89,6 +106,10 @@ pub struct Share {
     pub pipes: usize,
     /// Listeners for it to accept from.
     pub listeners: Vec<Listener>,
+    /// Sockets of clients without a connection.
+    pub sources: Vec<SourceSocket>,
+    /// How many of these clients may have sessions at once.
+    pub most_sources: usize,
     /// Who may come in there.
     pub admission: Admission,
 }
@@ -105,7 +126,11 @@ impl IoThread {
         let poll = Poll::new()?;
         let accepting = match share.listeners {
             listeners if listeners.is_empty() => None,
-            listeners => Some(Accepting::new(listeners, share.admission, poll.registry(), FIRST_LISTENER)?),
+            listeners => Some(Accepting::new(listeners, share.admission.clone(), poll.registry(), FIRST_LISTENER)?),
+        };
+        let sources = match share.sources {
+            sockets if sockets.is_empty() => None,
+            sockets => Some(Sources::new(sockets, share.admission, poll.registry(), FIRST_SOURCE)?),
         };
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
         // One more, as the clock's readings are rounded down: a timeout is never early.
@@ -119,10 +144,14 @@ impl IoThread {
             pools: Pools::new(settings.buffer_size, share.pipes),
             pace: if settings.zero_copy == ZeroCopy::Always { Pace::AlwaysBulk } else { Pace::START },
             accepting,
+            sources,
+            directory: Directory::default(),
+            most_sources: share.most_sources,
             remotes: Remotes::new(&settings.remote.addresses, SocketOptions::new(settings))?,
             timeouts: Timeouts {
                 connect: milliseconds(settings.connect_timeout),
-                idle: settings.idle_timeout.map(milliseconds),
+                idle: settings.idle_timeout.connected().map(milliseconds),
+                connectionless: settings.idle_timeout.connectionless().map(milliseconds),
             },
             counts: share.counts,
             origin: Instant::now(),
@@ -148,6 +177,7 @@ impl IoThread {
                 self.queue.wake(key, false);
             }
             self.accept();
+            self.receive_datagrams();
             self.run_sparse();
             self.run_bulk();
             self.end_drain();
@@ -166,7 +196,8 @@ impl IoThread {
     fn wait(&self) -> Option<Duration> {
         let drain = self.drain.map(|at| Duration::from_millis(at.saturating_sub(self.now)));
         let accepting = self.accepting.as_ref().and_then(Accepting::wait);
-        [self.timers.wait(self.now), drain, accepting].into_iter().flatten().min()
+        let sources = self.sources.as_ref().and_then(Sources::wait);
+        [self.timers.wait(self.now), drain, accepting, sources].into_iter().flatten().min()
     }
 
     fn milliseconds(&self, time: Instant) -> u64 {
@@ -179,6 +210,11 @@ impl IoThread {
             Token(listener) if listener >= FIRST_LISTENER => {
                 if let Some(accepting) = &mut self.accepting {
                     accepting.note(listener - FIRST_LISTENER);
+                }
+            }
+            Token(source) if source >= FIRST_SOURCE => {
+                if let Some(sources) = &mut self.sources {
+                    sources.note(source - FIRST_SOURCE, event);
                 }
             }
             token => {
@@ -194,21 +230,95 @@ impl IoThread {
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
             match self.inbox.next() {
-                Some(Message::Client(client)) => self.start_session(client),
-                Some(Message::Drain(deadline)) => {
-                    self.drain = Some(self.milliseconds(deadline) + 1);
-                    if let Some(accepting) = &mut self.accepting {
-                        accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
-                    }
+                Some(Message::Client(client)) => {
+                    self.start_session(client);
                 }
+                Some(Message::Drain(deadline)) => self.start_drain(deadline),
                 None => break,
             }
         }
     }
 
+    fn start_drain(&mut self, deadline: Instant) {
+        self.drain = Some(self.milliseconds(deadline) + 1);
+        if let Some(accepting) = &mut self.accepting {
+            accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+        }
+        // What has no end of its own is given one.
+        let idle = DRAINING_IDLE.as_millis() as u64;
+        self.timeouts.connectionless = Some(self.timeouts.connectionless.map_or(idle, |now| now.min(idle)));
+        for key in self.directory.keys(None) {
+            self.arm(key);
+        }
+        let endless =
+            |(key, session): (usize, &Session<Socket>)| (session.lifetime() == Lifetime::Endless).then_some(key);
+        for key in self.sessions.iter().filter_map(endless).collect::<Vec<_>>() {
+            self.after(key, Outcome::Ended(End::Drain));
+        }
+    }
+
+    /// Takes datagrams of clients without a connection, for one budget of bytes from each socket.
+    fn receive_datagrams(&mut self) {
+        let Some(mut sources) = self.sources.take() else { return };
+        for index in 0..sources.count() {
+            if sources.unblocked(index) {
+                for key in self.directory.keys(Some(index)) {
+                    self.sessions[key].ready(SideName::Client, Readiness { writable: true, ..Readiness::default() });
+                    self.queue.wake(key, false);
+                }
+            }
+            let mut budget = self.budget();
+            while budget > 0 && sources.receive(index) {
+                budget = budget.saturating_sub(sources.batch.size());
+                self.deal_datagrams(&mut sources, index);
+            }
+        }
+        self.sources = Some(sources);
+    }
+
+    /// Gives what was read from a socket to the sessions of those who sent it.
+    fn deal_datagrams(&mut self, sources: &mut Sources, index: usize) {
+        let mut keys: Vec<usize> = Vec::with_capacity(sources.origins.len());
+        for (number, origin) in sources.origins.iter().enumerate() {
+            let key = match keys.last() {
+                Some(&key) if sources.origins[number - 1] == *origin => key,
+                _ => self.session_of(sources, index, origin, &keys).unwrap_or(NOBODY),
+            };
+            keys.push(key);
+        }
+        sources.batch.for_each_key(&keys, |key, batch| {
+            let Some(session) = self.sessions.get_mut(key) else { return Sources::refuse(batch) };
+            let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.timeouts };
+            let outcome = session.offer(batch, &mut turn);
+            self.after(key, outcome);
+        });
+    }
+
+    /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
+    fn session_of(&mut self, sources: &Sources, index: usize, origin: &Origin, taken: &[usize]) -> Option<usize> {
+        let source = (index, origin.clone());
+        if let Some(key) = self.directory.find(&source) {
+            self.directory.touch(key);
+            return Some(key);
+        }
+        if self.drain.is_some() {
+            return None;
+        }
+        if self.directory.count() >= self.most_sources || !sources.admission().has_room() {
+            let oldest = self.directory.oldest().filter(|key| !taken.contains(key))?;
+            self.after(oldest, Outcome::Ended(End::MadeRoom));
+        }
+        sources.admission().admit();
+        let key = self.start_session(Socket::Source(sources.client(index, origin)))?;
+        self.directory.add(source, key);
+        Some(key)
+    }
+
     fn accept(&mut self) {
         let Some(mut accepting) = self.accepting.take() else { return };
-        accepting.accept(|client| self.start_session(client));
+        accepting.accept(|client| {
+            self.start_session(client);
+        });
         if !accepting.has_stopped() {
             self.accepting = Some(accepting);
         }
@@ -243,7 +353,8 @@ impl IoThread {
         }
     }
 
-    fn start_session(&mut self, mut client: Socket) {
+    /// Starts a client's session and returns its key, if it did not end at once.
+    fn start_session(&mut self, mut client: Socket) -> Option<usize> {
         if logs_routes() {
             client.complete_names();
         }
@@ -262,6 +373,7 @@ impl IoThread {
             }
         };
         self.after(key, outcome);
+        (!matches!(outcome, Outcome::Ended(_))).then_some(key)
     }
 
     /// Runs a session and says how many bytes it delivered.
@@ -271,6 +383,9 @@ impl IoThread {
         let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.timeouts };
         let outcome = session.run(&mut turn, &mut ThreadDialer::new(&self.remotes, self.poll.registry(), key));
         let moved = session.moved() - before;
+        if moved > 0 {
+            self.directory.touch(key);
+        }
         self.after(key, outcome);
         moved
     }
@@ -284,6 +399,7 @@ impl IoThread {
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
+                self.directory.forget(key);
                 self.sessions.remove(key).close(end, &mut self.pools);
                 self.counts.session_ended();
             }
@@ -305,7 +421,8 @@ impl IoThread {
     /// Resets what is left when the time to drain is over.
     fn end_drain(&mut self) {
         if self.drain.is_some_and(|deadline| deadline <= self.now) {
-            for session in self.sessions.drain() {
+            for (key, session) in std::mem::take(&mut self.sessions) {
+                self.directory.forget(key);
                 session.close(End::Drain, &mut self.pools);
                 self.counts.session_ended();
             }
@@ -332,8 +449,8 @@ impl<'a> ThreadDialer<'a> {
         ThreadDialer { remotes, registry, key }
     }
 
-    fn connect(&self, address: &RemoteAddress) -> io::Result<Socket> {
-        let mut socket = Socket::connect(address, &self.remotes.options)?;
+    fn connect(&self, address: &RemoteAddress, client: Carries) -> io::Result<Socket> {
+        let mut socket = Socket::connect(address, &self.remotes.options, client)?;
         socket.register(self.registry, token(self.key, SideName::Remote))?;
         if logs_routes() {
             socket.complete_names();
@@ -343,9 +460,9 @@ impl<'a> ThreadDialer<'a> {
 }
 
 impl Dialer<Socket> for ThreadDialer<'_> {
-    fn dial(&mut self, address: usize) -> Dial<Socket> {
+    fn dial(&mut self, address: usize, client: Carries) -> Dial<Socket> {
         let Some(address) = self.remotes.addresses.get(address) else { return Dial::NoSuchAddress };
-        match self.connect(address) {
+        match self.connect(address, client) {
             Ok(socket) => {
                 log::info!("connect starting proxy to remote {}", Route(&socket, SideName::Remote));
                 Dial::Started(socket)

@@ -28,14 +28,21 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/dev/fd").map_or(3, |entries| (entries.count() as u64).saturating_sub(1)).max(3)
 }
 
-/// How many sessions, of two descriptors each, fit into `descriptors` beside the `open` ones and what else the proxy
-/// itself needs.
-pub fn sessions_allowed(descriptors: u64, open: u64, listeners: usize, io_threads: usize, pipes: usize) -> usize {
+/// How many sessions, of `per_session` descriptors each, fit into `descriptors` beside the `open` ones and what else the
+/// proxy itself needs.
+pub fn sessions_allowed(
+    descriptors: u64,
+    open: u64,
+    listeners: usize,
+    io_threads: usize,
+    pipes: usize,
+    per_session: usize,
+) -> usize {
     let (listeners, io_threads, pipes) = (listeners as u64, io_threads as u64, pipes as u64);
     // The log's copy of standard output; a poll and its waker for each thread; one session too many for each thread
     // that admits clients, and some to spare for libraries.
     let own = 1 + listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 6;
-    usize::try_from(descriptors.saturating_sub(open + own) / 2).unwrap_or(usize::MAX).max(1)
+    usize::try_from(descriptors.saturating_sub(open + own) / per_session as u64).unwrap_or(usize::MAX).max(1)
 }
 
 /// How many pipes, of two descriptors each, may be taken from `descriptors`, of `allowed` by the system's other limits.
@@ -71,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_session_takes_two_descriptors() {
-        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 0), 9_990);
-        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 100), 9_890);
-        assert_eq!(sessions_allowed(3, 3, 1, 1, 0), 1);
+        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 0, 2), 9_990);
+        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 100, 2), 9_890);
+        assert_eq!(sessions_allowed(3, 3, 1, 1, 0, 2), 1);
     }
 
     #[test]

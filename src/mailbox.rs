@@ -31,6 +31,8 @@ impl<T> Clone for Mailbox<T> {
 pub struct Inbox<T> {
     receiver: Receiver<T>,
     asleep: Arc<Asleep>,
+    /// A wake-up would be lost if the waker were closed with the last mailbox.
+    _waker: Arc<Waker>,
 }
 
 /// Makes both ends; the poll of `registry` reports `token` when a message came while its thread slept.
@@ -38,7 +40,8 @@ pub fn mailbox<T>(registry: &Registry, token: Token) -> io::Result<(Mailbox<T>, 
     let (sender, receiver) = unbounded();
     let asleep = Arc::new(Asleep::default());
     let waker = Arc::new(Waker::new(registry, token)?);
-    Ok((Mailbox { sender, asleep: asleep.clone(), waker }, Inbox { receiver, asleep }))
+    let inbox = Inbox { receiver, asleep: asleep.clone(), _waker: waker.clone() };
+    Ok((Mailbox { sender, asleep, waker }, inbox))
 }
 
 impl<T> Mailbox<T> {

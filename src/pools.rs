@@ -1,5 +1,6 @@
 //! What the flows of one I/O thread hold data in: buffers, larger ones for bulk flows, and pipes.
 
+use crate::batch::Batch;
 use crate::buffer_pool::{Buffer, BufferPool};
 use crate::pipe_pool::{Pipe, PipePool};
 use crate::settings::BufferSize;
@@ -15,6 +16,12 @@ const MOST_LARGE: usize = 64;
 pub struct Pools<P> {
     /// Kernel pipes, for bulk flows.
     pub pipes: PipePool<P>,
+    /// What a flow of datagrams reads into; empty between runs of sessions.
+    pub batch: Batch,
+    /// What it writes to a stream from.
+    pub encoded: Vec<u8>,
+    /// When drops were last logged.
+    pub drop_log: DropLog,
     buffers: BufferPool,
     large_buffers: Option<BufferPool>,
 }
@@ -26,7 +33,14 @@ impl<P: Pipe> Pools<P> {
             BufferSize::Fixed(size) => (size, None),
             BufferSize::Growing(size) => (size, Some(BufferPool::new(LARGE_BUFFER.max(2 * size)))),
         };
-        Pools { pipes: PipePool::new(most_pipes), buffers: BufferPool::new(size), large_buffers }
+        Pools {
+            pipes: PipePool::new(most_pipes),
+            batch: Batch::default(),
+            encoded: Vec::new(),
+            drop_log: DropLog::default(),
+            buffers: BufferPool::new(size),
+            large_buffers,
+        }
     }
 
     /// A buffer for a flow of messages.
@@ -54,5 +68,23 @@ impl<P: Pipe> Pools<P> {
     pub fn in_use(&self) -> usize {
         let large = self.large_buffers.as_ref().map_or(0, BufferPool::in_use);
         self.buffers.in_use() + large + self.pipes.in_use()
+    }
+}
+
+/// Keeps the log from being flooded by what is dropped.
+#[derive(Debug, Default)]
+pub struct DropLog {
+    /// Milliseconds since the thread's origin.
+    next: u64,
+}
+
+impl DropLog {
+    /// Whether something dropped now may be logged: once a second.
+    pub fn may_log(&mut self, now: u64) -> bool {
+        let may = now >= self.next;
+        if may {
+            self.next = now + 1000;
+        }
+        may
     }
 }

@@ -12,6 +12,7 @@ use crate::acceptor::{Acceptor, Stop};
 use crate::address::EndpointAddress;
 use crate::admission::{Admission, Counts};
 use crate::endpoint::Listener;
+use crate::endpoint::source::SourceSocket;
 use crate::endpoint::tcp::TcpListener;
 use crate::io_thread::{IoThread, Message, Share};
 use crate::limits::{open_descriptors, pipes_affordable, raise_descriptor_limit, sessions_allowed};
@@ -48,8 +49,14 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
         ZeroCopy::Never => 0,
         ZeroCopy::Auto | ZeroCopy::Always => pipes_affordable(descriptors, pipes_allowed()),
     };
-    let sockets = settings.listeners.len() * if settings.reuse_port { settings.io_threads } else { 1 };
-    let most_sessions = sessions_allowed(descriptors, open_descriptors(), sockets, settings.io_threads, pipes);
+    let (connectionless, connected): (Vec<_>, Vec<_>) =
+        listening(settings).partition(|address| address.is_connectionless());
+    let shared = settings.io_threads * (connectionless.len() + usize::from(settings.reuse_port) * connected.len());
+    let sockets = shared + settings.listeners.len();
+    let most_sessions =
+        sessions_allowed(descriptors, open_descriptors(), sockets, settings.io_threads, pipes, per_session(settings));
+    // Clients without a connection must not take all the room: they make it only for each other.
+    let most_sources = if connected.is_empty() { most_sessions } else { most_sessions - most_sessions / 4 };
     info!("descriptor limit = {descriptors} ({most_sessions} sessions, {pipes} pipes)");
 
     let listeners = bind_all(settings)?;
@@ -57,10 +64,13 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     // The last is the acceptor's.
     let counts: Vec<_> = (0..=settings.io_threads).map(|_| Arc::new(Counts::default())).collect();
     let admission = |number: usize| Admission::new(most_sessions, counts[number].clone(), counts.clone());
-    let shares = listeners.own.into_iter().enumerate().map(|(number, listeners)| Share {
+    let own = listeners.own.into_iter().zip(listeners.sources);
+    let shares = own.enumerate().map(|(number, (listeners, sources))| Share {
         counts: counts[number].clone(),
         pipes: pipes / settings.io_threads,
         listeners,
+        sources,
+        most_sources: (most_sources / settings.io_threads).max(1),
         admission: admission(number),
     });
     let io_threads = start_io_threads(settings, shares, &notices)?;
@@ -71,6 +81,18 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     crate::log::flush();
     wait_and_drain(settings, &notice, &acceptor, &io_threads);
     Ok(())
+}
+
+/// The addresses that are listened on. As the original: a name that has several is listened on at its first.
+fn listening(settings: &Settings) -> impl Iterator<Item = &EndpointAddress> {
+    settings.listeners.iter().filter_map(|endpoints| endpoints.addresses.first())
+}
+
+/// How many descriptors a session takes, at most.
+fn per_session(settings: &Settings) -> usize {
+    let client = listening(settings).map(EndpointAddress::descriptors_of_client).max().unwrap_or(1);
+    let remote = settings.remote.addresses.iter().map(EndpointAddress::descriptors_of_remote).max().unwrap_or(1);
+    client + remote
 }
 
 /// Which system call tells the threads what is ready, chosen as mio does.
@@ -100,33 +122,78 @@ struct Listeners {
     shared: Vec<Listener>,
     /// Those of each I/O thread.
     own: Vec<Vec<Listener>>,
+    /// The sockets of clients without a connection, of each I/O thread.
+    sources: Vec<Vec<SourceSocket>>,
 }
 
 fn bind_all(settings: &Settings) -> Result<Listeners, String> {
-    let mut listeners = Listeners { shared: Vec::new(), own: Vec::new() };
+    let mut listeners = Listeners { shared: Vec::new(), own: Vec::new(), sources: Vec::new() };
     listeners.own.resize_with(settings.io_threads, Vec::new);
-    // As the original: a name that has several addresses is listened on at its first.
-    for address in settings.listeners.iter().filter_map(|endpoints| endpoints.addresses.first()) {
+    listeners.sources.resize_with(settings.io_threads, Vec::new);
+    for (number, address) in listening(settings).enumerate() {
         match address {
-            EndpointAddress::Tcp(address) if settings.reuse_port => {
-                bind_for_each_thread(*address, settings.backlog, &mut listeners.own)?;
+            EndpointAddress::Udp(address) => bind_udp(*address, &mut listeners.sources)?,
+            EndpointAddress::UnixDatagram(address) => {
+                let socket = SourceSocket::unix(address).map_err(|error| error.to_string())?;
+                info!("listening on {socket}");
+                listeners.sources[number % settings.io_threads].push(socket);
             }
-            address => {
-                let listener = Listener::bind(address, settings.backlog).map_err(|error| error.to_string())?;
-                info!("listening on {listener}");
-                listeners.shared.push(listener);
-            }
+            address => match shareable(address).filter(|_| settings.reuse_port) {
+                Some((tcp, wrap)) => bind_for_each_thread(tcp, wrap, settings.backlog, &mut listeners.own)?,
+                None => {
+                    let listener = Listener::bind(address, settings.backlog).map_err(|error| error.to_string())?;
+                    info!("listening on {listener}");
+                    listeners.shared.push(listener);
+                }
+            },
         }
     }
     Ok(listeners)
 }
 
+/// Makes the listener of an address from one of the stream that it is over.
+type Wrap = fn(Listener) -> Listener;
+
+/// The TCP address that several listeners can be bound to, and what is made of these.
+fn shareable(address: &EndpointAddress) -> Option<(SocketAddr, Wrap)> {
+    match address {
+        EndpointAddress::Tcp(address) => Some((*address, |listener| listener)),
+        EndpointAddress::Framed(stream) => match **stream {
+            EndpointAddress::Tcp(address) => Some((address, Listener::framed)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Binds one UDP socket for each I/O thread where the kernel deals senders to them, and one otherwise.
+fn bind_udp(mut address: SocketAddr, sources: &mut [Vec<SourceSocket>]) -> Result<(), String> {
+    let dealt = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
+    let threads = if dealt { sources.len() } else { 1 };
+    if threads > 1 {
+        // Sockets that share an address do not notice that another program has it: one that does not share does.
+        drop(SourceSocket::udp(address, false).map_err(|error| error.to_string())?);
+    }
+    for sources in &mut sources[..threads] {
+        let socket = SourceSocket::udp(address, threads > 1).map_err(|error| error.to_string())?;
+        address = socket.udp_address().unwrap_or(address);
+        info!("listening on {socket}");
+        sources.push(socket);
+    }
+    Ok(())
+}
+
 /// Binds one socket for each I/O thread; where the port is 0, all to the one that the system picks first.
-fn bind_for_each_thread(mut address: SocketAddr, backlog: i32, own: &mut [Vec<Listener>]) -> Result<(), String> {
+fn bind_for_each_thread(
+    mut address: SocketAddr,
+    wrap: Wrap,
+    backlog: i32,
+    own: &mut [Vec<Listener>],
+) -> Result<(), String> {
     for listeners in own {
         let listener = TcpListener::bind_shared(address, backlog).map_err(|error| error.to_string())?;
         address = listener.address();
-        let listener = Listener::Tcp(listener);
+        let listener = wrap(Listener::Tcp(listener));
         info!("listening on {listener}");
         listeners.push(listener);
     }

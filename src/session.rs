@@ -4,7 +4,8 @@ use log::{Level, info, log_enabled, warn};
 use std::fmt;
 use std::io;
 
-use crate::endpoint::{Endpoint, Route, SideName};
+use crate::batch::Batch;
+use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Broken, Flow, Pace, Readiness, Side, Stopped};
 use crate::log::{error_number, error_text};
 use crate::pools::Pools;
@@ -26,6 +27,8 @@ pub enum End {
     IdleTimeout,
     /// The proxy stopped, and the session did not end in the time it was given.
     Drain,
+    /// It made room for another client without a connection, having moved nothing for the longest time.
+    MadeRoom,
 }
 
 impl fmt::Display for End {
@@ -38,6 +41,7 @@ impl fmt::Display for End {
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
             End::Drain => f.write_str("drain"),
+            End::MadeRoom => f.write_str("made room"),
         }
     }
 }
@@ -57,8 +61,8 @@ pub enum Dial<E> {
 
 /// Connects sessions to their remote.
 pub trait Dialer<E> {
-    /// Starts connecting to the remote's address of this number, from 0.
-    fn dial(&mut self, address: usize) -> Dial<E>;
+    /// Starts connecting to the remote's address of this number, from 0, for a client that carries this.
+    fn dial(&mut self, address: usize, client: Carries) -> Dial<E>;
 }
 
 /// What a session needs to know of the thread and the turn in which it runs.
@@ -81,6 +85,18 @@ pub struct Timeouts {
     pub connect: u64,
     /// A session without a byte moving; `None`: for ever.
     pub idle: Option<u64>,
+    /// The same for one whose client has no connection.
+    pub connectionless: Option<u64>,
+}
+
+impl Timeouts {
+    /// How long a session with such a client may go without a byte moving.
+    fn idle(&self, client: Lifetime) -> Option<u64> {
+        match client {
+            Lifetime::Connection | Lifetime::Endless => self.idle,
+            Lifetime::Idleness => self.connectionless,
+        }
+    }
 }
 
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
@@ -115,6 +131,26 @@ enum Phase {
     Open { last_moved: u64 },
 }
 
+/// What a session has come to.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    moved: u64,
+    dropped: u64,
+}
+
+/// How many datagrams were not delivered, for the end of a log line; nothing if all were.
+struct Dropped(u64);
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str(", 1 datagram dropped"),
+            count => write!(f, ", {count} datagrams dropped"),
+        }
+    }
+}
+
 /// One client joined, or about to be joined, to one remote.
 #[derive(Debug)]
 pub struct Session<E: Endpoint> {
@@ -130,11 +166,18 @@ pub struct Session<E: Endpoint> {
 impl<E: Endpoint> Session<E> {
     /// A session for a client that was just accepted; [`Session::start`] must follow.
     pub fn new(client: E, pace: Pace) -> Session<E> {
+        let flow = || match client.carries() {
+            Carries::Bytes => Flow::bytes(pace),
+            Carries::Datagrams { .. } => Flow::datagrams(),
+        };
         Session {
-            client: Side { endpoint: client, ready: Readiness::default() },
+            upstream: flow(),
+            downstream: flow(),
+            client: Side {
+                ready: Readiness { writable: client.connects_at_once(), ..Readiness::default() },
+                endpoint: client,
+            },
             remote: None,
-            upstream: Flow::new(pace),
-            downstream: Flow::new(pace),
             phase: Phase::Connecting { give_up: 0 },
             address: 0,
         }
@@ -153,6 +196,21 @@ impl<E: Endpoint> Session<E> {
             (SideName::Remote, Some(remote)) => remote.ready.add(ready),
             (SideName::Remote, None) => {}
         }
+    }
+
+    /// Moves datagrams that came for the client without being read from it.
+    pub fn offer(&mut self, batch: &mut Batch, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
+        let before = self.progress();
+        let remote = match self.phase {
+            Phase::Open { .. } => self.remote.as_mut(),
+            Phase::Busy { .. } | Phase::Connecting { .. } => None,
+        };
+        let offered = self.upstream.offer(batch, remote, turn.pools);
+        if let (Err(broken), Some(remote)) = (&offered, &self.remote) {
+            return Outcome::Ended(ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote)));
+        }
+        self.note_progress(before, turn);
+        Outcome::Waiting
     }
 
     /// Does what can be done now, within the turn's budget.
@@ -178,12 +236,19 @@ impl<E: Endpoint> Session<E> {
         self.upstream.moved() + self.downstream.moved()
     }
 
+    /// What ends its client.
+    pub fn lifetime(&self) -> Lifetime {
+        self.client.endpoint.lifetime()
+    }
+
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<u64> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),
             Phase::Connecting { give_up } => Some(give_up),
-            Phase::Open { last_moved } => timeouts.idle.map(|idle| last_moved.saturating_add(idle)),
+            Phase::Open { last_moved } => {
+                timeouts.idle(self.client.endpoint.lifetime()).map(|idle| last_moved.saturating_add(idle))
+            }
         }
     }
 
@@ -192,15 +257,16 @@ impl<E: Endpoint> Session<E> {
         self.upstream.release(pools);
         self.downstream.release(pools);
         let (up, down) = (self.upstream.moved(), self.downstream.moved());
+        let dropped = Dropped(self.progress().dropped);
         let client = &mut self.client.endpoint;
         info!(
-            "disconnect client to proxy {}: {end}, upstream {up} bytes, downstream {down} bytes",
+            "disconnect client to proxy {}: {end}, upstream {up} bytes, downstream {down} bytes{dropped}",
             Route(client, SideName::Client)
         );
         cut_off(client, SideName::Client, end);
         if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
             info!(
-                "disconnect proxy to remote {}: {end}, upstream {up} bytes, downstream {down} bytes",
+                "disconnect proxy to remote {}: {end}, upstream {up} bytes, downstream {down} bytes{dropped}",
                 Route(remote, SideName::Remote)
             );
             cut_off(remote, SideName::Remote, end);
@@ -219,7 +285,10 @@ impl<E: Endpoint> Session<E> {
                 // A failed attempt is writable too, but never without an error or a hang-up.
                 let suspect = remote.ready.error || remote.ready.read_closed;
                 match suspect.then(|| remote.endpoint.take_error()).flatten() {
-                    None => self.open(turn),
+                    None => {
+                        self.open(turn.now);
+                        self.relay(turn)
+                    }
                     Some(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         // It was connected, and is no longer: another address would not be the same remote.
                         log_error(&remote.endpoint, &error);
@@ -258,11 +327,15 @@ impl<E: Endpoint> Session<E> {
                 address if address == first => give_up,
                 _ => turn.now.saturating_add(turn.timeouts.connect),
             };
-            match dialer.dial(self.address) {
+            match dialer.dial(self.address, self.client.endpoint.carries()) {
                 Dial::Started(endpoint) => {
                     self.log_given_up(reason);
+                    let connected = endpoint.connects_at_once();
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
                     self.phase = Phase::Connecting { give_up };
+                    if connected {
+                        self.open(turn.now);
+                    }
                     return Outcome::Waiting;
                 }
                 Dial::Busy => {
@@ -287,22 +360,52 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    fn open(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
-        if let Some(remote) = &self.remote {
-            info!("connect complete proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
+    fn open(&mut self, now: u64) {
+        if let Some(Side { endpoint, ready }) = &mut self.remote {
+            info!("connect complete proxy to remote {}", Route(endpoint, SideName::Remote));
+            ready.writable = true;
+            let datagrams = endpoint.carries() != Carries::Bytes;
+            if datagrams && self.client.endpoint.carries() == Carries::Bytes {
+                (self.upstream, self.downstream) = (Flow::datagrams(), Flow::datagrams());
+            }
         }
-        self.phase = Phase::Open { last_moved: turn.now };
-        self.relay(turn)
+        self.phase = Phase::Open { last_moved: now };
+    }
+
+    fn progress(&self) -> Progress {
+        let (up, down) = (self.upstream.counts(), self.downstream.counts());
+        Progress { moved: self.moved(), dropped: up.dropped + down.dropped }
+    }
+
+    /// Notes that something moved since `before`, and what was dropped. Returns whether something moved.
+    fn note_progress(&mut self, before: Progress, turn: &mut Turn<'_, E::Pipe>) -> bool {
+        let after = self.progress();
+        if after.dropped != before.dropped && turn.pools.drop_log.may_log(turn.now) {
+            for (flow, name) in [(&self.upstream, "upstream"), (&self.downstream, "downstream")] {
+                if let Some(why) = flow.counts().why {
+                    let dropped = Dropped(flow.counts().dropped);
+                    warn!("fd {}: {name}{dropped}, the last one because: {why}", self.client.endpoint.descriptor());
+                }
+            }
+        }
+        if let (true, Phase::Open { last_moved }) = (after.moved != before.moved, &mut self.phase) {
+            *last_moved = turn.now;
+            return true;
+        }
+        false
     }
 
     fn relay(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
-        let before = self.moved();
+        let before = self.progress();
         let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         match (&up, &down) {
             // Closing the sockets says what is still to be said.
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
+            (Ok(Stopped::Drained), Ok(_)) | (Ok(_), Ok(Stopped::Drained)) if self.upstream.ends_session() => {
+                return Outcome::Ended(End::EndOfStream);
+            }
             (Ok(Stopped::Drained), Ok(_)) => {
                 if let Err(error) = self.upstream.finish(remote) {
                     up = Err(Broken::Sink(error));
@@ -335,12 +438,12 @@ impl<E: Endpoint> Session<E> {
             return Outcome::Ended(end);
         }
 
-        let moved = self.moved() != before;
-        if let Phase::Open { last_moved } = &mut self.phase {
-            if moved {
-                *last_moved = turn.now;
-            } else if turn.timeouts.idle.is_some_and(|idle| last_moved.saturating_add(idle) <= turn.now) {
-                return Outcome::Ended(End::IdleTimeout);
+        let idle = turn.timeouts.idle(client.endpoint.lifetime());
+        if !self.note_progress(before, turn) {
+            if let (Phase::Open { last_moved }, Some(idle)) = (self.phase, idle) {
+                if last_moved.saturating_add(idle) <= turn.now {
+                    return Outcome::Ended(End::IdleTimeout);
+                }
             }
         }
         match (up, down) {
@@ -379,9 +482,9 @@ fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName), sink: (&
 }
 
 fn end_for(error: &io::Error, side: SideName) -> End {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     match error.kind() {
-        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Reset(side),
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => End::Reset(side),
         _ => End::Error(side),
     }
 }

@@ -23,8 +23,8 @@ pub struct Settings {
     pub reuse_port: bool,
     /// How long one connection attempt to a remote address may take; never zero.
     pub connect_timeout: Duration,
-    /// How long a session may move no byte either way; `None`: for ever.
-    pub idle_timeout: Option<Duration>,
+    /// How long a session may move no byte either way.
+    pub idle_timeout: IdleTimeout,
     /// How long sessions may go on after SIGTERM or SIGINT; zero: they end at once.
     pub drain_timeout: Duration,
     /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
@@ -60,11 +60,44 @@ impl Settings {
             zero_copy: ZeroCopy::Auto,
             reuse_port: false,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
-            idle_timeout: None,
+            idle_timeout: IdleTimeout::ByClient,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             keepalive: None,
             backlog: i32::MAX,
             log: LogSettings::Environment,
+        }
+    }
+}
+
+/// How long a session may move no byte either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleTimeout {
+    /// For ever, but one whose client has no connection for [`IdleTimeout::CONNECTIONLESS`].
+    ByClient,
+    /// For ever.
+    Never,
+    /// This long, whatever the client.
+    After(Duration),
+}
+
+impl IdleTimeout {
+    /// How long a session whose client has no connection may be idle where nothing is said.
+    pub const CONNECTIONLESS: Duration = Duration::from_secs(60);
+
+    /// That of a client with a connection; `None`: for ever.
+    pub fn connected(self) -> Option<Duration> {
+        match self {
+            IdleTimeout::ByClient | IdleTimeout::Never => None,
+            IdleTimeout::After(time) => Some(time),
+        }
+    }
+
+    /// That of a client without one; `None`: for ever.
+    pub fn connectionless(self) -> Option<Duration> {
+        match self {
+            IdleTimeout::ByClient => Some(IdleTimeout::CONNECTIONLESS),
+            IdleTimeout::Never => None,
+            IdleTimeout::After(time) => Some(time),
         }
     }
 }

@@ -82,17 +82,17 @@ const BASH_FILE: &str = r#"            local IFS=$'\n'
 "#;
 
 /// Completes the value of a flag that is an address.
-const BASH_ADDRESS: &str = r#"            if [[ $value == unix:* ]]; then
-                local IFS=$'\n'
+const BASH_ADDRESS: &str = r#"            if [[ $value =~ ^((framed:)?unix|unixpacket|unixgram): ]]; then
+                local IFS=$'\n' prefix=${BASH_REMATCH[0]}
                 compopt -o filenames 2>/dev/null
-                if [[ $cur == unix:* ]]; then
-                    COMPREPLY=($(compgen -f -P unix: -- "${cur#unix:}"))
+                if [[ $cur == "$prefix"* ]]; then
+                    COMPREPLY=($(compgen -f -P "$prefix" -- "${cur#"$prefix"}"))
                 else
                     COMPREPLY=($(compgen -f -- "$cur"))
                 fi
             elif [[ $value != *:* ]]; then
                 compopt -o nospace 2>/dev/null
-                COMPREPLY=($(compgen -W 'localhost: tcp: unix:' -- "$cur"))
+                COMPREPLY=($(compgen -W 'localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:' -- "$cur"))
             fi
 "#;
 
@@ -136,14 +136,14 @@ fn zsh_help(help: &str) -> String {
 
 /// Completes an address.
 const ZSH_ADDRESS: &str = r#"_cproxy_address() {
-    if compset -P 'unix:'; then
+    if compset -P '(framed:|)unix:' || compset -P 'unix(packet|gram):'; then
         _files
-    elif compset -P 'tcp:'; then
+    elif compset -P '(tcp|udp|framed):'; then
         if compset -P '*:'; then _ports; else compadd -S '' -- localhost:; fi
     elif compset -P '*:'; then
         _ports
     else
-        compadd -S '' -- localhost: tcp: unix:
+        compadd -S '' -- localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     fi
 }
 "#;
@@ -174,17 +174,18 @@ fn fish(flags: &[Flag]) -> String {
 /// Lists addresses for the word at the cursor.
 const FISH_ADDRESS: &str = r#"function __cproxy_addresses
     set -l word (string replace -r -- '^(--[a-z-]+=|-[a-zA-Z])' '' (commandline -ct))
-    if string match -q -- 'unix:*' $word
-        set -l start (string replace -- 'unix:' '' $word)
+    set -l kind (string match -r -- '^(?:(?:framed:)?unix|unixpacket|unixgram):' $word)
+    if test -n "$kind"
+        set -l start (string replace -- $kind '' $word)
         for path in $start*
             if test -d $path
-                echo unix:$path/
+                echo $kind$path/
             else
-                echo unix:$path
+                echo $kind$path
             end
         end
     else
-        printf '%s\n' localhost: tcp: unix:
+        printf '%s\n' localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     end
 end
 "#;

@@ -293,9 +293,13 @@ pub const FLAGS: &[Flag] = &[
         group: Group::Timeouts,
         required: false,
         repeatable: false,
-        default: Some("none"),
+        default: Some("none, or 60s for clients without a connection"),
         help: "end a session that moves no byte for this long",
-        details: &["End a session that has moved no byte in either direction for this long. `0` means no limit."],
+        details: &[
+            "End a session that has moved no byte in either direction for this long. `0` means no limit.",
+            "Nothing else ends the session of a `udp:` or `unixgram:` client, which has no connection to end: \
+             without this flag such a session ends after 60 seconds.",
+        ],
     },
     Flag {
         id: Id::DrainTimeout,
@@ -407,8 +411,16 @@ pub const ADDRESSES: &[(&str, &str)] = &[
     ("<host>:<port>", "TCP, split at the last colon: a name, an IPv4 or an IPv6 address, and a number or service name"),
     ("[<v6>]:<port>", "TCP, with an IPv6 address in brackets"),
     ("tcp:<host>:<port>", "the same, spelled out"),
+    ("udp:<host>:<port>", "UDP: a session for each address that datagrams come from, or a socket for each session"),
     ("unix:<path>", "a Unix stream socket"),
-    ("unix:@<name>", "a Unix stream socket in the abstract namespace (Linux)"),
+    ("unix:@<name>", "a Unix stream socket in the abstract namespace (Linux); the same in the next two"),
+    ("unixpacket:<path>", "a Unix socket of packets (SEQPACKET)"),
+    ("unixgram:<path>", "a Unix datagram socket: a session for each bound sender"),
+    ("framed:<host>:<port>", "TCP that carries datagrams, each behind its length in two bytes"),
+    ("framed:unix:<path>", "the same over a Unix stream socket"),
+    ("tun:<name>", "a network device, each IP packet a datagram (Linux)"),
+    ("tap:<name>", "the same, each Ethernet frame a datagram"),
+    ("echo:", "answers with what it gets; only for -r"),
 ];
 
 impl Flag {

@@ -24,7 +24,7 @@ pub fn help() -> String {
     wrap(
         &mut text,
         0,
-        "cproxy forwards TCP and Unix stream connections: each client that it accepts is joined to a connection of its own to the remote.",
+        "cproxy forwards TCP and Unix stream connections and datagrams: each client is joined to a connection of its own to the remote.",
     );
     text.push('\n');
     text.push_str(&usage());

@@ -5,7 +5,7 @@ use super::help::synopsis_parts;
 use std::fmt::Write;
 
 /// The day on which the page's text last changed.
-const DATE: &str = "2026-11-20";
+const DATE: &str = "2026-11-21";
 
 /// The manual page. Paragraphs have backquotes round what is typed as it stands and angle brackets round what is not.
 pub fn page() -> String {
@@ -13,7 +13,7 @@ pub fn page() -> String {
     let _ = writeln!(page, ".TH CPROXY 1 {DATE} \"cproxy {}\" \"User Commands\"", env!("CARGO_PKG_VERSION"));
 
     section(&mut page, "NAME");
-    page.push_str("cproxy \\- forward TCP and Unix stream connections\n");
+    page.push_str("cproxy \\- forward TCP and Unix stream connections and datagrams\n");
 
     section(&mut page, "SYNOPSIS");
     page.push_str(".nh\n.ad l\n\\fBcproxy\\fR\n");
@@ -66,7 +66,21 @@ pub fn page() -> String {
         &mut page,
         &[
             "Names are looked up once, when the program starts. An IPv6 address can have a scope, as in \
-             `fe80::1%eth0`. A host called unix can only be written as `tcp:unix:`<port>.",
+             `fe80::1%eth0`. A host with the name of another kind, such as unix, can only be written as \
+             `tcp:unix:`<port>. Any listener can be joined to any remote.",
+            "A stream (`tcp:`, `unix:`) has no boundaries; every other kind carries datagrams, and between two of these \
+             each datagram stays one, in order, whatever `framed:` hops are on the way. From a stream to datagrams, what \
+             one read brings is cut into datagrams of at most 16 KiB, or 1,472 bytes to UDP; the other way the \
+             payloads are written in order. A datagram that is too large for the next endpoint is dropped, counted and \
+             logged; it is never cut.",
+            "Where datagrams are involved there is no half-close: when a stream side ends, what it sent is delivered and \
+             the session ends. A `framed:` stream that ends inside a datagram counts as reset. A session of a `udp:` or \
+             `unixgram:` client ends by the `--idle-timeout`; when there are as many as the descriptors allow, the one \
+             that has been idle for longest makes room for another.",
+            "`framed:` is a stream of datagrams, each behind its length in two bytes, big-endian; its peers are other \
+             `cproxy` processes and programs that use dgrelay. A `tun:` or `tap:` device is opened, or created where \
+             there is none of its name, which needs the right to do so (`CAP_NET_ADMIN`); with `-l` it is the one \
+             client, connected at once and, after a pause, again whenever its session has ended.",
             "When `cproxy` listens at a Unix socket, a stale socket file at its path is replaced, and one that another \
              program listens at is an error.",
         ],
@@ -122,13 +136,19 @@ pub fn page() -> String {
             "cproxy -l 127.0.0.1:6379 -r unix:/run/redis.sock --idle-timeout 10m",
             "Offer a Unix socket's service on a TCP port.",
         ),
+        ("cproxy -l udp:127.0.0.1:5300 -r udp:192.0.2.53:53", "Forward DNS queries."),
+        (
+            "cproxy -l tun:vpn0 -r framed:vpn.example.com:5000",
+            "Join a network device to the one of `cproxy -l framed:0.0.0.0:5000 -r tun:vpn0` on another host.",
+        ),
+        ("cproxy -l 127.0.0.1:8090 -r echo:", "Answer each client with what it sends."),
         ("cproxy --completions bash >/etc/bash_completion.d/cproxy", "Install completions for bash."),
     ] {
         tagged(&mut page, &format!("`{command}`"), meaning);
     }
 
     section(&mut page, "SEE ALSO");
-    page.push_str(".BR listen (2),\n.BR getaddrinfo (3),\n.BR tcp (7),\n.BR unix (7)\n");
+    page.push_str(".BR listen (2),\n.BR getaddrinfo (3),\n.BR tcp (7),\n.BR udp (7),\n.BR unix (7)\n");
     page
 }
 

@@ -5,8 +5,8 @@ pub mod flags;
 pub mod help;
 pub mod man;
 
-use crate::address::Endpoints;
-use crate::settings::{BufferSize, LogSettings, Settings, ZeroCopy};
+use crate::address::{EndpointAddress, Endpoints};
+use crate::settings::{BufferSize, IdleTimeout, LogSettings, Settings, ZeroCopy};
 use crate::units::{parse_count, parse_duration, parse_size};
 use flags::{FLAGS, Flag, Group, Id};
 use getopts::{Fail, Matches, Options};
@@ -209,7 +209,7 @@ struct Draft {
     zero_copy: Option<ZeroCopy>,
     reuse_port: bool,
     connect_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
+    idle_timeout: Option<IdleTimeout>,
     drain_timeout: Option<Duration>,
     keepalive: Option<Duration>,
     backlog: Option<i32>,
@@ -222,7 +222,15 @@ impl Draft {
     /// Takes one flag in.
     fn apply(&mut self, id: Id, value: &str) -> Result<(), Problem> {
         match id {
-            Id::Listen => self.listeners.push(endpoints(value)?),
+            Id::Listen => {
+                let listener = endpoints(value)?;
+                if !listener.addresses.iter().all(EndpointAddress::can_listen) {
+                    return Err(Problem::Invalid(format!(
+                        "invalid listen address {value}: it can only be a remote (-r)"
+                    )));
+                }
+                self.listeners.push(listener);
+            }
             Id::Remote if self.remote.is_some() => {
                 return Err(Problem::Usage("only one remote (-r) can be given".to_string()));
             }
@@ -253,7 +261,12 @@ impl Draft {
                 }
                 self.connect_timeout = Some(timeout);
             }
-            Id::IdleTimeout => self.idle_timeout = Some(duration("idle timeout", value)?).filter(|d| !d.is_zero()),
+            Id::IdleTimeout => {
+                self.idle_timeout = Some(match duration("idle timeout", value)? {
+                    Duration::ZERO => IdleTimeout::Never,
+                    time => IdleTimeout::After(time),
+                });
+            }
             Id::DrainTimeout => self.drain_timeout = Some(duration("drain timeout", value)?),
             Id::LogLevel => {
                 let expected = || format!("expected {}", alternatives(flags::LEVELS));
@@ -284,7 +297,7 @@ impl Draft {
             zero_copy: self.zero_copy.unwrap_or(default.zero_copy),
             reuse_port: self.reuse_port,
             connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
-            idle_timeout: self.idle_timeout,
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
             drain_timeout: self.drain_timeout.unwrap_or(default.drain_timeout),
             keepalive: self.keepalive,
             backlog: self.backlog.unwrap_or(default.backlog),

@@ -1,7 +1,8 @@
 //! Command lines, and what they come to.
 
 use super::*;
-use crate::address::EndpointAddress;
+use crate::address::{EndpointAddress, UnixAddress};
+use crate::settings::IdleTimeout;
 use std::os::unix::ffi::OsStringExt;
 
 const BOTH: [&str; 4] = ["-l", "127.0.0.1:5000", "-r", "127.0.0.1:22"];
@@ -72,7 +73,7 @@ fn defaults() {
     assert!(!settings.no_delay);
     assert_eq!(settings.io_threads, 1);
     assert_eq!(settings.connect_timeout, secs(10));
-    assert_eq!(settings.idle_timeout, None);
+    assert_eq!(settings.idle_timeout, IdleTimeout::ByClient);
     assert_eq!(settings.drain_timeout, secs(30));
     assert_eq!(settings.keepalive, None);
     assert_eq!(settings.backlog, i32::MAX);
@@ -87,8 +88,9 @@ fn defaults_are_the_tables() {
         let value = match default {
             "none" | "off" => "0",
             "the system's maximum" => "2147483647",
-            "info" => continue,  // RUST_LOG stands before it.
-            "16384" => continue, // A given size is kept to, the default one may grow.
+            "info" => continue, // RUST_LOG stands before it.
+            // A given size is kept to, the default one may grow; and the default depends on the client.
+            "16384" | "none, or 60s for clients without a connection" => continue,
             default => default,
         };
         let given = with(&[&format!("--{}={value}", flag.long)]);
@@ -118,12 +120,12 @@ fn every_option() {
     assert!(warnings.is_empty());
     assert_eq!(settings.listeners[0].addresses, tcp("127.0.0.1:5000"));
     assert_eq!(settings.listeners[1].addresses, tcp("[::1]:5001"));
-    assert_eq!(settings.remote.addresses, [EndpointAddress::UnixPath("/tmp/s".into())]);
+    assert_eq!(settings.remote.addresses, [EndpointAddress::Unix(UnixAddress::Path("/tmp/s".into()))]);
     assert_eq!(settings.buffer_size, BufferSize::Fixed(65536));
     assert!(settings.no_delay);
     assert_eq!(settings.io_threads, 4);
     assert_eq!(settings.connect_timeout, Duration::from_millis(500));
-    assert_eq!(settings.idle_timeout, Some(secs(300)));
+    assert_eq!(settings.idle_timeout, IdleTimeout::After(secs(300)));
     assert_eq!(settings.drain_timeout, secs(3600));
     assert_eq!(settings.keepalive, Some(secs(120)));
     assert_eq!(settings.backlog, 5);
@@ -146,7 +148,7 @@ fn the_last_value_holds() {
     let settings = with(&["-b", "1", "-t2", "-n", "-b", "2", "-n", "--io-threads=3", "--buffer-size", "4k"]);
     assert_eq!((settings.buffer_size, settings.io_threads, settings.no_delay), (BufferSize::Fixed(4096), 3, true));
     assert_eq!(with(&["--buffer-size=9", "-b7"]).buffer_size, BufferSize::Fixed(7));
-    assert_eq!(with(&["--idle-timeout=5", "--idle-timeout=0"]).idle_timeout, None);
+    assert_eq!(with(&["--idle-timeout=5", "--idle-timeout=0"]).idle_timeout, IdleTimeout::Never);
     assert_eq!(with(&["--keepalive=5", "--keepalive=0"]).keepalive, None);
     // But every value must be good, as in the original.
     assert_eq!(invalid(&["-b", "abc", "-b", "5"]), "invalid buffer size abc");

@@ -1,16 +1,25 @@
 //! What a side of a session can be. One file a kind; nothing else knows the kinds.
 
+pub mod connected;
+pub mod datagram;
+#[cfg(target_os = "linux")]
+pub mod device;
+pub mod echo;
+pub mod framed;
+pub mod source;
 pub mod stream;
 pub mod tcp;
 pub mod unix;
 
-use mio::{Interest, Registry, Token, event};
+use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::address::EndpointAddress;
+use crate::batch::{Batch, Encoding};
 use crate::pipe_pool::Pipe;
 use crate::settings::Settings;
 use crate::splice::KernelPipe;
@@ -33,7 +42,44 @@ impl fmt::Display for SideName {
     }
 }
 
+/// What an endpoint carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Bytes in order, with no boundaries: [`Endpoint::receive`] and [`Endpoint::send`].
+    Bytes,
+    /// Datagrams: [`Endpoint::receive_datagrams`] and [`Endpoint::send_datagrams`].
+    Datagrams {
+        /// Bytes of a stream that are sent as one datagram here, at most.
+        chunk: usize,
+    },
+}
+
+/// What reading datagrams came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// There may be more.
+    More,
+    /// There was no more; an event will say when there is.
+    Last,
+    /// The peer has ended, and all that it sent has been read.
+    End,
+}
+
+/// What ends a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Its connection's end.
+    Connection,
+    /// Only that nothing moves: it has no connection.
+    Idleness,
+    /// Nothing: it is a device.
+    Endless,
+}
+
 /// A connected endpoint, as a flow and a session use it. All calls return at once.
+///
+/// One that carries bytes has `receive`, `send`, `splice_to`, `splice_from` and `finish`; one that carries datagrams has
+/// `receive_datagrams` and `send_datagrams`. The others are never called.
 pub trait Endpoint {
     /// Whether a short read or write means that the next one would block, so that it need not be tried.
     ///
@@ -45,21 +91,63 @@ pub trait Endpoint {
     /// What bytes can be moved through without copying.
     type Pipe: Pipe;
 
+    /// What the endpoint carries.
+    fn carries(&self) -> Carries {
+        Carries::Bytes
+    }
+
+    /// What ends it, as a client.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::Connection
+    }
+
+    /// Whether it is connected as soon as it is dialled, without an event that says so.
+    fn connects_at_once(&self) -> bool {
+        false
+    }
+
     /// Reads into `buffer`, which is not empty. `Ok(0)` is the end of the stream.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = buffer;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Writes from `bytes`, which is not empty.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = bytes;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Moves at most `limit` bytes into an empty pipe. `Ok(0)` is the end of the stream; a short count says nothing
     /// about what is left.
-    fn splice_to(&mut self, pipe: &mut Self::Pipe, limit: usize) -> io::Result<usize>;
+    fn splice_to(&mut self, pipe: &mut Self::Pipe, limit: usize) -> io::Result<usize> {
+        let _ = (pipe, limit);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Moves at most `bytes` bytes, which the pipe holds, out of it.
-    fn splice_from(&mut self, pipe: &mut Self::Pipe, bytes: usize) -> io::Result<usize>;
+    fn splice_from(&mut self, pipe: &mut Self::Pipe, bytes: usize) -> io::Result<usize> {
+        let _ = (pipe, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Reads datagrams into `batch`, which is empty.
+    fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        let _ = batch;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sends some of the datagrams left in `batch`, which is not empty; `encoded` is for what is written to a stream.
+    /// One that cannot be sent, for reasons of its own, is dropped and counted.
+    fn send_datagrams(&mut self, batch: &mut Batch, encoded: &mut Vec<u8>) -> io::Result<()> {
+        let _ = (batch, encoded);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Tells the peer that no more bytes will come.
-    fn finish(&mut self) -> io::Result<()>;
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The error that is pending, if any; asking clears it.
     fn take_error(&mut self) -> Option<io::Error>;
@@ -72,6 +160,24 @@ pub trait Endpoint {
 
     /// Writes `A -> B`: who connected to whom, seen from `side`.
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// Writes the encoding of the first datagrams left in `batch` to a stream.
+pub fn send_encoded<E: Endpoint>(
+    stream: &mut E,
+    batch: &mut Batch,
+    encoding: Encoding,
+    encoded: &mut Vec<u8>,
+) -> io::Result<()> {
+    encoded.clear();
+    batch.encode(encoding, encoded);
+    let taken = if encoded.is_empty() { 0 } else { stream.send(encoded)? };
+    if taken == 0 && !encoded.is_empty() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    // Without a byte taken, still: empty datagrams without a header are nothing.
+    batch.take_bytes(taken, encoding);
+    Ok(())
 }
 
 /// The ways of an endpoint's route, for `Display`.
@@ -91,6 +197,17 @@ pub enum Socket {
     Tcp(tcp::TcpEndpoint),
     /// A Unix stream connection.
     Unix(unix::UnixEndpoint),
+    /// A stream that carries datagrams.
+    Framed(Box<framed::Framed<Socket>>),
+    /// A datagram socket that has one peer.
+    Connected(Box<connected::ConnectedEndpoint>),
+    /// One of the clients of a bound datagram socket.
+    Source(source::SourceEndpoint),
+    /// The echo service.
+    Echo(Box<echo::EchoEndpoint>),
+    /// A network device.
+    #[cfg(target_os = "linux")]
+    Device(Box<device::DeviceEndpoint>),
 }
 
 /// Calls the same method of whichever endpoint it is.
@@ -99,6 +216,12 @@ macro_rules! each {
         match $self {
             Socket::Tcp($endpoint) => $call,
             Socket::Unix($endpoint) => $call,
+            Socket::Framed($endpoint) => $call,
+            Socket::Connected($endpoint) => $call,
+            Socket::Source($endpoint) => $call,
+            Socket::Echo($endpoint) => $call,
+            #[cfg(target_os = "linux")]
+            Socket::Device($endpoint) => $call,
         }
     };
 }
@@ -108,6 +231,26 @@ impl Endpoint for Socket {
         cfg!(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)));
 
     type Pipe = KernelPipe;
+
+    fn carries(&self) -> Carries {
+        each!(self, endpoint => endpoint.carries())
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        each!(self, endpoint => endpoint.lifetime())
+    }
+
+    fn connects_at_once(&self) -> bool {
+        each!(self, endpoint => endpoint.connects_at_once())
+    }
+
+    fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        each!(self, endpoint => endpoint.receive_datagrams(batch))
+    }
+
+    fn send_datagrams(&mut self, batch: &mut Batch, encoded: &mut Vec<u8>) -> io::Result<()> {
+        each!(self, endpoint => endpoint.send_datagrams(batch, encoded))
+    }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, endpoint => endpoint.receive(buffer))
@@ -147,43 +290,71 @@ impl Endpoint for Socket {
 }
 
 impl Socket {
-    /// Starts connecting to an address. An error of kind `WouldBlock` means that the peer's queue is full.
-    pub fn connect(address: &RemoteAddress, options: &SocketOptions) -> io::Result<Socket> {
+    /// Starts connecting to an address, for a client that carries this. An error of kind `WouldBlock` means that the
+    /// peer's queue is full.
+    pub fn connect(address: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
+        use connected::ConnectedEndpoint;
+        let connected = |endpoint| Socket::Connected(Box::new(endpoint));
         match address {
             RemoteAddress::Tcp(address) => tcp::TcpEndpoint::connect(*address, options).map(Socket::Tcp),
-            RemoteAddress::Unix(address, name) => unix::UnixEndpoint::connect(address, name).map(Socket::Unix),
+            RemoteAddress::Unix(address) => {
+                unix::UnixEndpoint::connect(&address.socket, &address.name).map(Socket::Unix)
+            }
+            RemoteAddress::Udp(address) => ConnectedEndpoint::udp(*address).map(connected),
+            RemoteAddress::UnixMessages(address, family) => {
+                ConnectedEndpoint::unix(&address.socket, &address.name, *family).map(connected)
+            }
+            RemoteAddress::Framed(stream) => Socket::connect(stream, options, client).map(Socket::framed),
+            RemoteAddress::Echo => echo::EchoEndpoint::new(client).map(|endpoint| Socket::Echo(Box::new(endpoint))),
+            #[cfg(target_os = "linux")]
+            RemoteAddress::Device(kind, name) => {
+                device::DeviceEndpoint::open(*kind, name).map(|endpoint| Socket::Device(Box::new(endpoint)))
+            }
         }
     }
 
+    /// Datagrams over this stream.
+    fn framed(self) -> Socket {
+        Socket::Framed(Box::new(framed::Framed::new(self)))
+    }
+
     /// Registers for all events, edge-triggered: once, for the socket's life. Dropping the socket ends it.
+    ///
+    /// A source has nothing to register: its socket is registered by who reads it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         // Where urgent data is reported, it is asked for: reads stop short at it.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interests = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let interests = Interest::READABLE | Interest::WRITABLE;
-        registry.register(self.source(), token, interests)
+        match self {
+            Socket::Tcp(endpoint) => registry.register(endpoint.source(), token, interests),
+            Socket::Unix(endpoint) => registry.register(endpoint.source(), token, interests),
+            Socket::Connected(endpoint) => registry.register(endpoint.source(), token, interests),
+            Socket::Framed(framed) => framed.stream.register(registry, token),
+            Socket::Source(_) => Ok(()),
+            Socket::Echo(endpoint) => endpoint.register(registry, token),
+            #[cfg(target_os = "linux")]
+            Socket::Device(endpoint) => endpoint.register(registry, token),
+        }
     }
 
     /// Gives an accepted socket the options of the command line.
     pub fn apply(&mut self, options: &SocketOptions) -> io::Result<()> {
         match self {
             Socket::Tcp(endpoint) => endpoint.apply(options),
-            Socket::Unix(_) => Ok(()),
+            Socket::Framed(framed) => framed.stream.apply(options),
+            _ => Ok(()),
         }
     }
 
     /// Asks the system for what the log names and is not known yet.
     pub fn complete_names(&mut self) {
-        if let Socket::Tcp(endpoint) = self {
-            endpoint.complete_names();
-        }
-    }
-
-    fn source(&mut self) -> &mut dyn event::Source {
         match self {
-            Socket::Tcp(endpoint) => endpoint.source(),
-            Socket::Unix(endpoint) => endpoint.source(),
+            Socket::Tcp(endpoint) => endpoint.complete_names(),
+            Socket::Connected(endpoint) => endpoint.complete_names(),
+            Socket::Framed(framed) => framed.stream.complete_names(),
+            _ => {}
         }
     }
 }
@@ -209,43 +380,111 @@ impl SocketOptions {
 pub enum RemoteAddress {
     /// A TCP address.
     Tcp(std::net::SocketAddr),
-    /// A Unix stream socket's address, and how it is written.
-    Unix(std::os::unix::net::SocketAddr, Arc<str>),
+    /// A Unix stream socket.
+    Unix(UnixRemote),
+    /// A UDP address.
+    Udp(std::net::SocketAddr),
+    /// A Unix socket for datagrams or packets.
+    UnixMessages(UnixRemote, datagram::Family),
+    /// A stream that carries datagrams.
+    Framed(Box<RemoteAddress>),
+    /// The echo service.
+    Echo,
+    /// A network device.
+    #[cfg(target_os = "linux")]
+    Device(crate::address::DeviceKind, String),
+}
+
+/// A Unix socket's address, and how it is written.
+#[derive(Debug, Clone)]
+pub struct UnixRemote {
+    socket: socket2::SockAddr,
+    name: Arc<str>,
 }
 
 impl RemoteAddress {
     /// Makes an address ready for connecting.
     pub fn new(address: &EndpointAddress) -> io::Result<RemoteAddress> {
+        let name = || Arc::from(address.to_string());
         Ok(match address {
             EndpointAddress::Tcp(address) => RemoteAddress::Tcp(*address),
-            unix => RemoteAddress::Unix(unix::socket_address(unix)?, unix.to_string().into()),
+            EndpointAddress::Udp(address) => RemoteAddress::Udp(*address),
+            EndpointAddress::Unix(unix) => {
+                RemoteAddress::Unix(UnixRemote { socket: unix::socket_address(unix)?, name: name() })
+            }
+            EndpointAddress::UnixPacket(unix) | EndpointAddress::UnixDatagram(unix) => {
+                let connectionless = address.is_connectionless();
+                let family = if connectionless { datagram::Family::Unix } else { datagram::Family::UnixPacket };
+                RemoteAddress::UnixMessages(UnixRemote { socket: unix::socket_address(unix)?, name: name() }, family)
+            }
+            EndpointAddress::Framed(stream) => RemoteAddress::Framed(Box::new(RemoteAddress::new(stream)?)),
+            EndpointAddress::Echo => RemoteAddress::Echo,
+            #[cfg(target_os = "linux")]
+            EndpointAddress::Device(kind, name) => RemoteAddress::Device(*kind, name.clone()),
+            #[cfg(not(target_os = "linux"))]
+            EndpointAddress::Device(..) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 }
 
-/// A bound socket that accepts clients.
+/// What clients are accepted from.
 #[derive(Debug)]
 pub enum Listener {
     /// A listening TCP socket.
     Tcp(tcp::TcpListener),
     /// A listening Unix stream socket.
     Unix(unix::UnixListener),
+    /// A listening socket of Unix packets.
+    UnixPacket(connected::UnixPacketListener),
+    /// A listener whose streams carry datagrams.
+    Framed(Box<Listener>),
+    /// A network device.
+    #[cfg(target_os = "linux")]
+    Device(Box<device::DeviceListener>),
 }
 
 impl Listener {
-    /// Binds and listens. The error is the whole message, without the address's origin.
+    /// Binds and listens; not to an address whose clients have no connection. The error is the whole message, without
+    /// the address's origin.
     pub fn bind(address: &EndpointAddress, backlog: i32) -> Result<Listener, ListenError> {
         match address {
             EndpointAddress::Tcp(address) => tcp::TcpListener::bind(*address, backlog).map(Listener::Tcp),
-            unix => unix::UnixListener::bind(unix, backlog).map(Listener::Unix),
+            EndpointAddress::Unix(unix) => unix::UnixListener::bind(unix, backlog).map(Listener::Unix),
+            EndpointAddress::UnixPacket(unix) => {
+                connected::UnixPacketListener::bind(unix, backlog).map(Listener::UnixPacket)
+            }
+            EndpointAddress::Framed(stream) => Listener::bind(stream, backlog).map(Listener::framed),
+            #[cfg(target_os = "linux")]
+            EndpointAddress::Device(kind, name) => {
+                device::DeviceListener::open(*kind, name).map(|device| Listener::Device(Box::new(device)))
+            }
+            other => Err(ListenError::new("error creating", other, io::ErrorKind::Unsupported.into())),
         }
     }
 
+    /// The same, whose streams carry datagrams.
+    pub fn framed(self) -> Listener {
+        Listener::Framed(Box::new(self))
+    }
+
     /// Accepts one client. An error of kind `WouldBlock` means that none is waiting.
-    pub fn accept(&self) -> io::Result<Socket> {
+    pub fn accept(&mut self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(Socket::Tcp),
             Listener::Unix(listener) => listener.accept().map(Socket::Unix),
+            Listener::UnixPacket(listener) => listener.accept().map(|endpoint| Socket::Connected(Box::new(endpoint))),
+            Listener::Framed(listener) => listener.accept().map(Socket::framed),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.accept().map(|endpoint| Socket::Device(Box::new(endpoint))),
+        }
+    }
+
+    /// When accepting is worth a try though no event says so.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.retry_at(),
+            _ => None,
         }
     }
 
@@ -254,6 +493,10 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => registry.register(listener.source(), token, Interest::READABLE),
             Listener::Unix(listener) => registry.register(listener.source(), token, Interest::READABLE),
+            Listener::UnixPacket(listener) => listener.register(registry, token),
+            Listener::Framed(listener) => listener.register(registry, token),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.register(registry, token),
         }
     }
 }
@@ -263,6 +506,10 @@ impl fmt::Display for Listener {
         match self {
             Listener::Tcp(listener) => listener.fmt(f),
             Listener::Unix(listener) => listener.fmt(f),
+            Listener::UnixPacket(listener) => listener.fmt(f),
+            Listener::Framed(listener) => write!(f, "framed:{listener}"),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.fmt(f),
         }
     }
 }
@@ -271,19 +518,26 @@ impl fmt::Display for Listener {
 #[derive(Debug)]
 pub struct ListenError {
     step: &'static str,
+    what: &'static str,
     address: String,
     error: io::Error,
 }
 
 impl ListenError {
     fn new(step: &'static str, address: impl fmt::Display, error: io::Error) -> ListenError {
-        ListenError { step, address: address.to_string(), error }
+        ListenError { step, what: "server socket", address: address.to_string(), error }
+    }
+
+    /// The same, of a device.
+    #[cfg(target_os = "linux")]
+    fn device(step: &'static str, address: String, error: io::Error) -> ListenError {
+        ListenError { step, what: "device", address, error }
     }
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} server socket {}: {}", self.step, self.address, crate::log::error_text(&self.error))
+        write!(f, "{} {} {}: {}", self.step, self.what, self.address, crate::log::error_text(&self.error))
     }
 }
 

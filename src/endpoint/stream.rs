@@ -37,6 +37,10 @@ pub struct StreamEndpoint<S, N> {
 }
 
 impl<S: Stream, N> StreamEndpoint<S, N> {
+    pub(super) fn new(stream: S, names: N) -> StreamEndpoint<S, N> {
+        StreamEndpoint { stream, names }
+    }
+
     pub(super) fn source(&mut self) -> &mut dyn event::Source {
         &mut self.stream
     }

@@ -1,19 +1,20 @@
 //! Unix stream endpoints and listeners, in the file system and in Linux's abstract namespace.
 
 use mio::net::UnixStream;
+use socket2::{Domain, SockAddr, Type};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{ListenError, SideName};
-use crate::address::EndpointAddress;
+use crate::address::{EndpointAddress, UnixAddress};
 
 /// A Unix stream connection, accepted or begun by us.
 pub type UnixEndpoint = StreamEndpoint<UnixStream, UnixName>;
@@ -22,10 +23,20 @@ pub type UnixEndpoint = StreamEndpoint<UnixStream, UnixName>;
 #[derive(Debug)]
 pub struct UnixName(Arc<str>);
 
+impl UnixName {
+    pub(super) fn new(name: &str) -> UnixName {
+        UnixName(name.into())
+    }
+}
+
 impl UnixEndpoint {
     /// Starts connecting; done at once or, with `WouldBlock`, not at all because the peer's backlog is full.
-    pub fn connect(address: &SocketAddr, name: &Arc<str>) -> io::Result<UnixEndpoint> {
-        Ok(StreamEndpoint { stream: UnixStream::connect_addr(address)?, names: UnixName(name.clone()) })
+    pub fn connect(address: &SockAddr, name: &Arc<str>) -> io::Result<UnixEndpoint> {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(address)?;
+        let stream = UnixStream::from_std(OwnedFd::from(socket).into());
+        Ok(StreamEndpoint { stream, names: UnixName(name.clone()) })
     }
 }
 
@@ -66,20 +77,12 @@ pub struct UnixListener {
 
 impl UnixListener {
     /// Binds and listens. A stale socket file is replaced; one that somebody listens on, or another file, is an error.
-    pub fn bind(address: &EndpointAddress, backlog: i32) -> Result<UnixListener, ListenError> {
-        let failed = |step| move |error| ListenError::new(step, address, error);
-        if let EndpointAddress::UnixPath(path) = address {
-            remove_stale(path).map_err(failed("bind error on"))?;
-        }
-        let socket_address = socket_address(address).map_err(failed("bind error on"))?;
-        let listener = mio::net::UnixListener::bind_addr(&socket_address).map_err(failed("bind error on"))?;
-        let file = match address {
-            EndpointAddress::UnixPath(path) => SocketFile::new(path),
-            _ => None,
-        };
-        // Listening again sets the backlog; std's own is fixed.
-        socket2::SockRef::from(&listener).listen(backlog).map_err(failed("listen error on"))?;
-        Ok(UnixListener { listener, name: address.to_string().into(), _file: file })
+    pub fn bind(address: &UnixAddress, backlog: i32) -> Result<UnixListener, ListenError> {
+        let name = EndpointAddress::Unix(address.clone()).to_string();
+        let (socket, file) = bind(address, Type::STREAM, &name)?;
+        socket.listen(backlog).map_err(|error| ListenError::new("listen error on", &name, error))?;
+        let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+        Ok(UnixListener { listener, name: name.into(), _file: file })
     }
 
     /// Accepts one client.
@@ -100,17 +103,38 @@ impl fmt::Display for UnixListener {
 }
 
 /// The system's form of a Unix address.
-pub(super) fn socket_address(address: &EndpointAddress) -> io::Result<SocketAddr> {
+pub(super) fn socket_address(address: &UnixAddress) -> io::Result<SockAddr> {
     match address {
-        EndpointAddress::UnixPath(path) => SocketAddr::from_pathname(path),
-        #[cfg(target_os = "linux")]
-        EndpointAddress::UnixAbstract(name) => {
-            use std::os::linux::net::SocketAddrExt;
-            use std::os::unix::ffi::OsStrExt;
-            SocketAddr::from_abstract_name(name.as_bytes())
+        UnixAddress::Path(path) => SockAddr::unix(path),
+        // A path that begins with a NUL is what abstract names are to the system.
+        UnixAddress::Abstract(name) => {
+            let mut path = OsString::from("\0");
+            path.push(name);
+            SockAddr::unix(path)
         }
-        _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// A non-blocking socket that is bound to a Unix address, and its file, if it has one. A stale socket file is replaced;
+/// one that somebody has open, or another file, is an error. `name` is the address as the error has it.
+pub(super) fn bind(
+    address: &UnixAddress,
+    socket_type: Type,
+    name: &str,
+) -> Result<(socket2::Socket, Option<SocketFile>), ListenError> {
+    let failed = |step| move |error| ListenError::new(step, name, error);
+    if let UnixAddress::Path(path) = address {
+        remove_stale(path, socket_type).map_err(failed("bind error on"))?;
+    }
+    let socket = socket2::Socket::new(Domain::UNIX, socket_type, None).map_err(failed("error creating"))?;
+    socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
+    let socket_address = socket_address(address).map_err(failed("bind error on"))?;
+    socket.bind(&socket_address).map_err(failed("bind error on"))?;
+    let file = match address {
+        UnixAddress::Path(path) => SocketFile::new(path),
+        UnixAddress::Abstract(_) => None,
+    };
+    Ok((socket, file))
 }
 
 /// Removes a socket file that nobody listens on.
@@ -118,14 +142,16 @@ pub(super) fn socket_address(address: &EndpointAddress) -> io::Result<SocketAddr
 /// # Errors
 ///
 /// `AddrInUse` when somebody does, or when the file is not a socket.
-fn remove_stale(path: &Path) -> io::Result<()> {
+fn remove_stale(path: &Path, socket_type: Type) -> io::Result<()> {
     let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "the file exists and is not a socket"));
     }
+    let socket = socket2::Socket::new(Domain::UNIX, socket_type, None)?;
     // Not blocking: a live listener's queue may be full.
-    match UnixStream::connect(path) {
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
@@ -135,7 +161,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// A socket file that this process made.
 #[derive(Debug)]
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }

@@ -102,7 +102,7 @@ impl Plan {
             large_budget: draw_size(random, scale, 1024) as usize,
             small_budget: draw_size(random, scale, 256) as usize,
             message: draw_size(random, scale, 64),
-            timeouts: Timeouts { connect: random.within(1..=1500), idle },
+            timeouts: Timeouts { connect: random.within(1..=1500), idle, connectionless: None },
             drain,
             drain_turn: random.once_in(8).then(|| random.size(128)),
             sessions,

@@ -487,6 +487,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                 assert!(entry.opened.is_some() && self.now >= entry.moved + idle, "the idle timeout fires early");
             }
             End::Drain => {}
+            End::MadeRoom => unreachable!("every client has a connection"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {

@@ -1,11 +1,12 @@
-//! One direction of a session: moves bytes from one side to the other, through a buffer or a kernel pipe.
+//! A flow of bytes from one stream to another, through a buffer or a kernel pipe.
 //!
-//! A flow starts with messages, which it copies through a buffer: the cheapest way for few bytes. One that goes on
+//! It starts with messages, which it copies through a buffer: the cheapest way for few bytes. One that goes on
 //! filling its buffer becomes bulk and moves through a pipe, if one can be had; one that then carries little at a time
 //! goes back to messages. Buffers and pipes belong to a flow only while it holds bytes.
 
 use std::io;
 
+use super::{Broken, Side, Stopped, retry};
 use crate::buffer_pool::Buffer;
 use crate::endpoint::Endpoint;
 use crate::pipe_pool::Pipe;
@@ -20,41 +21,6 @@ pub const SMALL_READ: usize = 16 << 10;
 /// So many small reads in a row make a bulk flow one of messages again.
 pub const SMALL_READS: u8 = 4;
 
-/// What is known to be possible on a side's endpoint, from events and from how the last calls went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// A read may have something to say.
-    pub readable: bool,
-    /// A write may take something.
-    pub writable: bool,
-    /// The peer has closed its writing half, so a short read is not the last thing to be read.
-    pub read_closed: bool,
-    /// An error may be pending.
-    pub error: bool,
-    /// There is urgent data, at which reads stop short and splices stop for good, until a read says `WouldBlock`.
-    pub urgent: bool,
-}
-
-impl Readiness {
-    /// Adds what an event said.
-    pub fn add(&mut self, event: Readiness) {
-        self.readable |= event.readable;
-        self.writable |= event.writable;
-        self.read_closed |= event.read_closed;
-        self.error |= event.error;
-        self.urgent |= event.urgent;
-    }
-}
-
-/// An endpoint with what is known of its readiness.
-#[derive(Debug)]
-pub struct Side<E> {
-    /// What reads and writes.
-    pub endpoint: E,
-    /// What is worth trying on it.
-    pub ready: Readiness,
-}
-
 /// Where a flow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FlowState {
@@ -65,26 +31,6 @@ enum FlowState {
     Drained,
     /// The sink has been told.
     Shut,
-}
-
-/// Why a flow stopped moving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
-    /// Only an event can make it move again.
-    Blocked,
-    /// Its budget is spent; it could move more.
-    Spent,
-    /// It has moved everything.
-    Drained,
-}
-
-/// The end at which a flow broke, with the system's reason.
-#[derive(Debug)]
-pub enum Broken {
-    /// Reading failed.
-    Source(io::Error),
-    /// Writing, or finishing, failed.
-    Sink(io::Error),
 }
 
 /// What kind of traffic a flow carries.
@@ -134,19 +80,19 @@ enum Held<P> {
     Pipe { pipe: P, bytes: usize },
 }
 
-/// One direction of a session.
+/// A flow of bytes.
 #[derive(Debug)]
-pub struct Flow<P> {
+pub struct ByteFlow<P> {
     state: FlowState,
     held: Held<P>,
     pace: Pace,
     moved: u64,
 }
 
-impl<P: Pipe> Flow<P> {
+impl<P: Pipe> ByteFlow<P> {
     /// A flow that has moved nothing yet.
-    pub fn new(pace: Pace) -> Flow<P> {
-        Flow { state: FlowState::Open, held: Held::Nothing, pace, moved: 0 }
+    pub fn new(pace: Pace) -> ByteFlow<P> {
+        ByteFlow { state: FlowState::Open, held: Held::Nothing, pace, moved: 0 }
     }
 
     /// Bytes that the sink has taken.
@@ -307,15 +253,5 @@ impl<P: Pipe> Flow<P> {
         }
         self.release(pools);
         Ok(true)
-    }
-}
-
-/// Repeats a call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

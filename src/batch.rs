@@ -1,0 +1,399 @@
+//! Datagrams on their way: what one system call brought, or what a sink has not taken yet.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use crate::log::error_text;
+
+/// Bytes of the largest datagram: what two bytes of length can say, and more than UDP carries.
+pub const MAX_DATAGRAM: usize = 65_535;
+
+/// Datagrams asked for in one system call. One, in the build that is compared with this one.
+pub const MOST_DATAGRAMS: usize = if cfg!(cproxy_single_datagrams) { 1 } else { 32 };
+
+/// Bytes encoded for one write, unless a single datagram has more.
+const MOST_ENCODED: usize = 64 << 10;
+
+/// Bytes from the start of one datagram's room to the next's: a datagram, and as much as makes their beginnings fall
+/// into different cache sets.
+const STRIDE: usize = 65_536 + 1_600;
+
+/// How datagrams are written to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// One behind the other.
+    Bytes,
+    /// Each behind its length in two bytes, big-endian.
+    Framed,
+}
+
+impl Encoding {
+    /// Bytes before each datagram.
+    pub fn header(self) -> usize {
+        match self {
+            Encoding::Bytes => 0,
+            Encoding::Framed => 2,
+        }
+    }
+}
+
+/// Where a datagram is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    start: u32,
+    length: u32,
+}
+
+/// Datagrams in order, and how far a sink has got with them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    /// Those that are still to be taken.
+    left: Range<usize>,
+    /// Bytes of the first one's encoding that a stream has taken.
+    begun: usize,
+    counts: Counts,
+}
+
+/// What became of datagrams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes of payload that the sink took.
+    pub moved: u64,
+    /// Datagrams that could not be delivered.
+    pub dropped: u64,
+    /// Why the last of these could not.
+    pub why: Option<Undelivered>,
+}
+
+impl Counts {
+    /// Adds what was counted elsewhere, later.
+    pub fn add(&mut self, other: Counts) {
+        self.moved += other.moved;
+        self.dropped += other.dropped;
+        self.why = other.why.or(self.why);
+    }
+
+    fn drop_one(&mut self, why: Undelivered) {
+        self.dropped += 1;
+        self.why = Some(why);
+    }
+}
+
+/// Why a datagram could not be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// It is too large for the next endpoint, or for any.
+    TooLarge,
+    /// The system's error of this number, which concerns the datagram alone.
+    Error(i32),
+    /// The next endpoint takes nothing now, and there is no room to keep more.
+    NoRoom,
+    /// Nobody is there to send it to.
+    NoPeer,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undelivered::TooLarge => f.write_str("too large for the next endpoint"),
+            Undelivered::Error(number) => f.write_str(&error_text(&io::Error::from_raw_os_error(*number))),
+            Undelivered::NoRoom => f.write_str("the next endpoint takes no more"),
+            Undelivered::NoPeer => f.write_str("no address to send them to"),
+        }
+    }
+}
+
+impl Batch {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.left = 0..0;
+        self.begun = 0;
+    }
+
+    /// Room for [`MOST_DATAGRAMS`] of any size: where each begins, for [`Batch::add`].
+    pub fn rooms(&mut self) -> impl Iterator<Item = (usize, &mut [u8])> {
+        self.space(MOST_DATAGRAMS * STRIDE)
+            .chunks_mut(STRIDE)
+            .map(|room| &mut room[..MAX_DATAGRAM])
+            .enumerate()
+            .map(|(index, room)| (index * STRIDE, room))
+    }
+
+    /// The first `size` bytes of the storage, whatever they hold.
+    pub fn space(&mut self, size: usize) -> &mut [u8] {
+        if self.bytes.len() < size {
+            // Zeroed pages come from the system as they are touched; growing would copy.
+            self.bytes = vec![0; size];
+        }
+        &mut self.bytes[..size]
+    }
+
+    /// Adds the datagram that was written to this place of the storage.
+    pub fn add(&mut self, start: usize, length: usize) {
+        debug_assert!(length <= MAX_DATAGRAM && start + length <= self.bytes.len());
+        self.slots.push(Slot { start: start as u32, length: length as u32 });
+        self.left.end = self.slots.len();
+    }
+
+    /// Adds the bytes at this place of the storage as datagrams of `chunk` bytes and one of the rest.
+    pub fn add_chunks(&mut self, start: usize, length: usize, chunk: usize) {
+        let end = start + length;
+        for start in (start..end).step_by(chunk.max(1)) {
+            self.add(start, chunk.min(end - start));
+        }
+    }
+
+    /// Adds copies of the datagrams that are left in `other`, with how much of the first was taken.
+    pub fn append(&mut self, other: &Batch) {
+        if self.is_empty() {
+            self.bytes.clear();
+            self.clear();
+            self.begun = other.begun;
+        }
+        self.bytes.reserve_exact(other.size());
+        for datagram in other.datagrams() {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(datagram);
+            self.add(start, datagram.len());
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Bytes of what is left, a datagram taken for one more than it has.
+    pub fn size(&self) -> usize {
+        self.slots[self.left.clone()].iter().map(|slot| slot.length as usize + 1).sum()
+    }
+
+    /// How many datagrams were added.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The datagrams that are left.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots[self.left.clone()].iter().map(|slot| &self.bytes[slot.range()])
+    }
+
+    /// Notes that the sink took the first datagrams left.
+    pub fn take(&mut self, count: usize) {
+        for slot in &self.slots[self.left.start..self.left.start + count] {
+            self.counts.moved += u64::from(slot.length);
+        }
+        self.left.start += count;
+        self.begun = 0;
+    }
+
+    /// Notes that the first datagram left cannot be delivered.
+    pub fn drop_first(&mut self, why: Undelivered) {
+        self.left.start += 1;
+        self.begun = 0;
+        self.counts.drop_one(why);
+    }
+
+    /// Notes that none of those left can be delivered.
+    pub fn drop_all(&mut self, why: Undelivered) {
+        while !self.is_empty() {
+            self.drop_first(why);
+        }
+    }
+
+    /// Notes a datagram that did not even get here, or was lost behind here.
+    pub fn count_dropped(&mut self, why: Undelivered) {
+        self.counts.drop_one(why);
+    }
+
+    /// Appends the encoding of the first datagrams left to `encoded`, from where a stream has got to.
+    pub fn encode(&self, encoding: Encoding, encoded: &mut Vec<u8>) {
+        let mut begun = self.begun;
+        for datagram in self.datagrams().take(MOST_DATAGRAMS) {
+            let header = &(datagram.len() as u16).to_be_bytes()[..encoding.header()];
+            if !encoded.is_empty() && encoded.len() + header.len() + datagram.len() > MOST_ENCODED {
+                break;
+            }
+            encoded.extend_from_slice(&header[begun.min(header.len())..]);
+            encoded.extend_from_slice(&datagram[begun.saturating_sub(header.len())..]);
+            begun = 0;
+        }
+    }
+
+    /// Notes that a stream took so many more bytes of the encoding.
+    pub fn take_bytes(&mut self, bytes: usize, encoding: Encoding) {
+        let mut bytes = self.begun + bytes;
+        while let Some(slot) = self.slots[self.left.clone()].first() {
+            let length = slot.length as usize + encoding.header();
+            if bytes < length {
+                break;
+            }
+            bytes -= length;
+            self.take(1);
+        }
+        self.begun = bytes;
+    }
+
+    /// What became of datagrams since this was last asked.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Brings datagrams whose numbers have the same key together, those of the first key first; their order among
+    /// themselves stays. Calls `each` with every key while only its datagrams are left.
+    pub fn for_each_key(&mut self, keys: &[usize], mut each: impl FnMut(usize, &mut Batch)) {
+        let slots = std::mem::take(&mut self.slots);
+        debug_assert_eq!(slots.len(), keys.len());
+        self.slots.reserve(slots.len());
+        for (index, &key) in keys.iter().enumerate() {
+            if keys[..index].contains(&key) {
+                continue;
+            }
+            let first = self.slots.len();
+            self.slots.extend(keys.iter().zip(&slots).filter(|&(&other, _)| other == key).map(|(_, slot)| *slot));
+            self.left = first..self.slots.len();
+            self.begun = 0;
+            each(key, self);
+        }
+        self.clear();
+    }
+}
+
+impl Slot {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.length as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(datagrams: &[&[u8]]) -> Batch {
+        let mut batch = Batch::default();
+        let bytes = datagrams.concat();
+        batch.space(bytes.len()).copy_from_slice(&bytes);
+        let mut start = 0;
+        for datagram in datagrams {
+            batch.add(start, datagram.len());
+            start += datagram.len();
+        }
+        batch
+    }
+
+    fn left(batch: &Batch) -> Vec<&[u8]> {
+        batch.datagrams().collect()
+    }
+
+    #[test]
+    fn what_a_sink_took_is_no_longer_left() {
+        let mut batch = batch(&[b"one", b"", b"three"]);
+        batch.take(1);
+        assert_eq!(left(&batch), [b"".as_slice(), b"three"]);
+        batch.drop_first(Undelivered::TooLarge);
+        batch.take(1);
+        assert!(batch.is_empty());
+        assert_eq!(batch.take_counts(), Counts { moved: 8, dropped: 1, why: Some(Undelivered::TooLarge) });
+        assert_eq!(batch.take_counts(), Counts::default());
+    }
+
+    #[test]
+    fn a_stream_takes_any_number_of_bytes() {
+        let encoded = 3 + 2 + 2 + 5 + 2;
+        for first in 0..=encoded {
+            let mut batch = batch(&[b"one", b"", b"three"]);
+            batch.take_bytes(first, Encoding::Framed);
+            batch.take_bytes(encoded - first, Encoding::Framed);
+            assert!(batch.is_empty() && batch.begun == 0, "{first}");
+            assert_eq!(batch.take_counts().moved, 8);
+        }
+        let mut batch = batch(&[b"one", b"", b"three"]);
+        batch.take_bytes(8, Encoding::Framed);
+        assert_eq!((left(&batch), batch.begun), (vec![b"three".as_slice()], 1));
+        let mut kept = Batch::default();
+        kept.append(&batch);
+        assert_eq!((left(&kept), kept.begun), (vec![b"three".as_slice()], 1));
+    }
+
+    #[test]
+    fn the_encoding_goes_on_where_the_stream_stopped() {
+        let whole = b"\0\x03one\0\0\0\x05three";
+        for first in 0..whole.len() {
+            let mut batch = batch(&[b"one", b"", b"three"]);
+            batch.take_bytes(first, Encoding::Framed);
+            let mut encoded = Vec::new();
+            batch.encode(Encoding::Framed, &mut encoded);
+            assert_eq!(encoded, whole[first..]);
+        }
+    }
+
+    #[test]
+    fn one_write_is_not_much_longer_than_the_largest_datagram() {
+        let large = vec![7; MAX_DATAGRAM];
+        for first in [large.as_slice(), b"x"] {
+            let mut encoded = Vec::new();
+            batch(&[first, &large, &large]).encode(Encoding::Framed, &mut encoded);
+            assert_eq!(encoded.len(), first.len() + 2);
+        }
+    }
+
+    #[test]
+    fn an_empty_datagram_is_nothing_to_a_plain_stream() {
+        let mut batch = batch(&[b"", b"", b"x", b""]);
+        batch.take_bytes(0, Encoding::Bytes);
+        assert_eq!(left(&batch), [b"x".as_slice(), b""]);
+        batch.take_bytes(1, Encoding::Bytes);
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_chunks() {
+        let mut batch = Batch::default();
+        batch.space(7).copy_from_slice(b"abcdefg");
+        batch.add_chunks(0, 7, 3);
+        assert_eq!(left(&batch), [b"abc".as_slice(), b"def", b"g"]);
+    }
+
+    #[test]
+    fn datagrams_are_kept_in_order_behind_those_that_were_kept() {
+        let mut kept = Batch::default();
+        kept.append(&batch(&[b"a", b"bc"]));
+        kept.append(&batch(&[b"", b"d"]));
+        assert_eq!(left(&kept), [b"a".as_slice(), b"bc", b"", b"d"]);
+        kept.take(4);
+        kept.append(&batch(&[b"e"]));
+        assert_eq!(left(&kept), [b"e"]);
+    }
+
+    #[test]
+    fn datagrams_of_one_key_come_together() {
+        let mut batch = batch(&[b"1a", b"2a", b"1b", b"3a", b"2b", b"1c"]);
+        let mut seen = Vec::new();
+        batch.for_each_key(&[1, 2, 1, 3, 2, 1], |key, batch| {
+            seen.extend(batch.datagrams().map(|datagram| (key, datagram.to_vec())));
+        });
+        let expected = [(1, "1a"), (1, "1b"), (1, "1c"), (2, "2a"), (2, "2b"), (3, "3a")];
+        assert_eq!(seen, expected.map(|(key, text)| (key, text.as_bytes().to_vec())));
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn there_is_room_for_the_largest_datagrams() {
+        let mut batch = Batch::default();
+        let rooms: Vec<usize> = batch
+            .rooms()
+            .map(|(start, room)| (start, room.len()))
+            .map(|(start, length)| {
+                assert_eq!(length, MAX_DATAGRAM);
+                start
+            })
+            .collect();
+        assert_eq!(rooms.len(), MOST_DATAGRAMS);
+        rooms.iter().for_each(|&start| batch.add(start, MAX_DATAGRAM));
+        assert_eq!(batch.datagrams().count(), MOST_DATAGRAMS);
+    }
+}

@@ -1,0 +1,144 @@
+//! Datagram endpoints with one peer: connected UDP and Unix datagram sockets, and Unix packets (SEQPACKET).
+
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, Type};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::datagram::{DatagramSocket, Family, UDP_CHUNK};
+use super::unix::{self, SocketFile};
+use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
+use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
+use crate::batch::{Batch, MAX_DATAGRAM};
+use crate::splice::KernelPipe;
+
+/// A datagram socket that has one peer.
+#[derive(Debug)]
+pub struct ConnectedEndpoint {
+    socket: DatagramSocket,
+    names: Names,
+}
+
+/// The names of its two ends.
+#[derive(Debug)]
+enum Names {
+    /// The peer's address, and ours where it is known.
+    Udp { peer: SocketAddr, local: Option<SocketAddr> },
+    /// The address of the listening end; the other has none.
+    Unix(Arc<str>),
+}
+
+impl ConnectedEndpoint {
+    /// A UDP socket that is connected, which is done at once.
+    pub fn udp(peer: SocketAddr) -> io::Result<ConnectedEndpoint> {
+        let socket = DatagramSocket::unbound(Domain::for_address(peer), Family::Udp)?;
+        socket.connect(&peer.into())?;
+        let socket = DatagramSocket::from_socket(socket, Family::Udp);
+        Ok(ConnectedEndpoint { socket, names: Names::Udp { peer, local: None } })
+    }
+
+    /// A Unix socket that is connected, at once or, with `WouldBlock`, not at all because the peer's backlog is full.
+    pub fn unix(peer: &SockAddr, name: &Arc<str>, family: Family) -> io::Result<ConnectedEndpoint> {
+        let socket = DatagramSocket::unbound(Domain::UNIX, family)?;
+        socket.connect(peer)?;
+        Ok(ConnectedEndpoint::accepted(DatagramSocket::from_socket(socket, family), name))
+    }
+
+    fn accepted(socket: DatagramSocket, name: &Arc<str>) -> ConnectedEndpoint {
+        ConnectedEndpoint { socket, names: Names::Unix(name.clone()) }
+    }
+
+    /// Asks the system for our own address, where it is not known yet.
+    pub fn complete_names(&mut self) {
+        if let Names::Udp { local: local @ None, .. } = &mut self.names {
+            *local = self.socket.local_address();
+        }
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+        self.socket.source()
+    }
+}
+
+impl Endpoint for ConnectedEndpoint {
+    const SHORT_MEANS_BLOCKED: bool = Socket::SHORT_MEANS_BLOCKED;
+
+    type Pipe = KernelPipe;
+
+    fn carries(&self) -> Carries {
+        Carries::Datagrams { chunk: if self.socket.family() == Family::Udp { UDP_CHUNK } else { MAX_DATAGRAM } }
+    }
+
+    fn connects_at_once(&self) -> bool {
+        true
+    }
+
+    fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        self.socket.receive(batch, None)
+    }
+
+    fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
+        self.socket.send(batch, None)
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.socket.take_error()
+    }
+
+    /// Datagram sockets have no reset.
+    fn abort(&mut self) {}
+
+    fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.names, side) {
+            (Names::Unix(name), _) => write!(f, "unix: -> {name}"),
+            (Names::Udp { peer, local: Some(local) }, SideName::Remote) => {
+                write!(f, "{} -> udp:{}", OriginalForm(*local), OriginalForm(*peer))
+            }
+            (Names::Udp { peer, .. }, _) => write!(f, "? -> udp:{}", OriginalForm(*peer)),
+        }
+    }
+}
+
+/// A listening socket of Unix packets; its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct UnixPacketListener {
+    listener: mio::net::UnixListener,
+    name: Arc<str>,
+    _file: Option<SocketFile>,
+}
+
+impl UnixPacketListener {
+    /// Binds and listens, as [`super::unix::UnixListener::bind`].
+    pub fn bind(address: &UnixAddress, backlog: i32) -> Result<UnixPacketListener, ListenError> {
+        let name = EndpointAddress::UnixPacket(address.clone()).to_string();
+        let (socket, file) = unix::bind(address, Type::SEQPACKET, &name)?;
+        socket.listen(backlog).map_err(|error| ListenError::new("listen error on", &name, error))?;
+        // Its type matters to nobody but accept(2), which gives sockets of the same.
+        let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+        Ok(UnixPacketListener { listener, name: name.into(), _file: file })
+    }
+
+    /// Accepts one client.
+    pub fn accept(&self) -> io::Result<ConnectedEndpoint> {
+        let (stream, _) = self.listener.accept()?;
+        let socket = socket2::Socket::from(OwnedFd::from(std::os::unix::net::UnixStream::from(stream)));
+        Ok(ConnectedEndpoint::accepted(DatagramSocket::from_socket(socket, Family::UnixPacket), &self.name))
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.listener, token, Interest::READABLE)
+    }
+}
+
+impl fmt::Display for UnixPacketListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (fd={})", self.name, self.listener.as_raw_fd())
+    }
+}

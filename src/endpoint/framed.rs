@@ -1,0 +1,96 @@
+//! Datagrams over any stream: each behind its length in two bytes, big-endian; a length of 0 is an empty datagram.
+//!
+//! This is the format of dgrelay (`hf/dgrelay`, README), so its programs can be the peer.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+use super::{Carries, Endpoint, Received, SideName, send_encoded};
+use crate::batch::{Batch, Encoding, MAX_DATAGRAM};
+
+/// Bytes read at once; the largest frame fits, and as many as may be there already.
+const READ: usize = 128 << 10;
+
+/// Bytes of memory for the beginning of a frame that are kept after it has gone.
+const KEPT_FOR_PARTIAL: usize = 2048;
+
+/// A stream that carries datagrams.
+#[derive(Debug)]
+pub struct Framed<E> {
+    pub(super) stream: E,
+    /// The beginning of a frame whose end has not come yet.
+    partial: Vec<u8>,
+}
+
+impl<E> Framed<E> {
+    /// Frames over this stream.
+    pub fn new(stream: E) -> Framed<E> {
+        Framed { stream, partial: Vec::new() }
+    }
+}
+
+impl<E: Endpoint> Endpoint for Framed<E> {
+    const SHORT_MEANS_BLOCKED: bool = E::SHORT_MEANS_BLOCKED;
+
+    type Pipe = E::Pipe;
+
+    fn carries(&self) -> Carries {
+        Carries::Datagrams { chunk: MAX_DATAGRAM }
+    }
+
+    fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        let begun = self.partial.len();
+        let space = batch.space(READ);
+        space[..begun].copy_from_slice(&self.partial);
+        let came = self.stream.receive(&mut space[begun..])?;
+        if came == 0 {
+            return match begun {
+                0 => Ok(Received::End),
+                _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended inside a frame")),
+            };
+        }
+        let end = begun + came;
+        let mut next = 0;
+        while let Some(length) = length_at(&batch.space(READ)[next..end]) {
+            if next + 2 + length > end {
+                break;
+            }
+            batch.add(next + 2, length);
+            next += 2 + length;
+        }
+        let rest = &batch.space(READ)[next..end];
+        self.partial.clear();
+        if self.partial.capacity() > KEPT_FOR_PARTIAL {
+            self.partial.shrink_to(rest.len());
+        }
+        self.partial.extend_from_slice(rest);
+        Ok(if end < READ { Received::Last } else { Received::More })
+    }
+
+    fn send_datagrams(&mut self, batch: &mut Batch, encoded: &mut Vec<u8>) -> io::Result<()> {
+        send_encoded(&mut self.stream, batch, Encoding::Framed, encoded)
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.stream.take_error()
+    }
+
+    fn abort(&mut self) {
+        self.stream.abort();
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.stream.descriptor()
+    }
+
+    fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.write_route(side, f)
+    }
+}
+
+/// The length that a frame begins with, if all of it is there.
+fn length_at(bytes: &[u8]) -> Option<usize> {
+    let header = bytes.first_chunk::<2>()?;
+    Some(u16::from_be_bytes(*header).into())
+}

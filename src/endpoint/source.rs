@@ -1,0 +1,185 @@
+//! Clients without a connection: the senders of datagrams to a bound socket, told apart by their addresses.
+
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::datagram::{DatagramSocket, Family, Origin, UDP_CHUNK, report_local_address};
+use super::unix::{self, SocketFile};
+use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
+use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
+use crate::batch::{Batch, MAX_DATAGRAM, Undelivered};
+use crate::splice::KernelPipe;
+
+/// A bound datagram socket, which many clients share.
+#[derive(Debug)]
+pub struct SourceSocket {
+    socket: DatagramSocket,
+    name: Name,
+    /// It took no more, so somebody waits for it to take more.
+    blocked: AtomicBool,
+    _file: Option<SocketFile>,
+}
+
+/// What a socket is bound to.
+#[derive(Debug)]
+enum Name {
+    Udp(SocketAddr),
+    Unix(String),
+}
+
+impl SourceSocket {
+    /// Binds a UDP socket; `shared`: to an address that other sockets of this user can be bound to, too.
+    pub fn udp(address: SocketAddr, shared: bool) -> Result<SourceSocket, ListenError> {
+        let failed = |step| move |error| ListenError::new(step, EndpointAddress::Udp(address), error);
+        let domain = Domain::for_address(address);
+        let socket = DatagramSocket::unbound(domain, Family::Udp).map_err(failed("error creating"))?;
+        if shared {
+            share(&socket).map_err(failed("setSocketReusePort error on"))?;
+        }
+        if address.ip().is_unspecified() {
+            report_local_address(&socket, domain).map_err(failed("error setting options of"))?;
+        }
+        socket.bind(&address.into()).map_err(failed("bind error on"))?;
+        let bound = socket.local_addr().map_err(failed("getsockname error on"))?;
+        let name = Name::Udp(bound.as_socket().unwrap_or(address));
+        let socket = DatagramSocket::from_socket(socket, Family::Udp);
+        Ok(SourceSocket { socket, name, blocked: AtomicBool::new(false), _file: None })
+    }
+
+    /// Binds a Unix datagram socket. A stale socket file is replaced, a live one is an error.
+    pub fn unix(address: &UnixAddress) -> Result<SourceSocket, ListenError> {
+        let name = EndpointAddress::UnixDatagram(address.clone()).to_string();
+        let (socket, file) = unix::bind(address, Type::DGRAM, &name)?;
+        let socket = DatagramSocket::from_socket(socket, Family::Unix);
+        Ok(SourceSocket { socket, name: Name::Unix(name), blocked: AtomicBool::new(false), _file: file })
+    }
+
+    /// The address that a UDP socket is bound to.
+    pub fn udp_address(&self) -> Option<SocketAddr> {
+        match self.name {
+            Name::Udp(address) => Some(address),
+            Name::Unix(_) => None,
+        }
+    }
+
+    /// Registers for datagrams, and for room to send some, edge-triggered.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Reads datagrams into `batch` and the sender of each into `origins`.
+    pub fn receive(&self, batch: &mut Batch, origins: &mut Vec<Origin>) -> io::Result<Received> {
+        self.socket.receive(batch, Some(origins))
+    }
+
+    /// Whether a client waits for the socket to take more. Asking clears it.
+    pub fn take_blocked(&self) -> bool {
+        self.blocked.load(Relaxed) && self.blocked.swap(false, Relaxed)
+    }
+
+    /// Whether a client waits, and no event will say that it need not any more: it is the receiver's queue that is full.
+    pub fn waits_unannounced(&self) -> bool {
+        self.socket.family() == Family::Unix && self.blocked.load(Relaxed)
+    }
+}
+
+/// Lets other sockets of this user be bound to the same address: the kernel deals senders to them.
+fn share(socket: &Socket) -> io::Result<()> {
+    #[cfg(target_os = "freebsd")]
+    return socket.set_reuse_port_lb(true);
+    #[cfg(not(target_os = "freebsd"))]
+    socket.set_reuse_port(true)
+}
+
+impl fmt::Display for SourceSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Name::Udp(address) => write!(f, "udp:{}", OriginalForm(*address))?,
+            Name::Unix(name) => f.write_str(name)?,
+        }
+        write!(f, " (fd={})", self.socket.as_raw_fd())
+    }
+}
+
+/// One of a bound socket's clients.
+#[derive(Debug)]
+pub struct SourceEndpoint {
+    socket: Arc<SourceSocket>,
+    origin: Box<Origin>,
+}
+
+impl SourceEndpoint {
+    /// The client that sends from there.
+    pub fn new(socket: &Arc<SourceSocket>, origin: Origin) -> SourceEndpoint {
+        SourceEndpoint { socket: socket.clone(), origin: Box::new(origin) }
+    }
+}
+
+impl Endpoint for SourceEndpoint {
+    const SHORT_MEANS_BLOCKED: bool = super::Socket::SHORT_MEANS_BLOCKED;
+
+    type Pipe = KernelPipe;
+
+    fn carries(&self) -> Carries {
+        Carries::Datagrams { chunk: if self.origin.peer.is_unix() { MAX_DATAGRAM } else { UDP_CHUNK } }
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::Idleness
+    }
+
+    fn connects_at_once(&self) -> bool {
+        true
+    }
+
+    /// What comes for it is offered to its session by whoever reads the socket.
+    fn receive_datagrams(&mut self, _batch: &mut Batch) -> io::Result<Received> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
+        if self.origin.peer.is_unnamed() {
+            batch.drop_all(Undelivered::NoPeer);
+            return Ok(());
+        }
+        let result = self.socket.socket.send(batch, Some(&self.origin));
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.socket.blocked.store(true, Relaxed);
+        }
+        result
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        None
+    }
+
+    fn abort(&mut self) {}
+
+    fn descriptor(&self) -> RawFd {
+        self.socket.socket.as_raw_fd()
+    }
+
+    fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = &self.origin.peer;
+        match (&self.socket.name, peer.as_socket()) {
+            (Name::Udp(bound), Some(peer)) => {
+                let local = SocketAddr::new(self.origin.local.unwrap_or(bound.ip()), bound.port());
+                write!(f, "udp:{} -> udp:{}", OriginalForm(peer), OriginalForm(local))
+            }
+            (Name::Unix(name), _) => match (peer.as_pathname(), peer.as_abstract_namespace()) {
+                (Some(path), _) => write!(f, "unixgram:{} -> {name}", path.display()),
+                (None, Some(abstract_name)) => {
+                    write!(f, "unixgram:@{} -> {name}", String::from_utf8_lossy(abstract_name))
+                }
+                (None, None) => write!(f, "unixgram: -> {name}"),
+            },
+            (Name::Udp(_), None) => f.write_str("? -> ?"),
+        }
+    }
+}

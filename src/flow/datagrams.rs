@@ -1,0 +1,195 @@
+//! A flow of datagrams, or of a stream's bytes to or from datagrams.
+//!
+//! What one call of the source brings goes straight to the sink. What the sink does not take is kept, and until it is
+//! gone nothing more is read: the kernel of the sender sees that.
+
+use std::io;
+
+use super::{Broken, Side, Stopped, retry};
+use crate::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
+use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
+use crate::pipe_pool::Pipe;
+use crate::pools::Pools;
+
+/// A run that moved so much carries bulk.
+const BULK_RUN: usize = 64 << 10;
+
+/// Bytes kept for a sink that does not take them, of datagrams that come unasked.
+pub const MOST_KEPT: usize = 256 << 10;
+
+/// Bytes of a stream that become one datagram at most, and that are read at once for smaller ones.
+const STREAM_CHUNK: usize = 16 << 10;
+
+/// A flow of datagrams.
+#[derive(Debug, Default)]
+pub struct DatagramFlow {
+    /// What the sink has not taken yet; never empty.
+    kept: Option<Box<Batch>>,
+    /// The source has ended.
+    ended: bool,
+    /// The last run moved much.
+    bulk: bool,
+    counts: Counts,
+}
+
+impl DatagramFlow {
+    /// Bytes of payload that the sink has taken.
+    pub fn moved(&self) -> u64 {
+        self.counts.moved
+    }
+
+    /// What became of the datagrams so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether the last run moved much.
+    pub fn is_bulk(&self) -> bool {
+        self.bulk
+    }
+
+    /// See [`super::Flow::pump`].
+    pub fn pump<E: Endpoint<Pipe = P>, P: Pipe>(
+        &mut self,
+        source: &mut Side<E>,
+        sink: &mut Side<E>,
+        pools: &mut Pools<P>,
+        budget: usize,
+    ) -> Result<Stopped, Broken> {
+        let mut left = budget;
+        let stopped = loop {
+            if !self.send_kept(sink, &mut pools.encoded)? {
+                break Stopped::Blocked;
+            }
+            if self.ended {
+                break Stopped::Drained;
+            }
+            if !source.ready.readable {
+                break Stopped::Blocked;
+            }
+            if left == 0 {
+                break Stopped::Spent;
+            }
+            let batch = &mut pools.batch;
+            batch.clear();
+            self.receive(source, batch, sink.endpoint.carries()).map_err(Broken::Source)?;
+            left = left.saturating_sub(batch.size().max(1));
+            self.send_or_keep(batch, Some(sink), &mut pools.encoded)?;
+        };
+        self.bulk = budget - left >= BULK_RUN;
+        Ok(stopped)
+    }
+
+    /// See [`super::Flow::offer`].
+    pub fn offer<E: Endpoint>(
+        &mut self,
+        batch: &mut Batch,
+        sink: Option<&mut Side<E>>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let Some(kept) = &mut self.kept else { return self.send_or_keep(batch, sink, encoded) };
+        while !batch.is_empty() && kept.size() + batch.size() > MOST_KEPT {
+            batch.drop_first(Undelivered::NoRoom);
+        }
+        kept.append(batch);
+        self.count(batch);
+        Ok(())
+    }
+
+    /// Forgets what is kept, and counts it.
+    pub fn release(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.counts.dropped += kept.datagrams().count() as u64;
+        }
+    }
+
+    fn receive<E: Endpoint>(&mut self, source: &mut Side<E>, batch: &mut Batch, sink: Carries) -> io::Result<()> {
+        let result = match source.endpoint.carries() {
+            Carries::Datagrams { .. } => retry(|| source.endpoint.receive_datagrams(batch)),
+            Carries::Bytes => {
+                let chunk = match sink {
+                    Carries::Datagrams { chunk } => chunk.min(STREAM_CHUNK),
+                    Carries::Bytes => STREAM_CHUNK,
+                };
+                receive_bytes(&mut source.endpoint, batch, chunk)
+            }
+        };
+        self.count(batch);
+        match result {
+            Ok(Received::More) => {}
+            // With an end of stream behind it, or where the system does not say so, "nothing more" has to be tried.
+            Ok(Received::Last) if E::SHORT_MEANS_BLOCKED && !source.ready.read_closed && !source.ready.urgent => {
+                source.ready.readable = false;
+            }
+            Ok(Received::Last) => {}
+            Ok(Received::End) => self.ended = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (source.ready.readable, source.ready.urgent) = (false, false);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is kept any more.
+    fn send_kept<E: Endpoint>(&mut self, sink: &mut Side<E>, encoded: &mut Vec<u8>) -> Result<bool, Broken> {
+        let Some(mut kept) = self.kept.take() else { return Ok(true) };
+        let result = send(&mut kept, sink, encoded);
+        self.count(&mut kept);
+        let sent = result.map_err(Broken::Sink)?;
+        if !sent {
+            self.kept = Some(kept);
+        }
+        Ok(sent)
+    }
+
+    /// Sends what the sink takes, and keeps the rest.
+    fn send_or_keep<E: Endpoint>(
+        &mut self,
+        batch: &mut Batch,
+        sink: Option<&mut Side<E>>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let result = sink.map_or(Ok(false), |sink| send(batch, sink, encoded));
+        self.count(batch);
+        if !result.map_err(Broken::Sink)? && !batch.is_empty() {
+            self.kept.get_or_insert_default().append(batch);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, batch: &mut Batch) {
+        self.counts.add(batch.take_counts());
+    }
+}
+
+/// Reads a stream once: what came is one datagram, or more where it is longer than `chunk` bytes.
+fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -> io::Result<Received> {
+    let space = batch.space(MAX_DATAGRAM);
+    let asked = space.len();
+    let length = retry(|| source.receive(&mut *space))?;
+    batch.add_chunks(0, length, chunk);
+    Ok(match length {
+        0 => Received::End,
+        length if length < asked => Received::Last,
+        _ => Received::More,
+    })
+}
+
+/// Sends until nothing is left or the sink blocks. Returns whether nothing is left.
+fn send<E: Endpoint>(batch: &mut Batch, sink: &mut Side<E>, encoded: &mut Vec<u8>) -> io::Result<bool> {
+    while !batch.is_empty() {
+        if !sink.ready.writable {
+            return Ok(false);
+        }
+        let result = match sink.endpoint.carries() {
+            Carries::Datagrams { .. } => retry(|| sink.endpoint.send_datagrams(batch, encoded)),
+            Carries::Bytes => retry(|| send_encoded(&mut sink.endpoint, batch, Encoding::Bytes, encoded)),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.ready.writable = false,
+            result => result?,
+        }
+    }
+    Ok(true)
+}

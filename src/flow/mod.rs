@@ -1,0 +1,185 @@
+//! One direction of a session: moves what comes from one side to the other.
+//!
+//! Between two streams a flow moves bytes; where one side has datagrams, it moves these.
+
+mod bytes;
+mod datagrams;
+
+use std::io;
+
+use crate::batch::{Batch, Counts};
+use crate::endpoint::Endpoint;
+use crate::pipe_pool::Pipe;
+use crate::pools::Pools;
+use bytes::ByteFlow;
+use datagrams::DatagramFlow;
+
+pub use bytes::{BULK_BYTES, Pace, SMALL_READ, SMALL_READS};
+
+/// What is known to be possible on a side's endpoint, from events and from how the last calls went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read may have something to say.
+    pub readable: bool,
+    /// A write may take something.
+    pub writable: bool,
+    /// The peer has closed its writing half, so a short read is not the last thing to be read.
+    pub read_closed: bool,
+    /// An error may be pending.
+    pub error: bool,
+    /// There is urgent data, at which reads stop short and splices stop for good, until a read says `WouldBlock`.
+    pub urgent: bool,
+}
+
+impl Readiness {
+    /// Adds what an event said.
+    pub fn add(&mut self, event: Readiness) {
+        self.readable |= event.readable;
+        self.writable |= event.writable;
+        self.read_closed |= event.read_closed;
+        self.error |= event.error;
+        self.urgent |= event.urgent;
+    }
+}
+
+/// An endpoint with what is known of its readiness.
+#[derive(Debug)]
+pub struct Side<E> {
+    /// What reads and writes.
+    pub endpoint: E,
+    /// What is worth trying on it.
+    pub ready: Readiness,
+}
+
+/// Why a flow stopped moving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Only an event can make it move again.
+    Blocked,
+    /// Its budget is spent; it could move more.
+    Spent,
+    /// It has moved everything.
+    Drained,
+}
+
+/// The end at which a flow broke, with the system's reason.
+#[derive(Debug)]
+pub enum Broken {
+    /// Reading failed.
+    Source(io::Error),
+    /// Writing, or finishing, failed.
+    Sink(io::Error),
+}
+
+/// One direction of a session.
+#[derive(Debug)]
+pub enum Flow<P> {
+    /// From stream to stream.
+    Bytes(ByteFlow<P>),
+    /// From or to datagrams.
+    Datagrams(DatagramFlow),
+}
+
+/// Calls the same method of whichever flow it is.
+macro_rules! each {
+    ($self:ident, $flow:ident => $call:expr) => {
+        match $self {
+            Flow::Bytes($flow) => $call,
+            Flow::Datagrams($flow) => $call,
+        }
+    };
+}
+
+impl<P: Pipe> Flow<P> {
+    /// A flow of bytes that has moved nothing yet.
+    pub fn bytes(pace: Pace) -> Flow<P> {
+        Flow::Bytes(ByteFlow::new(pace))
+    }
+
+    /// A flow of datagrams that has moved nothing yet.
+    pub fn datagrams() -> Flow<P> {
+        Flow::Datagrams(DatagramFlow::default())
+    }
+
+    /// Bytes that the sink has taken.
+    pub fn moved(&self) -> u64 {
+        each!(self, flow => flow.moved())
+    }
+
+    /// What became of the datagrams so far.
+    pub fn counts(&self) -> Counts {
+        match self {
+            Flow::Bytes(_) => Counts::default(),
+            Flow::Datagrams(flow) => flow.counts(),
+        }
+    }
+
+    /// Whether the flow carries bulk, as far as is known.
+    pub fn is_bulk(&self) -> bool {
+        each!(self, flow => flow.is_bulk())
+    }
+
+    /// Whether the flow's end is the session's: there is no half-close where datagrams are involved.
+    pub fn ends_session(&self) -> bool {
+        matches!(self, Flow::Datagrams(_))
+    }
+
+    /// Moves what comes until neither end can, or `budget` bytes have been read.
+    ///
+    /// # Errors
+    ///
+    /// The end that broke. What the flow holds then is lost with the session.
+    pub fn pump<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        sink: &mut Side<E>,
+        pools: &mut Pools<P>,
+        budget: usize,
+    ) -> Result<Stopped, Broken> {
+        each!(self, flow => flow.pump(source, sink, pools, budget))
+    }
+
+    /// Moves datagrams that came for the source without being read from it. What the sink does not take is kept, as
+    /// far as there is room; without a sink, all is kept.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Flow::pump`].
+    pub fn offer<E: Endpoint<Pipe = P>>(
+        &mut self,
+        batch: &mut Batch,
+        sink: Option<&mut Side<E>>,
+        pools: &mut Pools<P>,
+    ) -> Result<(), Broken> {
+        match self {
+            Flow::Bytes(_) => Ok(()),
+            Flow::Datagrams(flow) => flow.offer(batch, sink, &mut pools.encoded),
+        }
+    }
+
+    /// Tells the sink of a drained flow that no more bytes will come; once.
+    pub fn finish<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
+        match self {
+            Flow::Bytes(flow) => flow.finish(sink),
+            Flow::Datagrams(_) => Ok(()),
+        }
+    }
+
+    /// Gives back what the flow holds bytes in, with whatever is still in it.
+    pub fn release(&mut self, pools: &mut Pools<P>) {
+        match self {
+            Flow::Bytes(flow) => flow.release(pools),
+            Flow::Datagrams(flow) => flow.release(),
+        }
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
