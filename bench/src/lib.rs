@@ -11,8 +11,10 @@
 pub mod client;
 pub mod clock;
 pub mod compare;
+pub mod datagram;
 pub mod failure;
 pub mod flow;
+pub mod framing;
 pub mod interrupt;
 pub mod limits;
 pub mod load;
@@ -26,8 +28,10 @@ pub mod report;
 pub mod scratch;
 pub mod server;
 pub mod session;
+pub mod sink;
 pub mod stats;
 pub mod template;
+pub mod transport;
 pub mod usage;
 pub mod wire;
 
