@@ -1,4 +1,4 @@
-//! Measures TCP proxies beside each other on loopback.
+//! Measures proxies of TCP and UDP beside each other on loopback.
 //!
 //! One process, the controller, runs everything (`compare`). For each measurement it starts a server, a proxy and a
 //! client, each a process of its own, reads the proxy's CPU and memory from outside, and ends all three again. Server
@@ -12,6 +12,7 @@ pub mod client;
 pub mod clock;
 pub mod compare;
 pub mod datagram;
+pub mod datagram_server;
 pub mod failure;
 pub mod flow;
 pub mod framing;
