@@ -46,7 +46,7 @@ pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Resu
     };
     let sides = load.sides();
     let address = places.of(sides.remote);
-    let running = proxy.start(sides, address, room)?;
+    let mut running = proxy.start(sides, address, room)?;
     let target = running.as_ref().map_or(address, |running| running.entry);
     let before = running.as_ref().map(Running::usage);
 
@@ -68,6 +68,9 @@ pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Resu
     };
     let sample = Sample { before, start, end, window: window.length(), tally };
     // Sources of datagrams do not notice that nobody is there.
+    if let Some(running) = &mut running {
+        running.check()?;
+    }
     if sides != Sides::TCP && sample.datagrams_per_second() == 0.0 {
         return Err(Failure::Broken("no datagram arrived".to_owned()));
     }

@@ -240,14 +240,20 @@ impl Running {
         Usage::of(self.group.leader())
     }
 
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        match self.group.ended()? {
+            Some(status) => Err(Failure::Broken(format!("the proxy ended ({status})"))),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until something comes back through it.
     fn wait_until_it_carries(&mut self, transport: Transport) -> Result<(), Failure> {
         let deadline = Moment::now().after(START);
         while !carries(self.entry, transport) {
             interrupt::check()?;
-            if let Some(status) = self.group.ended()? {
-                return Err(Failure::Broken(format!("the proxy ended at once ({status})")));
-            }
+            self.check()?;
             if deadline.from_now().is_zero() {
                 return Err(Failure::Broken(format!("the proxy carried nothing in {START:?}")));
             }
