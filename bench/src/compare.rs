@@ -187,7 +187,7 @@ fn contestants(settings: &Settings) -> Result<Vec<Proxy>, Failure> {
         proxies.extend(ours.into_iter().map(|(name, extra)| Proxy { name, recipe: recipe(extra) }));
     }
 
-    let peer = |(name, template): (String, _)| Proxy { name, recipe: Recipe::Peer(template) };
+    let peer = |(name, commands): (String, _)| Proxy { name, recipe: Recipe::Peer(commands) };
     proxies.extend(settings.peers.iter().cloned().map(peer));
     proxies.extend(Proxy::installed());
     proxies.retain(|proxy| wanted(&proxy.name));

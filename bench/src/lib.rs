@@ -1,4 +1,4 @@
-//! Measures TCP proxies beside each other on loopback.
+//! Measures proxies of TCP and UDP beside each other on loopback.
 //!
 //! One process, the controller, runs everything (`compare`). For each measurement it starts a server, a proxy and a
 //! client, each a process of its own, reads the proxy's CPU and memory from outside, and ends all three again. Server
@@ -11,8 +11,11 @@
 pub mod client;
 pub mod clock;
 pub mod compare;
+pub mod datagram;
+pub mod datagram_server;
 pub mod failure;
 pub mod flow;
+pub mod framing;
 pub mod interrupt;
 pub mod limits;
 pub mod load;
@@ -26,8 +29,10 @@ pub mod report;
 pub mod scratch;
 pub mod server;
 pub mod session;
+pub mod sink;
 pub mod stats;
 pub mod template;
+pub mod transport;
 pub mod usage;
 pub mod wire;
 

@@ -9,6 +9,7 @@ use crate::load::Load;
 use crate::metric::Metric;
 use crate::process::{CLIENT_COMMAND, Helper, SERVER_COMMAND};
 use crate::proxy::{Proxy, Room, Running};
+use crate::transport::Sides;
 use crate::usage::Usage;
 use crate::wire::{FromClient, FromServer, Order, Received, Tally};
 
@@ -40,15 +41,17 @@ struct Snapshot {
 /// Measures. Server, proxy and client are started for it, and gone when it returns.
 pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Result<Vec<(Metric, f64)>, Failure> {
     let mut server = Helper::start(SERVER_COMMAND)?;
-    let FromServer::Listening(address) = server.receive(Moment::now().after(ANSWER))? else {
+    let FromServer::Listening(places) = server.receive(Moment::now().after(ANSWER))? else {
         return Err(Failure::of(SERVER_COMMAND, "did not say where it listens"));
     };
-    let running = proxy.start(address, room)?;
+    let sides = load.sides();
+    let address = places.of(sides.remote);
+    let mut running = proxy.start(sides, address, room)?;
     let target = running.as_ref().map_or(address, |running| running.entry);
     let before = running.as_ref().map(Running::usage);
 
     let mut client = Helper::start(CLIENT_COMMAND)?;
-    client.send(&Order { target, load, length })?;
+    client.send(&Order { target, server: places.udp, load, length })?;
     let window = match client.receive(Moment::now().after(OPENING))? {
         FromClient::Opened(window) => window,
         FromClient::Failed(reason) => return Err(Failure::of(CLIENT_COMMAND, reason)),
@@ -64,6 +67,13 @@ pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Resu
         FromClient::Opened(_) => return Err(Failure::of(CLIENT_COMMAND, "opened twice")),
     };
     let sample = Sample { before, start, end, window: window.length(), tally };
+    // Sources of datagrams do not notice that nobody is there.
+    if let Some(running) = &mut running {
+        running.check()?;
+    }
+    if sides != Sides::TCP && sample.datagrams_per_second() == 0.0 {
+        return Err(Failure::Broken("no datagram arrived".to_owned()));
+    }
     Ok(load.metrics(&sample))
 }
 
@@ -79,12 +89,30 @@ impl Snapshot {
 }
 
 impl Sample {
-    /// Bulk bytes that arrived, at both ends together. Each end counts over its own interval, which is the same to
+    /// Bytes of bulk or of datagrams that arrived, at both ends together. Each end counts over its own interval, which is the same to
     /// within milliseconds.
     pub fn bytes_per_second(&self) -> f64 {
         let up = self.end.server.bytes - self.start.server.bytes;
-        let up_seconds = self.end.server.at.since(self.start.server.at).as_secs_f64();
-        up as f64 / up_seconds + self.tally.received as f64 / self.window.as_secs_f64()
+        up as f64 / self.server_seconds() + self.tally.received as f64 / self.window.as_secs_f64()
+    }
+
+    /// Datagrams that arrived where they were sent to: back at the client, or at the server.
+    pub fn datagrams_per_second(&self) -> f64 {
+        let counted = self.end.server.datagrams - self.start.server.datagrams;
+        counted as f64 / self.server_seconds() + self.operations_per_second()
+    }
+
+    /// The share of datagrams that did not arrive.
+    pub fn lost_share(&self) -> f64 {
+        let arrived = self.end.server.datagrams - self.start.server.datagrams + self.tally.operations;
+        // One that was late may make the number of missing ones go down.
+        let lost = self.end.server.missing.saturating_sub(self.start.server.missing) + self.tally.lost;
+        lost as f64 / (arrived + lost).max(1) as f64
+    }
+
+    /// How long the server counted.
+    fn server_seconds(&self) -> f64 {
+        self.end.server.at.since(self.start.server.at).as_secs_f64()
     }
 
     /// Round trips or connections.

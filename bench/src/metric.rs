@@ -6,12 +6,16 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Bulk bytes that arrive, in bytes a second.
+    /// Bytes of bulk or of datagrams that arrive, in bytes a second.
     Throughput,
     /// Pings answered a second.
     RoundTripRate,
     /// Connections made, used and closed a second.
     ConnectRate,
+    /// Datagrams that arrive where they were sent to, a second.
+    DatagramRate,
+    /// The share of datagrams that do not arrive.
+    LostShare,
     /// The latency that half of the operations stay within, in nanoseconds.
     LatencyP50,
     /// The latency that 99 of 100 stay within, in nanoseconds.
@@ -24,6 +28,8 @@ pub enum Metric {
     CpuPerRoundTrip,
     /// The proxy's CPU time for each connection, in nanoseconds.
     CpuPerConnection,
+    /// The proxy's CPU time for each time that it carries a datagram, which arrives, one way, in nanoseconds.
+    CpuPerDatagram,
     /// Resident memory that an idle session adds to the proxy, in bytes.
     ResidentPerSession,
 }
@@ -49,6 +55,9 @@ pub enum Unit {
     Nanoseconds,
     #[serde(rename = "bytes")]
     Bytes,
+    /// A part of one.
+    #[serde(rename = "share")]
+    Share,
 }
 
 impl Metric {
@@ -58,12 +67,15 @@ impl Metric {
             Self::Throughput => "throughput",
             Self::RoundTripRate => "round trips",
             Self::ConnectRate => "connections",
+            Self::DatagramRate => "datagrams",
+            Self::LostShare => "lost",
             Self::LatencyP50 => "p50 latency",
             Self::LatencyP99 => "p99 latency",
             Self::LatencyP999 => "p99.9 latency",
             Self::CpuPerGib => "CPU / GiB",
             Self::CpuPerRoundTrip => "CPU / round trip",
             Self::CpuPerConnection => "CPU / connection",
+            Self::CpuPerDatagram => "CPU / datagram",
             Self::ResidentPerSession => "memory / session",
         }
     }
@@ -71,7 +83,7 @@ impl Metric {
     /// What is better.
     pub fn better(self) -> Better {
         match self {
-            Self::Throughput | Self::RoundTripRate | Self::ConnectRate => Better::Higher,
+            Self::Throughput | Self::RoundTripRate | Self::ConnectRate | Self::DatagramRate => Better::Higher,
             _ => Better::Lower,
         }
     }
@@ -80,14 +92,16 @@ impl Metric {
     pub fn unit(self) -> Unit {
         match self {
             Self::Throughput => Unit::BytesPerSecond,
-            Self::RoundTripRate | Self::ConnectRate => Unit::PerSecond,
+            Self::RoundTripRate | Self::ConnectRate | Self::DatagramRate => Unit::PerSecond,
+            Self::LostShare => Unit::Share,
             Self::ResidentPerSession => Unit::Bytes,
             Self::LatencyP50
             | Self::LatencyP99
             | Self::LatencyP999
             | Self::CpuPerGib
             | Self::CpuPerRoundTrip
-            | Self::CpuPerConnection => Unit::Nanoseconds,
+            | Self::CpuPerConnection
+            | Self::CpuPerDatagram => Unit::Nanoseconds,
         }
     }
 
@@ -98,6 +112,7 @@ impl Metric {
             Unit::PerSecond => scaled(value, 1000.0, &["/s", "k/s", "M/s"]),
             Unit::Nanoseconds => scaled(value, 1000.0, &["ns", "µs", "ms", "s"]),
             Unit::Bytes => scaled(value, 1024.0, &["B", "KiB", "MiB", "GiB"]),
+            Unit::Share => format!("{} %", digits(value * 100.0)),
         }
     }
 }
@@ -148,5 +163,6 @@ mod tests {
         assert_eq!(Metric::ResidentPerSession.format(-300.0), "-300 B");
         assert_eq!(Metric::ResidentPerSession.format(1023.0), "1.00 KiB");
         assert_eq!(Metric::CpuPerGib.format(5e12), "5000 s");
+        assert_eq!(Metric::LostShare.format(0.0123), "1.23 %");
     }
 }

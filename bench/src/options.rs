@@ -6,6 +6,7 @@ use std::time::Duration;
 use getopts::{Matches, Options};
 
 use crate::load::Load;
+use crate::proxy::Commands;
 use crate::template::{Template, split};
 
 /// What `compare` is to do.
@@ -26,7 +27,7 @@ pub struct Settings {
     /// `cproxy` with more arguments: the name of the variant, and the arguments.
     pub variants: Vec<(String, Vec<String>)>,
     /// Other proxies: their names and commands.
-    pub peers: Vec<(String, Template)>,
+    pub peers: Vec<(String, Commands)>,
     /// Where the JSON report goes.
     pub json: Option<PathBuf>,
     /// The directory where the charts go.
@@ -54,6 +55,7 @@ fn options() -> Options {
         .optopt("", "cproxy", "the cproxy program (default: built from this workspace)", "PATH")
         .optmulti("", "variant", "cproxy with more arguments", "NAME='ARGUMENTS'")
         .optmulti("", "peer", "another proxy, in the foreground", "NAME='COMMAND {listen} {target}'")
+        .optmulti("", "peer-udp", "the same, for loads of UDP", "NAME='COMMAND {listen} {target}'")
         .optopt("", "json", "write every number to this file", "FILE")
         .optopt("", "svg", "write one chart for each group of loads here", "DIR")
         .optflag("h", "help", "print this");
@@ -67,7 +69,8 @@ pub fn usage() -> String {
         "Usage: cproxy-bench compare [OPTIONS]\n\n\
          Measures cproxy, other proxies that are installed, and no proxy at all (\"direct\"), side by side.\n\
          Loads: {}.\n\
-         A peer's command may hold {{listen}}, {{target}} (ADDRESS:PORT), {{port}} and {{target_port}}.",
+         A peer's command may hold {{listen}}, {{target}} (ADDRESS:PORT), {{port}} and {{target_port}}. One with {{from}} and\n\
+         {{to}} takes every load: they are the addresses as cproxy writes them, such as udp:ADDRESS:PORT.",
         loads.join(", ")
     );
     options().usage(&brief)
@@ -98,7 +101,7 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
         base: matches.opt_str("base"),
         cproxy: matches.opt_str("cproxy").map(PathBuf::from),
         variants: named(&matches, "variant", split)?,
-        peers: named(&matches, "peer", Template::parse)?,
+        peers: peers(&matches)?,
         json: matches.opt_str("json").map(PathBuf::from),
         svg: matches.opt_str("svg").map(PathBuf::from),
     })))
@@ -131,6 +134,20 @@ fn named<T>(
         _ => Err(format!("--{option} takes NAME=VALUE, not {text}")),
     };
     matches.opt_strs(option).into_iter().map(pair).collect()
+}
+
+/// The peers, each with its commands, in the order they are named.
+fn peers(matches: &Matches) -> Result<Vec<(String, Commands)>, String> {
+    let tcp = named(matches, "peer", Template::parse)?.into_iter();
+    let tcp = tcp.map(|(name, template)| (name, Commands { tcp: Some(template), udp: None }));
+    let mut peers: Vec<(String, Commands)> = tcp.collect();
+    for (name, template) in named(matches, "peer-udp", Template::parse)? {
+        match peers.iter_mut().find(|(other, commands)| *other == name && commands.udp.is_none()) {
+            Some((_, commands)) => commands.udp = Some(template),
+            None => peers.push((name, Commands { tcp: None, udp: Some(template) })),
+        }
+    }
+    Ok(peers)
 }
 
 /// The loads whose own name or group's name is among `names`; all loads if there are none.
@@ -177,6 +194,18 @@ mod tests {
         assert_eq!(settings.variants[0], ("two".to_owned(), vec!["-t".to_owned(), "2".to_owned()]));
         assert_eq!(settings.variants[1], ("plain".to_owned(), vec![]));
         assert_eq!(settings.peers[0].0, "old");
+    }
+
+    #[test]
+    fn a_peer_may_have_a_command_for_each_transport() {
+        let command = "p {listen} {target}";
+        let one = |option: &'static str, name: &str| [option.to_owned(), format!("{name}={command}")];
+        let words = [one("--peer", "a"), one("--peer-udp", "b"), one("--peer-udp", "a")].concat();
+        let settings = settings(&words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let template = || Some(Template::parse(command).unwrap());
+        let expected =
+            [("a", Commands { tcp: template(), udp: template() }), ("b", Commands { tcp: None, udp: template() })];
+        assert_eq!(settings.peers, expected.map(|(name, commands)| (name.to_owned(), commands)));
     }
 
     #[test]

@@ -5,19 +5,22 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::datagram;
 use crate::failure::Failure;
+use crate::framing;
 use crate::interrupt;
 use crate::load::{Group as LoadGroup, Load};
 use crate::process::Group;
 use crate::session::{Role, WELCOME};
 use crate::template::Template;
+use crate::transport::{Sides, Transport};
 use crate::usage::Usage;
 
 /// One contestant.
@@ -38,14 +41,43 @@ pub enum Recipe {
     Cproxy { program: PathBuf, extra: Vec<String> },
     /// HAProxy, in TCP mode.
     Haproxy { program: PathBuf },
-    /// nginx, its stream module.
+    /// nginx, its stream module, for TCP or UDP.
     Nginx { program: PathBuf },
     /// realm.
     Realm { program: PathBuf },
-    /// socat, a process for each connection.
+    /// socat, a process for each connection or each source of datagrams.
     Socat { program: PathBuf },
     /// Anything else.
-    Peer(Template),
+    Peer(Commands),
+}
+
+/// How any other proxy is started; it carries what it has a command for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// For TCP, or for anything, if the command can be told what.
+    pub tcp: Option<Template>,
+    /// For UDP.
+    pub udp: Option<Template>,
+}
+
+impl Commands {
+    /// The command for these sides.
+    fn find(&self, sides: Sides) -> Option<&Template> {
+        let own = match sides {
+            Sides::TCP => self.tcp.as_ref(),
+            Sides::UDP => self.udp.as_ref(),
+            _ => None,
+        };
+        own.or_else(|| [&self.tcp, &self.udp].into_iter().flatten().find(|template| template.takes_any_sides()))
+    }
+}
+
+/// Both commands, if there are two.
+impl fmt::Display for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commands: Vec<String> = [&self.tcp, &self.udp].into_iter().flatten().map(Template::to_string).collect();
+        f.write_str(&commands.join("; "))
+    }
 }
 
 /// A program's name, and the recipe that it makes.
@@ -63,7 +95,7 @@ impl fmt::Display for Recipe {
             Self::Haproxy { program } | Self::Nginx { program } | Self::Realm { program } | Self::Socat { program } => {
                 write!(f, "{}", program.display())
             }
-            Self::Peer(template) => write!(f, "{template}"),
+            Self::Peer(commands) => write!(f, "{commands}"),
         }
     }
 }
@@ -97,7 +129,13 @@ impl Proxy {
 
     /// Why this proxy is not asked to carry `load`, if it is not.
     pub fn refusal(&self, load: Load) -> Option<&'static str> {
+        let sides = load.sides();
         match (&self.recipe, load.group()) {
+            (Recipe::Cproxy { .. }, _) => None,
+            (Recipe::Peer(commands), _) => commands.find(sides).is_none().then_some("not told how"),
+            (Recipe::Haproxy { .. }, _) if sides == Sides::UDP => Some("no UDP"),
+            (Recipe::Direct, _) if !sides.are_alike() => Some("two transports"),
+            (_, LoadGroup::Framed) => Some("no framed streams"),
             (Recipe::Socat { .. }, LoadGroup::Many | LoadGroup::Idle) => Some("a process for each connection"),
             (Recipe::Direct, LoadGroup::Idle) => Some("no proxy, no memory"),
             _ => None,
@@ -105,9 +143,9 @@ impl Proxy {
     }
 
     /// Starts it between a free port and `target`, and waits until it carries bytes. Nothing is started for "direct".
-    pub fn start(&self, target: SocketAddr, room: &Room) -> Result<Option<Running>, Failure> {
-        let entry = free_address()?;
-        let Some(mut command) = self.command(entry, target, room)? else { return Ok(None) };
+    pub fn start(&self, sides: Sides, target: SocketAddr, room: &Room) -> Result<Option<Running>, Failure> {
+        let entry = free_address(sides.client)?;
+        let Some(mut command) = self.command(sides, entry, target, room)? else { return Ok(None) };
         let errors = room.scratch.join("stderr");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors)?);
         // SIGTERM, not SIGKILL: a master process passes it on to its workers.
@@ -116,7 +154,7 @@ impl Proxy {
             Failure::of(program, error)
         })?;
         let mut running = Running { group, entry };
-        match running.wait_until_it_carries() {
+        match running.wait_until_it_carries(sides.client) {
             Err(Failure::Broken(reason)) => {
                 let said = fs::read_to_string(errors).unwrap_or_default();
                 Err(Failure::Broken(format!("{reason} {}", said.trim()).trim().to_owned()))
@@ -125,13 +163,20 @@ impl Proxy {
         }
     }
 
-    /// The command that runs it in the foreground, listening at `listen` and connecting to `target`.
-    fn command(&self, listen: SocketAddr, target: SocketAddr, room: &Room) -> Result<Option<Command>, Failure> {
+    /// The command that runs it in the foreground, listening at `listen` and connecting to `target`. What it cannot
+    /// carry it is not asked to (see [`Self::refusal`]).
+    fn command(
+        &self,
+        sides: Sides,
+        listen: SocketAddr,
+        target: SocketAddr,
+        room: &Room,
+    ) -> Result<Option<Command>, Failure> {
         let command = match &self.recipe {
             Recipe::Direct => return Ok(None),
             Recipe::Cproxy { program, extra } => {
                 let mut command = Command::new(program);
-                command.args(["-l", &listen.to_string(), "-r", &target.to_string()]).args(extra);
+                command.args(["-l", &sides.client.written(listen), "-r", &sides.remote.written(target)]).args(extra);
                 command
             }
             Recipe::Haproxy { program } => {
@@ -143,7 +188,7 @@ impl Proxy {
             }
             Recipe::Nginx { program } => {
                 let file = room.scratch.join("nginx.conf");
-                fs::write(&file, nginx_configuration(listen, target, room))?;
+                fs::write(&file, nginx_configuration(sides, listen, target, room))?;
                 let mut command = Command::new(program);
                 command.args(["-e", "stderr", "-p"]).arg(room.scratch).arg("-c").arg(file);
                 command
@@ -153,17 +198,26 @@ impl Proxy {
                 // Its runtime's own setting; without it there is a worker for each CPU.
                 command.env("TOKIO_WORKER_THREADS", "1");
                 command.args(["-l", &listen.to_string(), "-r", &target.to_string()]);
+                if sides == Sides::UDP {
+                    // UDP on, and TCP off.
+                    command.args(["-u", "-t"]);
+                }
                 command
             }
             Recipe::Socat { program } => {
-                // Its own backlog of 5 would measure how long a lost SYN takes to come again.
-                let from = format!("TCP-LISTEN:{},bind={},fork,reuseaddr,backlog=128", listen.port(), listen.ip());
+                let (port, ip) = (listen.port(), listen.ip());
+                let (from, to) = match sides {
+                    Sides::UDP => (format!("UDP4-LISTEN:{port},bind={ip},fork,reuseaddr"), format!("UDP4:{target}")),
+                    // Its own backlog of 5 would measure how long a lost SYN takes to come again.
+                    _ => (format!("TCP-LISTEN:{port},bind={ip},fork,reuseaddr,backlog=128"), format!("TCP:{target}")),
+                };
                 let mut command = Command::new(program);
-                command.arg(from).arg(format!("TCP:{target}"));
+                command.arg(from).arg(to);
                 command
             }
-            Recipe::Peer(template) => {
-                let mut words = template.expand(listen, target).into_iter();
+            Recipe::Peer(commands) => {
+                let template = commands.find(sides);
+                let mut words = template.map_or(vec![], |template| template.expand(sides, listen, target)).into_iter();
                 let mut command = Command::new(words.next().unwrap_or_default());
                 command.args(words);
                 command
@@ -186,14 +240,20 @@ impl Running {
         Usage::of(self.group.leader())
     }
 
-    /// Waits until a byte comes back through it.
-    fn wait_until_it_carries(&mut self) -> Result<(), Failure> {
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        match self.group.ended()? {
+            Some(status) => Err(Failure::Broken(format!("the proxy ended ({status})"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until something comes back through it.
+    fn wait_until_it_carries(&mut self, transport: Transport) -> Result<(), Failure> {
         let deadline = Moment::now().after(START);
-        while !carries(self.entry) {
+        while !carries(self.entry, transport) {
             interrupt::check()?;
-            if let Some(status) = self.group.ended()? {
-                return Err(Failure::Broken(format!("the proxy ended at once ({status})")));
-            }
+            self.check()?;
             if deadline.from_now().is_zero() {
                 return Err(Failure::Broken(format!("the proxy carried nothing in {START:?}")));
             }
@@ -204,21 +264,36 @@ impl Running {
 }
 
 /// Whether a session through `entry` reaches the server and back.
-fn carries(entry: SocketAddr) -> bool {
-    let visit = || -> std::io::Result<u8> {
-        let mut stream = TcpStream::connect_timeout(&entry, Duration::from_secs(1))?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(&[Role::Visit.byte()])?;
-        let mut answer = [0];
-        stream.read_exact(&mut answer)?;
-        Ok(answer[0])
+fn carries(entry: SocketAddr, transport: Transport) -> bool {
+    let carried = match transport {
+        Transport::Tcp => answer(entry, &[Role::Visit.byte()], 1).map(|answer| answer == [WELCOME]),
+        Transport::Udp => datagram::socket().and_then(|socket| datagram::answers(&socket, entry)),
+        Transport::Framed => {
+            let mut knock = Vec::new();
+            framing::append(&mut knock, &datagram::knock());
+            answer(entry, &knock, knock.len()).map(|answer| answer == knock)
+        }
     };
-    matches!(visit(), Ok(WELCOME))
+    carried.unwrap_or(false)
+}
+
+/// What comes back, up to a length, on a connection to `entry` on which `sent` is sent.
+fn answer(entry: SocketAddr, sent: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&entry, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(sent)?;
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
 }
 
 /// An address that the kernel has just found free.
-fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_address(transport: Transport) -> io::Result<SocketAddr> {
+    let any = (Ipv4Addr::LOCALHOST, 0);
+    match transport {
+        Transport::Tcp | Transport::Framed => TcpListener::bind(any)?.local_addr(),
+        Transport::Udp => UdpSocket::bind(any)?.local_addr(),
+    }
 }
 
 /// Where on the PATH an executable file of this name is.
@@ -245,7 +320,8 @@ fn haproxy_configuration(listen: SocketAddr, target: SocketAddr, descriptors: u6
     )
 }
 
-fn nginx_configuration(listen: SocketAddr, target: SocketAddr, room: &Room) -> String {
+fn nginx_configuration(sides: Sides, listen: SocketAddr, target: SocketAddr, room: &Room) -> String {
+    let udp = if sides == Sides::UDP { " udp" } else { "" };
     let module = match Path::new(NGINX_STREAM_MODULE).exists() {
         true => format!("load_module {NGINX_STREAM_MODULE};\n"),
         false => String::new(),
@@ -259,13 +335,14 @@ fn nginx_configuration(listen: SocketAddr, target: SocketAddr, room: &Room) -> S
          pid {scratch}/nginx.pid;\n\
          error_log stderr crit;\n\
          events {{ worker_connections 20000; }}\n\
-         stream {{ server {{ listen {listen}; proxy_pass {target}; proxy_timeout 1h; }} }}\n"
+         stream {{ server {{ listen {listen}{udp}; proxy_pass {target}; proxy_timeout 1h; }} }}\n"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::Side;
 
     #[test]
     fn haproxy_is_not_told_to_take_more_sessions_than_descriptors_allow() {
@@ -279,5 +356,20 @@ mod tests {
         let socat = Proxy { name: "socat".to_owned(), recipe: Recipe::Socat { program: PathBuf::new() } };
         assert!(socat.refusal(Load::Idle { sessions: 2000 }).is_some());
         assert!(socat.refusal(Load::PING_64).is_none());
+    }
+
+    #[test]
+    fn a_peer_is_asked_for_what_it_has_a_command_for() {
+        let template = |line| Some(Template::parse(line).unwrap());
+        let refused = |tcp, udp| {
+            let peer = Proxy { name: "p".to_owned(), recipe: Recipe::Peer(Commands { tcp, udp }) };
+            let loads = [Load::PING_64, Load::Flood { size: 64 }, Load::Framed { stream: Side::Client }];
+            loads.map(|load| peer.refusal(load).is_some())
+        };
+        let plain = || template("p {listen} {target}");
+        assert_eq!(refused(plain(), None), [false, true, true]);
+        assert_eq!(refused(None, plain()), [true, false, true]);
+        assert_eq!(refused(plain(), plain()), [false, false, true]);
+        assert_eq!(refused(template("p {from} {to}"), None), [false, false, false]);
     }
 }

@@ -1,13 +1,13 @@
 //! The server process: accepts, reads what each session is for, and plays that part.
 //!
-//! Three threads: one accepts, greets and moves bulk bytes; one does nothing but echo, so that a ping never waits in
-//! the server behind bulk; and one answers the controller.
+//! One thread accepts, greets and moves bulk bytes; one does nothing but echo, so that a ping never waits in the server
+//! behind bulk; and one answers the controller. Datagrams have threads of their own (see [`crate::datagram_server`]).
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -19,8 +19,12 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Moment;
+use crate::datagram;
+use crate::datagram_server;
 use crate::flow::{Flow, Traffic};
 use crate::session::{Role, WELCOME, poll_once};
+use crate::sink::{Counts, Watcher};
+use crate::transport::Places;
 use crate::wire::{self, FromServer, Received};
 
 /// How many events one poll takes.
@@ -45,15 +49,22 @@ pub fn main() -> ExitCode {
 
 fn serve() -> io::Result<()> {
     let listener = listen()?;
-    let address = listener.local_addr()?;
-    let received = Arc::new(AtomicU64::new(0));
+    let datagrams = datagram::socket()?;
+    let framed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let places = Places { tcp: listener.local_addr()?, udp: datagrams.local_addr()?, framed: framed.local_addr()? };
+    let counts = Arc::new(Counts::default());
+    let watcher = Arc::new(Watcher::new()?);
     let echo_poll = Poll::new()?;
     let (hand_over, handed_over) = channel();
     let echoes = EchoDoor { hand_over, waker: Waker::new(echo_poll.registry(), DOOR)? };
-    let mut reception = Reception::new(listener, echoes, Arc::clone(&received))?;
+    let mut reception = Reception::new(listener, echoes, Arc::clone(&counts))?;
     spawn("echo", move || echo(echo_poll, &handed_over))?;
     spawn("reception", move || reception.run())?;
-    answer_controller(address, &received)
+    let (datagram_counts, datagram_watcher) = (Arc::clone(&counts), Arc::clone(&watcher));
+    spawn("datagrams", move || datagram_server::datagrams(&datagrams, &datagram_counts, &datagram_watcher))?;
+    let framed_counts = Arc::clone(&counts);
+    spawn("framed", move || datagram_server::framed(&framed, &framed_counts, &watcher))?;
+    answer_controller(places, &counts)
 }
 
 fn listen() -> io::Result<TcpListener> {
@@ -75,12 +86,17 @@ fn spawn(name: &'static str, run: impl FnOnce() -> io::Result<()> + Send + 'stat
 }
 
 /// Says where the server listens, then answers every line with what has been received so far.
-fn answer_controller(address: SocketAddr, received: &AtomicU64) -> io::Result<()> {
+fn answer_controller(places: Places, counts: &Counts) -> io::Result<()> {
     let mut out = io::stdout();
-    wire::send(&mut out, &FromServer::Listening(address))?;
+    wire::send(&mut out, &FromServer::Listening(places))?;
     for line in io::stdin().lock().lines() {
         line?;
-        let answer = Received { bytes: received.load(Ordering::Relaxed), at: Moment::now() };
+        let answer = Received {
+            bytes: counts.bytes.load(Ordering::Relaxed),
+            datagrams: counts.datagrams.load(Ordering::Relaxed),
+            missing: counts.missing.load(Ordering::Relaxed),
+            at: Moment::now(),
+        };
         wire::send(&mut out, &FromServer::Received(answer))?;
     }
     Ok(())
@@ -107,7 +123,7 @@ struct Reception {
     /// The guests that can move bytes without waiting for an event, each once.
     busy: Vec<usize>,
     echoes: EchoDoor,
-    received: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 /// A session the reception looks after.
@@ -127,10 +143,10 @@ enum Part {
 }
 
 impl Reception {
-    fn new(mut listener: TcpListener, echoes: EchoDoor, received: Arc<AtomicU64>) -> io::Result<Self> {
+    fn new(mut listener: TcpListener, echoes: EchoDoor, counts: Arc<Counts>) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, DOOR, Interest::READABLE)?;
-        Ok(Self { listener, poll, guests: Slab::new(), busy: Vec::new(), echoes, received })
+        Ok(Self { listener, poll, guests: Slab::new(), busy: Vec::new(), echoes, counts })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -219,12 +235,12 @@ impl Reception {
     /// Gives every busy guest one turn.
     fn move_bytes(&mut self) {
         let guests = &mut self.guests;
-        let received = &self.received;
+        let counts = &self.counts;
         self.busy.retain(|&index| {
             let Some(Guest { stream, part: Part::Bulk(flow) }) = guests.get_mut(index) else { return false };
             match flow.turn(stream) {
                 Ok(bytes) => {
-                    received.fetch_add(bytes, Ordering::Relaxed);
+                    counts.add_bytes(bytes);
                     flow.is_ready()
                 }
                 Err(_) => {

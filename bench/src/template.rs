@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A command line with placeholders: `{listen}`, `{target}`, `{port}` and `{target_port}`.
+use crate::transport::Sides;
+
+/// A command line with placeholders: `{listen}`, `{target}`, `{port}` and `{target_port}`; or `{from}` and `{to}`, which
+/// say with the addresses what is spoken there, as `cproxy` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     words: Vec<String>,
@@ -13,23 +16,37 @@ impl Template {
     /// Reads a command line, which must name where to listen and where to connect.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words = split(line)?;
-        let names = |one: &str, other: &str| words.iter().any(|word| word.contains(one) || word.contains(other));
-        if !names("{listen}", "{port}") {
-            return Err("the command has neither {listen} nor {port}".to_owned());
+        let template = Self { words };
+        if template.takes_any_sides() {
+            return Ok(template);
         }
-        if !names("{target}", "{target_port}") {
-            return Err("the command has neither {target} nor {target_port}".to_owned());
+        if !template.holds("{listen}") && !template.holds("{port}") {
+            return Err("the command has neither {listen} nor {port} nor {from}".to_owned());
         }
-        Ok(Self { words })
+        if !template.holds("{target}") && !template.holds("{target_port}") {
+            return Err("the command has neither {target} nor {target_port} nor {to}".to_owned());
+        }
+        Ok(template)
+    }
+
+    /// Whether the command is told what is spoken on its sides.
+    pub fn takes_any_sides(&self) -> bool {
+        self.holds("{from}") && self.holds("{to}")
+    }
+
+    fn holds(&self, placeholder: &str) -> bool {
+        self.words.iter().any(|word| word.contains(placeholder))
     }
 
     /// The words, with the addresses in their places. A value never splits a word.
-    pub fn expand(&self, listen: SocketAddr, target: SocketAddr) -> Vec<String> {
+    pub fn expand(&self, sides: Sides, listen: SocketAddr, target: SocketAddr) -> Vec<String> {
         let fill = |word: &String| {
             word.replace("{listen}", &listen.to_string())
                 .replace("{target}", &target.to_string())
                 .replace("{port}", &listen.port().to_string())
                 .replace("{target_port}", &target.port().to_string())
+                .replace("{from}", &sides.client.written(listen))
+                .replace("{to}", &sides.remote.written(target))
         };
         self.words.iter().map(fill).collect()
     }
@@ -69,6 +86,7 @@ pub fn split(line: &str) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Transport;
 
     #[test]
     fn words_are_split_as_a_shell_splits_them() {
@@ -81,8 +99,13 @@ mod tests {
     #[test]
     fn placeholders_are_filled_in() {
         let template = Template::parse("/opt/p -l {listen} --to={target} {port}/{target_port}").unwrap();
-        let words = template.expand("127.0.0.1:80".parse().unwrap(), "127.0.0.1:99".parse().unwrap());
+        let (listen, target) = ("127.0.0.1:80".parse().unwrap(), "127.0.0.1:99".parse().unwrap());
+        let words = template.expand(Sides::TCP, listen, target);
         assert_eq!(words, ["/opt/p", "-l", "127.0.0.1:80", "--to=127.0.0.1:99", "80/99"]);
+        let template = Template::parse("p {from} {to}").unwrap();
+        let sides = Sides { client: Transport::Udp, remote: Transport::Framed };
+        assert_eq!(template.expand(sides, listen, target), ["p", "udp:127.0.0.1:80", "framed:127.0.0.1:99"]);
+        assert_eq!(template.expand(Sides::TCP, listen, target), ["p", "127.0.0.1:80", "127.0.0.1:99"]);
     }
 
     #[test]
@@ -90,5 +113,7 @@ mod tests {
         assert!(Template::parse("p {listen}").is_err());
         assert!(Template::parse("p {target_port}").is_err());
         assert!(Template::parse("p {port} {target}").is_ok());
+        assert!(Template::parse("p {from} {target}").is_err());
+        assert!(!Template::parse("p {listen} {target}").unwrap().takes_any_sides());
     }
 }

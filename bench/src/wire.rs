@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Moment, Window};
 use crate::load::Load;
+use crate::transport::Places;
 
 /// What the client is to do; the one line it is sent.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     /// Where to connect: the proxy, or the server itself.
     pub target: SocketAddr,
+    /// Where the server itself takes datagrams, for what is not to go through the proxy.
+    pub server: SocketAddr,
     /// What to do there.
     pub load: Load,
     /// How long to measure.
@@ -24,17 +27,21 @@ pub struct Order {
 /// What the server says.
 #[derive(Serialize, Deserialize)]
 pub enum FromServer {
-    /// It accepts connections here. Said once, first.
-    Listening(SocketAddr),
+    /// Clients reach it here. Said once, first.
+    Listening(Places),
     /// How much it has received. Said in answer to each line it is sent.
     Received(Received),
 }
 
-/// How much the server's bulk flows have received so far.
+/// How much the server has received so far, of bulk flows and of datagrams that it is to count.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Received {
     /// Bytes since the server started.
     pub bytes: u64,
+    /// Datagrams since the server started.
+    pub datagrams: u64,
+    /// Datagrams that have not come, though later ones have.
+    pub missing: u64,
     /// When that was so.
     pub at: Moment,
 }
@@ -55,8 +62,10 @@ pub enum FromClient {
 pub struct Tally {
     /// Bytes the client's bulk flows received.
     pub received: u64,
-    /// Finished operations: round trips or connections.
+    /// Finished operations: round trips, of messages or of datagrams, or connections.
     pub operations: u64,
+    /// Datagrams that did not come back in time.
+    pub lost: u64,
     /// How long an operation took, if operations were timed.
     pub latency: Option<Latency>,
 }

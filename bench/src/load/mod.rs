@@ -1,14 +1,18 @@
 //! The loads: what a client and a server do to a proxy, and which numbers that gives.
 //!
-//! One file a load. Each has the client's side (`run`); the server plays the roles of [`crate::session::Role`]. To add
-//! a load: an arm of [`Load`], its file, and its metrics in [`Load::metrics`].
+//! One file a load. Each has the client's side (`run`); the server plays the roles of [`crate::session::Role`], and does
+//! with datagrams what their [`crate::datagram::Kind`] says. To add a load: an arm of [`Load`], its file, and its metrics
+//! in [`Load::metrics`].
 
 pub mod bulk;
 pub mod connect;
+pub mod flood;
+pub mod framed;
 pub mod idle;
 pub mod many;
 pub mod mixed;
 pub mod ping;
+pub mod udp;
 
 use std::fmt;
 use std::io;
@@ -18,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Controller;
 use crate::measure::Sample;
 use crate::metric::Metric;
+use crate::transport::{Sides, Transport};
 use crate::wire::Order;
 
 /// One load, with its parameters.
@@ -35,6 +40,21 @@ pub enum Load {
     Idle { sessions: usize },
     /// Pings on some sessions while bulk flows on others.
     Mixed { pinging: usize, flows: usize },
+    /// Datagrams of this size there and back from this many sources, with so many of each under way.
+    Udp { sources: usize, under_way: usize, size: usize },
+    /// Datagrams of this size one way, as fast as one source can.
+    Flood { size: usize },
+    /// Datagrams one way between UDP and a framed stream, which is on this side of the proxy.
+    Framed { stream: Side },
+}
+
+/// A side of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    /// Where clients come in.
+    Client,
+    /// Where the server is.
+    Remote,
 }
 
 /// Which way bulk bytes flow.
@@ -57,11 +77,24 @@ pub enum Group {
     Connect,
     Idle,
     Mixed,
+    Udp,
+    Flood,
+    Framed,
 }
 
 impl Group {
     /// All groups, in the order they are reported.
-    pub const ALL: [Self; 6] = [Self::Bulk, Self::Ping, Self::Many, Self::Connect, Self::Idle, Self::Mixed];
+    pub const ALL: [Self; 9] = [
+        Self::Bulk,
+        Self::Ping,
+        Self::Many,
+        Self::Connect,
+        Self::Idle,
+        Self::Mixed,
+        Self::Udp,
+        Self::Flood,
+        Self::Framed,
+    ];
 
     /// The name that `--loads` takes.
     pub fn name(self) -> &'static str {
@@ -72,6 +105,9 @@ impl Group {
             Self::Connect => "connect",
             Self::Idle => "idle",
             Self::Mixed => "mixed",
+            Self::Udp => "udp",
+            Self::Flood => "flood",
+            Self::Framed => "framed",
         }
     }
 }
@@ -81,7 +117,7 @@ impl Load {
     pub const PING_64: Self = Self::Ping { sessions: 64 };
 
     /// All loads, in the order they are run.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::Bulk { sessions: 1, direction: Direction::Up },
         Self::Bulk { sessions: 1, direction: Direction::Down },
         Self::Bulk { sessions: 1, direction: Direction::Both },
@@ -95,6 +131,14 @@ impl Load {
         Self::Idle { sessions: 2000 },
         Self::Mixed { pinging: 8, flows: 4 },
         Self::Mixed { pinging: 8, flows: 64 },
+        Self::Udp { sources: 1, under_way: 64, size: 64 },
+        Self::Udp { sources: 1, under_way: 64, size: 1400 },
+        Self::Udp { sources: 64, under_way: 8, size: 64 },
+        Self::Udp { sources: 64, under_way: 8, size: 1400 },
+        Self::Flood { size: 64 },
+        Self::Flood { size: 1400 },
+        Self::Framed { stream: Side::Remote },
+        Self::Framed { stream: Side::Client },
     ];
 
     /// The group it belongs to.
@@ -106,6 +150,19 @@ impl Load {
             Self::Connect { .. } => Group::Connect,
             Self::Idle { .. } => Group::Idle,
             Self::Mixed { .. } => Group::Mixed,
+            Self::Udp { .. } => Group::Udp,
+            Self::Flood { .. } => Group::Flood,
+            Self::Framed { .. } => Group::Framed,
+        }
+    }
+
+    /// What the two sides of a proxy have to speak.
+    pub fn sides(self) -> Sides {
+        match self {
+            Self::Udp { .. } | Self::Flood { .. } => Sides::UDP,
+            Self::Framed { stream: Side::Client } => Sides { client: Transport::Framed, remote: Transport::Udp },
+            Self::Framed { stream: Side::Remote } => Sides { client: Transport::Udp, remote: Transport::Framed },
+            _ => Sides::TCP,
         }
     }
 
@@ -116,6 +173,8 @@ impl Load {
             Self::Many { open, .. } => open,
             Self::Connect { at_once } => at_once,
             Self::Mixed { pinging, flows } => pinging + flows,
+            Self::Udp { sources, .. } => sources,
+            Self::Flood { .. } | Self::Framed { .. } => 1,
         }
     }
 
@@ -132,6 +191,16 @@ impl Load {
             Self::Mixed { pinging, flows } => {
                 format!("pings on {pinging} connections while {flows} bulk flows share the proxy")
             }
+            Self::Udp { sources, under_way, size } => {
+                format!("{size} bytes there and back, {}, {under_way} under way from each", count(sources, "source"))
+            }
+            Self::Flood { size } => format!("{size} bytes one way, as fast as one source can"),
+            Self::Framed { stream: Side::Client } => {
+                format!("datagrams of {} bytes one way, from a framed stream to UDP", framed::SIZE)
+            }
+            Self::Framed { stream: Side::Remote } => {
+                format!("datagrams of {} bytes one way, from UDP to a framed stream", framed::SIZE)
+            }
         }
     }
 
@@ -144,6 +213,19 @@ impl Load {
             Self::Connect { at_once } => connect::run(order, controller, at_once),
             Self::Idle { sessions } => idle::run(order, controller, sessions),
             Self::Mixed { pinging, flows } => mixed::run(order, controller, pinging, flows),
+            Self::Udp { sources, under_way, size } => udp::run(order, controller, sources, under_way, size),
+            Self::Flood { size } => flood::run(order, controller, size),
+            Self::Framed { stream: Side::Client } => framed::run_frames(order, controller),
+            Self::Framed { stream: Side::Remote } => framed::run_datagrams(order, controller),
+        }
+    }
+
+    /// How often a proxy carries a datagram that has arrived where it was sent to.
+    fn passages(self) -> f64 {
+        match self {
+            // There and back.
+            Self::Udp { .. } => 2.0,
+            _ => 1.0,
         }
     }
 
@@ -153,11 +235,14 @@ impl Load {
         let value = |metric: Metric| match metric {
             Metric::Throughput => Some(sample.bytes_per_second()),
             Metric::RoundTripRate | Metric::ConnectRate => Some(sample.operations_per_second()),
+            Metric::DatagramRate => Some(sample.datagrams_per_second()),
+            Metric::LostShare => Some(sample.lost_share()),
             Metric::LatencyP50 => latency.map(|latency| latency.p50 as f64),
             Metric::LatencyP99 => latency.map(|latency| latency.p99 as f64),
             Metric::LatencyP999 => latency.map(|latency| latency.p999 as f64),
             Metric::CpuPerGib => sample.cpu_per(sample.bytes_per_second() / GIB),
             Metric::CpuPerRoundTrip | Metric::CpuPerConnection => sample.cpu_per(sample.operations_per_second()),
+            Metric::CpuPerDatagram => sample.cpu_per(sample.datagrams_per_second() * self.passages()),
             Metric::ResidentPerSession => sample.resident_per(self.sessions()),
         };
         self.group().metrics().iter().filter_map(|&metric| Some((metric, value(metric)?))).collect()
@@ -184,6 +269,14 @@ impl Group {
             Self::Mixed => {
                 &[Metric::LatencyP50, Metric::LatencyP99, Metric::LatencyP999, Metric::Throughput, Metric::CpuPerGib]
             }
+            Self::Udp => &[Metric::DatagramRate, Metric::CpuPerDatagram, Metric::LostShare],
+            Self::Flood | Self::Framed => &[
+                Metric::DatagramRate,
+                Metric::CpuPerDatagram,
+                Metric::LostShare,
+                Metric::Throughput,
+                Metric::CpuPerGib,
+            ],
         }
     }
 }
@@ -192,7 +285,9 @@ impl Group {
     /// The metrics that tables and charts show. The others are in the JSON report.
     pub fn headline(self) -> &'static [Metric] {
         match self {
-            Self::Bulk | Self::Idle => self.metrics(),
+            Self::Bulk | Self::Idle | Self::Udp => self.metrics(),
+            Self::Flood => &[Metric::DatagramRate, Metric::CpuPerDatagram, Metric::LostShare],
+            Self::Framed => &[Metric::DatagramRate, Metric::CpuPerGib, Metric::LostShare],
             Self::Ping | Self::Many => &[Metric::LatencyP50, Metric::LatencyP99, Metric::CpuPerRoundTrip],
             Self::Connect => &[Metric::ConnectRate, Metric::LatencyP99, Metric::CpuPerConnection],
             Self::Mixed => &[Metric::LatencyP50, Metric::LatencyP99, Metric::Throughput, Metric::CpuPerGib],
@@ -226,6 +321,10 @@ impl fmt::Display for Load {
             Self::Bulk { sessions, direction: Direction::Both } => write!(f, "bulk-{sessions}-both"),
             Self::Ping { sessions } => write!(f, "ping-{sessions}"),
             Self::Mixed { flows, .. } => write!(f, "mixed-{flows}"),
+            Self::Udp { sources, size, .. } => write!(f, "udp-{sources}-{size}b"),
+            Self::Flood { size } => write!(f, "flood-{size}b"),
+            Self::Framed { stream: Side::Client } => f.write_str("framed-client"),
+            Self::Framed { stream: Side::Remote } => f.write_str("framed-remote"),
             Self::Many { .. } | Self::Connect { .. } | Self::Idle { .. } => f.write_str(self.group().name()),
         }
     }

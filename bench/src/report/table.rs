@@ -53,7 +53,9 @@ fn compared_with(results: &Results, load: Load) -> Option<&LoadResults> {
 /// One number: its median, as a multiple of the base, and its spread.
 fn cell(outcome: &Outcome, base: &Outcome, metric: Metric) -> String {
     let Some(summary) = outcome.summary(metric) else { return "-".to_owned() };
-    let ratio = base.summary(metric).and_then(|base| summary.ratio_to(&base));
+    // A multiple of next to nothing says nothing.
+    let base = base.summary(metric).filter(|_| metric != Metric::LostShare);
+    let ratio = base.and_then(|base| summary.ratio_to(&base));
     let ratio = ratio.map_or(String::new(), |ratio| format!(" ×{}", digits(ratio)));
     let median = metric.format(summary.median);
     if outcome.values(metric).len() == 1 {
