@@ -52,6 +52,8 @@ pub struct Batch {
     slots: Vec<Slot>,
     /// Those that are still to be taken.
     left: Range<usize>,
+    /// Their bytes, and one more for each.
+    size: usize,
     /// Bytes of the first one's encoding that a stream has taken.
     begun: usize,
     counts: Counts,
@@ -62,6 +64,8 @@ pub struct Batch {
 pub struct Counts {
     /// Bytes of payload that the sink took.
     pub moved: u64,
+    /// Datagrams that it took, which may be empty.
+    pub taken: u64,
     /// Datagrams that could not be delivered.
     pub dropped: u64,
     /// Why the last of these could not.
@@ -72,6 +76,7 @@ impl Counts {
     /// Adds what was counted elsewhere, later.
     pub fn add(&mut self, other: Counts) {
         self.moved += other.moved;
+        self.taken += other.taken;
         self.dropped += other.dropped;
         self.why = other.why.or(self.why);
     }
@@ -111,6 +116,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.slots.clear();
         self.left = 0..0;
+        self.size = 0;
         self.begun = 0;
     }
 
@@ -137,6 +143,7 @@ impl Batch {
         debug_assert!(length <= MAX_DATAGRAM && start + length <= self.bytes.len());
         self.slots.push(Slot { start: start as u32, length: length as u32 });
         self.left.end = self.slots.len();
+        self.size += length + 1;
     }
 
     /// Adds the bytes at this place of the storage as datagrams of `chunk` bytes and one of the rest.
@@ -154,7 +161,8 @@ impl Batch {
             self.clear();
             self.begun = other.begun;
         }
-        self.bytes.reserve_exact(other.size());
+        self.forget_taken();
+        self.bytes.reserve(other.size());
         for datagram in other.datagrams() {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(datagram);
@@ -169,7 +177,22 @@ impl Batch {
 
     /// Bytes of what is left, a datagram taken for one more than it has.
     pub fn size(&self) -> usize {
-        self.slots[self.left.clone()].iter().map(|slot| slot.length as usize + 1).sum()
+        self.size
+    }
+
+    /// Gives up the storage of what was taken, once it is most of it.
+    fn forget_taken(&mut self) {
+        let Some(first) = self.slots.get(self.left.start) else { return };
+        let start = first.start;
+        if start as usize <= self.bytes.len() / 2 && self.left.start <= self.slots.len() / 2 {
+            return;
+        }
+        self.bytes.drain(..start as usize);
+        self.slots.drain(..self.left.start);
+        self.left = 0..self.slots.len();
+        for slot in &mut self.slots {
+            slot.start -= start;
+        }
     }
 
     /// How many datagrams were added.
@@ -186,13 +209,16 @@ impl Batch {
     pub fn take(&mut self, count: usize) {
         for slot in &self.slots[self.left.start..self.left.start + count] {
             self.counts.moved += u64::from(slot.length);
+            self.size -= slot.length as usize + 1;
         }
+        self.counts.taken += count as u64;
         self.left.start += count;
         self.begun = 0;
     }
 
     /// Notes that the first datagram left cannot be delivered.
     pub fn drop_first(&mut self, why: Undelivered) {
+        self.size -= self.slots[self.left.start].length as usize + 1;
         self.left.start += 1;
         self.begun = 0;
         self.counts.drop_one(why);
@@ -256,6 +282,7 @@ impl Batch {
             let first = self.slots.len();
             self.slots.extend(keys.iter().zip(&slots).filter(|&(&other, _)| other == key).map(|(_, slot)| *slot));
             self.left = first..self.slots.len();
+            self.size = self.slots[first..].iter().map(|slot| slot.length as usize + 1).sum();
             self.begun = 0;
             each(key, self);
         }
@@ -297,7 +324,7 @@ mod tests {
         batch.drop_first(Undelivered::TooLarge);
         batch.take(1);
         assert!(batch.is_empty());
-        assert_eq!(batch.take_counts(), Counts { moved: 8, dropped: 1, why: Some(Undelivered::TooLarge) });
+        assert_eq!(batch.take_counts(), Counts { moved: 8, taken: 2, dropped: 1, why: Some(Undelivered::TooLarge) });
         assert_eq!(batch.take_counts(), Counts::default());
     }
 
@@ -367,6 +394,22 @@ mod tests {
         kept.take(4);
         kept.append(&batch(&[b"e"]));
         assert_eq!(left(&kept), [b"e"]);
+    }
+
+    #[test]
+    fn a_queue_that_never_empties_does_not_grow() {
+        let mut kept = Batch::default();
+        let mut next = 0_u32;
+        for number in 0..10_000_u32 {
+            kept.append(&batch(&[&number.to_be_bytes()]));
+            if number >= 100 {
+                assert_eq!(kept.datagrams().next(), Some(next.to_be_bytes().as_slice()));
+                kept.take(1);
+                next += 1;
+            }
+        }
+        assert_eq!((kept.datagrams().count(), kept.size()), (100, 500));
+        assert!(kept.bytes.len() < 1000 && kept.slots.len() < 250, "{} {}", kept.bytes.len(), kept.slots.len());
     }
 
     #[test]

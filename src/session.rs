@@ -231,9 +231,10 @@ impl<E: Endpoint> Session<E> {
         self.upstream.is_bulk() || self.downstream.is_bulk()
     }
 
-    /// Bytes that both flows have delivered.
+    /// Bytes that both flows have delivered, and one more for each datagram: it may be empty.
     pub fn moved(&self) -> u64 {
-        self.upstream.moved() + self.downstream.moved()
+        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().taken;
+        flow(&self.upstream) + flow(&self.downstream)
     }
 
     /// What ends its client.
@@ -403,6 +404,11 @@ impl<E: Endpoint> Session<E> {
         match (&up, &down) {
             // Closing the sockets says what is still to be said.
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
+            (Ok(Stopped::Drained), Ok(_)) if self.upstream.ends_session() && remote.endpoint.answers_an_end() => {
+                if let Err(error) = remote.endpoint.finish() {
+                    up = Err(Broken::Sink(error));
+                }
+            }
             (Ok(Stopped::Drained), Ok(_)) | (Ok(_), Ok(Stopped::Drained)) if self.upstream.ends_session() => {
                 return Outcome::Ended(End::EndOfStream);
             }

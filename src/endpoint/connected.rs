@@ -43,6 +43,11 @@ impl ConnectedEndpoint {
     /// A Unix socket that is connected, at once or, with `WouldBlock`, not at all because the peer's backlog is full.
     pub fn unix(peer: &SockAddr, name: &Arc<str>, family: Family) -> io::Result<ConnectedEndpoint> {
         let socket = DatagramSocket::unbound(Domain::UNIX, family)?;
+        // Without a name it could not be answered; an empty one has Linux choose (unix(7), "Autobind feature").
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if family == Family::Unix {
+            socket.bind(&SockAddr::unix("")?)?;
+        }
         socket.connect(peer)?;
         Ok(ConnectedEndpoint::accepted(DatagramSocket::from_socket(socket, family), name))
     }

@@ -114,6 +114,11 @@ impl DatagramSocket {
         }
     }
 
+    /// Tells the peer of a connection that no more datagrams will come.
+    pub fn finish(&self) -> io::Result<()> {
+        self.io.shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads datagrams, and says who sent them if `origins` is there.
     pub fn receive(&self, batch: &mut Batch, mut origins: Option<&mut Vec<Origin>>) -> io::Result<Received> {
         let asked = self.asked.load(Relaxed);

@@ -144,6 +144,12 @@ pub trait Endpoint {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether it answers an end of datagrams ([`Endpoint::finish`]) with one of its own, behind what it still has to
+    /// say.
+    fn answers_an_end(&self) -> bool {
+        false
+    }
+
     /// Tells the peer that no more bytes will come.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
@@ -242,6 +248,10 @@ impl Endpoint for Socket {
 
     fn connects_at_once(&self) -> bool {
         each!(self, endpoint => endpoint.connects_at_once())
+    }
+
+    fn answers_an_end(&self) -> bool {
+        each!(self, endpoint => endpoint.answers_an_end())
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {

@@ -112,12 +112,17 @@ impl fmt::Display for SourceSocket {
 pub struct SourceEndpoint {
     socket: Arc<SourceSocket>,
     origin: Box<Origin>,
+    /// It has an address that it can be answered at.
+    has_name: bool,
 }
 
 impl SourceEndpoint {
     /// The client that sends from there.
     pub fn new(socket: &Arc<SourceSocket>, origin: Origin) -> SourceEndpoint {
-        SourceEndpoint { socket: socket.clone(), origin: Box::new(origin) }
+        let peer = &origin.peer;
+        let has_name =
+            peer.as_socket().is_some() || peer.as_pathname().is_some() || peer.as_abstract_namespace().is_some();
+        SourceEndpoint { socket: socket.clone(), origin: Box::new(origin), has_name }
     }
 }
 
@@ -127,7 +132,7 @@ impl Endpoint for SourceEndpoint {
     type Pipe = KernelPipe;
 
     fn carries(&self) -> Carries {
-        Carries::Datagrams { chunk: if self.origin.peer.is_unix() { MAX_DATAGRAM } else { UDP_CHUNK } }
+        Carries::Datagrams { chunk: if matches!(self.socket.name, Name::Udp(_)) { UDP_CHUNK } else { MAX_DATAGRAM } }
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -144,7 +149,7 @@ impl Endpoint for SourceEndpoint {
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        if self.origin.peer.is_unnamed() {
+        if !self.has_name {
             batch.drop_all(Undelivered::NoPeer);
             return Ok(());
         }
