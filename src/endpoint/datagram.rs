@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::Received;
-use crate::batch::{Batch, MAX_DATAGRAM, MOST_DATAGRAMS, Undelivered};
+use crate::batch::{Batch, MOST_DATAGRAMS, Undelivered};
 
 /// Bytes of a stream that fill a UDP datagram which crosses an Ethernet unfragmented.
 pub const UDP_CHUNK: usize = 1472;
@@ -22,7 +22,6 @@ pub const UDP_CHUNK: usize = 1472;
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Datagrams of one train (`UDP_MAX_SEGMENTS`) and their bytes together, at most.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 const MOST_IN_TRAIN: (usize, usize) = (64, 65_000);
 
 /// Datagrams asked for after a call that brought few, and at first.
@@ -203,7 +202,7 @@ impl AsRawFd for DatagramSocket {
 fn enable_trains(socket: &Socket) -> usize {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if MOST_DATAGRAMS > 1 && set_option(socket, libc::SOL_UDP, libc::UDP_GRO).is_ok() {
-        return MAX_DATAGRAM;
+        return MOST_IN_TRAIN.1;
     }
     let _ = socket;
     0
@@ -416,7 +415,6 @@ impl Train {
     }
 
     /// Whether the next datagram, of this length, goes with it; if so, it does.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn takes(&mut self, next: usize) -> bool {
         let (most, most_bytes) = MOST_IN_TRAIN;
         if self.closed || next == 0 || next > self.segment || self.length == most || self.bytes + next > most_bytes {
@@ -426,11 +424,6 @@ impl Train {
         self.length += 1;
         self.bytes += next;
         true
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn takes(&mut self, _next: usize) -> bool {
-        false
     }
 }
 
