@@ -206,7 +206,9 @@ impl<E: Endpoint> Session<E> {
             Phase::Busy { .. } | Phase::Connecting { .. } => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
-        if let (Err(broken), Some(remote)) = (&offered, &self.remote) {
+        if let (Err(broken), Some(remote)) = (&offered, &mut self.remote) {
+            // What it had said before is still delivered; that it broke is what ends the session in any case.
+            let _ = self.downstream.pump(remote, &mut self.client, turn.pools, LAST_WORDS);
             return Outcome::Ended(ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote)));
         }
         self.note_progress(before, turn);
@@ -231,9 +233,9 @@ impl<E: Endpoint> Session<E> {
         self.upstream.is_bulk() || self.downstream.is_bulk()
     }
 
-    /// Bytes that both flows have delivered, and one more for each datagram: it may be empty.
+    /// Bytes that both flows have delivered, and one more for each step of a flow of datagrams, which may be empty.
     pub fn moved(&self) -> u64 {
-        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().taken;
+        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().steps;
         flow(&self.upstream) + flow(&self.downstream)
     }
 
