@@ -23,6 +23,7 @@ pub mod session;
 pub mod settings;
 pub mod signals;
 pub mod splice;
+pub mod text;
 pub mod timers;
 pub mod units;
 

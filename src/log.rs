@@ -18,6 +18,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::settings::LogSettings;
+use crate::text::ShortText;
 
 /// Bytes of lines that wait for the writer, a thread; lines beyond that are dropped and counted.
 pub const MOST_PENDING: usize = 1 << 20;
@@ -62,8 +63,10 @@ type Outbox = Arc<Mutex<Batch>>;
 struct ThreadLog {
     name: String,
     batch: Batch,
-    /// What all lines of this turn begin with, made when the first of them is logged.
-    turn: Option<TurnPrefix>,
+    /// The time of this turn, in microseconds since 1970, read when its first line is logged.
+    turn: Option<u64>,
+    /// What all lines of the turn begin with.
+    prefix: String,
     stamp: Stamp,
     outbox: Outbox,
 }
@@ -174,20 +177,29 @@ impl ThreadLog {
             lock(&logger.outboxes).push(outbox.clone());
         }
         let name = thread::current().name().unwrap_or("unknown").to_owned();
-        ThreadLog { name, batch: Batch::default(), turn: None, stamp: Stamp::default(), outbox }
+        ThreadLog { name, batch: Batch::default(), turn: None, prefix: String::new(), stamp: Stamp::default(), outbox }
     }
 
     fn add(&mut self, record: &Record<'_>) {
-        let turn = match &self.turn {
-            Some(turn) => turn,
-            None => self.turn.insert(TurnPrefix::new(&self.name, &mut self.stamp)),
+        let time = match self.turn {
+            Some(time) => time,
+            None => self.begin_turn(),
         };
         let text = &mut self.batch.text;
-        text.push_str(&turn.text);
+        text.push_str(&self.prefix);
         // Writing to a String cannot fail; a Display that fails costs its own line only.
-        let _ = writeln!(text, "{}", record.args());
-        let time = turn.time;
+        let _ = text.write_fmt(*record.args());
+        text.push('\n');
         self.batch.end_line(time);
+    }
+
+    fn begin_turn(&mut self) -> u64 {
+        let time = microseconds_now();
+        self.prefix.clear();
+        self.stamp.write(time, &mut self.prefix);
+        self.prefix.extend([" [", &self.name, "] "]);
+        self.turn = Some(time);
+        time
     }
 
     fn flush(&mut self) {
@@ -207,23 +219,6 @@ impl ThreadLog {
         if let Some(logger) = LOGGER.get() {
             logger.wake_writer();
         }
-    }
-}
-
-/// The time of a turn, and how its lines begin.
-struct TurnPrefix {
-    /// Microseconds since 1970.
-    time: u64,
-    text: String,
-}
-
-impl TurnPrefix {
-    fn new(thread: &str, stamp: &mut Stamp) -> TurnPrefix {
-        let time = microseconds_now();
-        let mut text = String::with_capacity(64);
-        stamp.write(time, &mut text);
-        let _ = write!(text, " [{thread}] ");
-        TurnPrefix { time, text }
     }
 }
 
@@ -261,7 +256,11 @@ impl Stamp {
             };
         }
         out.push_str(&self.text);
-        let _ = write!(out, ".{:06}", microseconds % 1_000_000);
+        // With a digit before the others, so that none of their zeros is left out.
+        let mut fraction = ShortText::<16>::default();
+        fraction.add_number(1_000_000 + microseconds % 1_000_000);
+        out.push('.');
+        out.push_str(&fraction.as_str()[1..]);
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{ListenError, SideName, SocketOptions};
-use crate::address::OriginalForm;
+use crate::address::{OriginalForm, add_v4};
+use crate::text::ShortText;
 
 /// A TCP connection, accepted or begun by us.
 pub type TcpEndpoint = StreamEndpoint<TcpStream, TcpNames>;
@@ -72,6 +73,14 @@ impl Stream for TcpStream {
 
 impl Names for TcpNames {
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (SocketAddr::V4(peer), Some(SocketAddr::V4(local))) = (&self.peer, &self.local) {
+            let (from, to) = if side == SideName::Client { (peer, local) } else { (local, peer) };
+            let mut text = ShortText::<64>::default();
+            add_v4(&mut text, from);
+            text.add(" -> ");
+            add_v4(&mut text, to);
+            return f.write_str(text.as_str());
+        }
         let peer = OriginalForm(self.peer);
         match (side, self.local.map(OriginalForm)) {
             (SideName::Client, Some(local)) => write!(f, "{peer} -> {local}"),
