@@ -14,6 +14,7 @@ pub mod io_thread;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod memory;
 pub mod notify;
 pub mod pipe_pool;
 pub mod pools;
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(settings: &Settings, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
+    memory::use_one_arena();
     let signals = signals::StopSignals::block();
     log::start(&settings.log);
     for warning in warnings {

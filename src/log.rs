@@ -17,14 +17,24 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::memory;
 use crate::settings::LogSettings;
 use crate::text::ShortText;
 
 /// Bytes of lines that wait for the writer, a thread; lines beyond that are dropped and counted.
 pub const MOST_PENDING: usize = 1 << 20;
 
+/// Bytes that a thread keeps for the lines of its next turn, when it had more in one.
+const MOST_KEPT: usize = 16 << 10;
+
+/// Room for lines that a thread begins with when the writer took what it had.
+const FIRST_TEXT: usize = 4 << 10;
+
 /// How long the writer lets lines collect after it wrote some.
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// After so long without a line, memory is given back.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// How long the program waits at its end for a standard output that is not read.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -195,6 +205,10 @@ impl ThreadLog {
 
     fn begin_turn(&mut self) -> u64 {
         let time = microseconds_now();
+        if self.batch.text.capacity() == 0 {
+            self.batch.text.reserve(FIRST_TEXT);
+            self.batch.lines.reserve(FIRST_TEXT / 128);
+        }
         self.prefix.clear();
         self.stamp.write(time, &mut self.prefix);
         self.prefix.extend([" [", &self.name, "] "]);
@@ -209,8 +223,14 @@ impl ThreadLog {
         }
         {
             let mut pending = lock(&self.outbox);
-            if pending.text.len() + self.batch.text.len() <= MOST_PENDING {
+            if pending.is_empty() {
+                // The writer frees it.
+                *pending = std::mem::take(&mut self.batch);
+            } else if pending.text.len() + self.batch.text.len() <= MOST_PENDING {
                 pending.append(&mut self.batch);
+                if self.batch.text.capacity() > MOST_KEPT {
+                    self.batch = Batch::default();
+                }
             } else {
                 pending.dropped += self.batch.lines.len() as u64;
                 self.batch = Batch::default();
@@ -266,10 +286,13 @@ impl Stamp {
 
 fn run_writer(logger: &Logger) {
     let mut output = Output::standard();
+    // Whether lines were written since memory was given back.
+    let mut wrote = false;
     loop {
         let batches = logger.collect();
         if !batches.is_empty() {
             output.write(batches);
+            wrote = true;
             thread::park_timeout(WRITE_INTERVAL);
             continue;
         }
@@ -282,6 +305,13 @@ fn run_writer(logger: &Logger) {
         if logger.collect_is_due() {
             logger.writer_awake.store(true, Ordering::SeqCst);
         } else {
+            if wrote {
+                thread::park_timeout(QUIET);
+            }
+            if std::mem::take(&mut wrote) && !logger.writer_awake.load(Ordering::SeqCst) {
+                // A burst of lines took some, and so did the sessions that it told of.
+                memory::give_back();
+            }
             while !logger.writer_awake.load(Ordering::SeqCst) {
                 thread::park();
             }
