@@ -312,8 +312,9 @@ impl IoThread {
     /// Logs datagrams that no session counts, now and then.
     fn log_lost(&mut self, counts: Counts) {
         self.lost += counts.dropped;
-        if let (Some(why), true) = (counts.why, self.pools.drop_log.may_log(self.now)) {
-            warn!("{} datagrams of no session dropped so far, the last one because: {why}", self.lost);
+        let Some(why) = counts.why else { return };
+        if self.pools.drop_log.may_log(self.now) {
+            warn!("datagrams of no session dropped so far: {}, the last one because: {why}", self.lost);
         }
     }
 
