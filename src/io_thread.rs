@@ -64,6 +64,9 @@ const DRAINING_IDLE: Duration = Duration::from_secs(2);
 /// connected: otherwise every datagram would be an attempt, with its log lines.
 const SOURCES_PAUSE: u64 = 100;
 
+/// What a session costs to start, in bytes that could be moved in the time: some 20 us.
+const NEW_SESSION_COST: usize = 32 << 10;
+
 /// In place of a session's key: there is none.
 const NOBODY: usize = usize::MAX;
 
@@ -96,6 +99,8 @@ pub struct IoThread {
     sources_paused: u64,
     /// Datagrams dropped that no session counts.
     lost: u64,
+    /// Sessions of such clients that were started.
+    started: usize,
     remotes: Remotes,
     timeouts: Timeouts,
     counts: Arc<admission::Counts>,
@@ -158,6 +163,7 @@ impl IoThread {
             most_sources: share.most_sources,
             sources_paused: 0,
             lost: 0,
+            started: 0,
             remotes: Remotes::new(&settings.remote.addresses, SocketOptions::new(settings))?,
             timeouts: Timeouts {
                 connect: milliseconds(settings.connect_timeout),
@@ -188,8 +194,8 @@ impl IoThread {
                 self.queue.wake(key, false);
             }
             self.accept();
-            self.receive_datagrams();
             self.run_sparse();
+            self.receive_datagrams();
             self.run_bulk();
             self.end_drain();
             flush();
@@ -280,15 +286,20 @@ impl IoThread {
             }
             let mut budget = self.budget();
             while budget > 0 && sources.receive(index) {
-                budget = budget.saturating_sub(sources.batch.size());
-                self.deal_datagrams(&mut sources, index);
+                budget = budget.saturating_sub(sources.batch.cost());
+                if sources.batch.size() as u64 <= MESSAGE {
+                    self.sparse_seen = Some(self.now);
+                }
+                let started = self.deal_datagrams(&mut sources, index);
+                budget = budget.saturating_sub(started * NEW_SESSION_COST);
             }
         }
         self.sources = Some(sources);
     }
 
-    /// Gives what was read from a socket to the sessions of those who sent it.
-    fn deal_datagrams(&mut self, sources: &mut Sources, index: usize) {
+    /// Gives what was read from a socket to the sessions of those who sent it. Returns how many it tried to start.
+    fn deal_datagrams(&mut self, sources: &mut Sources, index: usize) -> usize {
+        let before = self.started;
         let mut keys: Vec<usize> = Vec::with_capacity(sources.origins.len());
         for (number, origin) in sources.origins.iter().enumerate() {
             let key = match keys.last() {
@@ -307,6 +318,7 @@ impl IoThread {
             let outcome = session.offer(batch, &mut turn);
             self.after(key, outcome);
         });
+        self.started - before
     }
 
     /// Logs datagrams that no session counts, now and then.
@@ -333,6 +345,7 @@ impl IoThread {
             self.after(oldest, Outcome::Ended(End::MadeRoom));
         }
         sources.admission().admit();
+        self.started += 1;
         match self.start_session(Socket::Source(sources.client(index, origin))) {
             Some(key) => {
                 self.directory.add(source, key);

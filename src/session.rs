@@ -103,6 +103,9 @@ impl Timeouts {
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
 
+/// How long the answer to the end of one side of a session with datagrams may keep it waiting, in milliseconds.
+const LAST_ANSWER: u64 = 2000;
+
 /// Bytes still read from a side that broke: more than receive queues hold by default (`tcp_rmem`).
 const LAST_WORDS: usize = 8 << 20;
 
@@ -130,6 +133,8 @@ enum Phase {
     Connecting { give_up: u64 },
     /// Bytes may move.
     Open { last_moved: u64 },
+    /// One side of a session with datagrams has ended and the other has been told, which may still have an answer.
+    Ending { last_moved: u64 },
 }
 
 /// What a session has come to.
@@ -203,7 +208,7 @@ impl<E: Endpoint> Session<E> {
     pub fn offer(&mut self, batch: &mut Batch, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let before = self.progress();
         let remote = match self.phase {
-            Phase::Open { .. } => self.remote.as_mut(),
+            Phase::Open { .. } | Phase::Ending { .. } => self.remote.as_mut(),
             Phase::Busy { .. } | Phase::Connecting { .. } => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
@@ -219,7 +224,7 @@ impl<E: Endpoint> Session<E> {
     /// Does what can be done now, within the turn's budget.
     pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match self.phase {
-            Phase::Open { .. } => self.relay(turn),
+            Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
             Phase::Busy { .. } | Phase::Connecting { .. } => {
                 if let Some(end) = pending_error(&mut self.client, SideName::Client) {
                     return Outcome::Ended(end);
@@ -253,6 +258,7 @@ impl<E: Endpoint> Session<E> {
             Phase::Open { last_moved } => {
                 timeouts.idle(self.client.endpoint.lifetime()).map(|idle| last_moved.saturating_add(idle))
             }
+            Phase::Ending { last_moved } => Some(last_moved.saturating_add(LAST_ANSWER)),
         }
     }
 
@@ -398,11 +404,11 @@ impl<E: Endpoint> Session<E> {
                 }
             }
         }
-        if let (true, Phase::Open { last_moved }) = (after.moved != before.moved, &mut self.phase) {
+        let moved = after.moved != before.moved;
+        if let (true, Phase::Open { last_moved } | Phase::Ending { last_moved }) = (moved, &mut self.phase) {
             *last_moved = turn.now;
-            return true;
         }
-        false
+        moved
     }
 
     fn relay(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
@@ -413,14 +419,6 @@ impl<E: Endpoint> Session<E> {
         match (&up, &down) {
             // Closing the sockets says what is still to be said.
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
-            (Ok(Stopped::Drained), Ok(_)) if self.upstream.ends_session() && remote.endpoint.answers_an_end() => {
-                if let Err(error) = remote.endpoint.finish() {
-                    up = Err(Broken::Sink(error));
-                }
-            }
-            (Ok(Stopped::Drained), Ok(_)) | (Ok(_), Ok(Stopped::Drained)) if self.upstream.ends_session() => {
-                return Outcome::Ended(End::EndOfStream);
-            }
             (Ok(Stopped::Drained), Ok(_)) => {
                 if let Err(error) = self.upstream.finish(remote) {
                     up = Err(Broken::Sink(error));
@@ -453,13 +451,23 @@ impl<E: Endpoint> Session<E> {
             return Outcome::Ended(end);
         }
 
-        let idle = turn.timeouts.idle(client.endpoint.lifetime());
-        if !self.note_progress(before, turn) {
-            if let (Phase::Open { last_moved }, Some(idle)) = (self.phase, idle) {
-                if last_moved.saturating_add(idle) <= turn.now {
-                    return Outcome::Ended(End::IdleTimeout);
-                }
+        if self.upstream.ends_session() {
+            let told = match (&up, &down) {
+                (Ok(Stopped::Drained), _) => Some(remote.endpoint.takes_an_end()),
+                (_, Ok(Stopped::Drained)) => Some(client.endpoint.takes_an_end()),
+                _ => None,
+            };
+            match (told, self.phase) {
+                (Some(false), _) => return Outcome::Ended(End::EndOfStream),
+                (Some(true), Phase::Open { .. }) => self.phase = Phase::Ending { last_moved: turn.now },
+                _ => {}
             }
+        }
+        if !self.note_progress(before, turn) && self.deadline(turn.timeouts).is_some_and(|at| at <= turn.now) {
+            return Outcome::Ended(match self.phase {
+                Phase::Ending { .. } => End::EndOfStream,
+                _ => End::IdleTimeout,
+            });
         }
         match (up, down) {
             (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,

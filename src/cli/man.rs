@@ -73,8 +73,9 @@ pub fn page() -> String {
              one read brings is cut into datagrams of at most 16 KiB, or 1,472 bytes to UDP; the other way the \
              payloads are written in order. A datagram that is too large for the next endpoint is dropped, counted and \
              logged; it is never cut.",
-            "Where datagrams are involved there is no half-close: when a stream side ends, what it sent is delivered and \
-             the session ends. A `framed:` stream that ends inside a datagram counts as reset. A session of a `udp:` or \
+            "Where datagrams are involved there is no half-close: when a stream side ends, what it sent is delivered, and \
+             the session ends; at once beside a kind without a connection, otherwise when the other side has ended too or \
+             nothing has moved for 2 seconds. A `framed:` stream that ends inside a datagram counts as reset. A session of a `udp:` or \
              `unixgram:` client ends by the `--idle-timeout`; when there are as many as the descriptors allow, the one \
              that has been idle for longest makes room for another.",
             "`framed:` is a stream of datagrams, each behind its length in two bytes, big-endian; its peers are other \

@@ -126,6 +126,14 @@ impl Endpoint for ConnectedEndpoint {
         self.checked(result)
     }
 
+    fn takes_an_end(&self) -> bool {
+        self.socket.family() == Family::UnixPacket
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.socket.finish()
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         self.socket.take_error()
     }

@@ -7,10 +7,10 @@ use mio::event;
 use socket2::{Domain, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::Received;
 use crate::batch::{Batch, MOST_DATAGRAMS, Undelivered};
@@ -41,6 +41,19 @@ pub enum Family {
     UnixPacket,
 }
 
+impl Family {
+    /// Bytes of control data that are asked for. There must be no room for descriptors, which any sender to a Unix
+    /// socket can pass (unix(7), `SCM_RIGHTS`), and which would stay open.
+    fn control_room(self) -> usize {
+        match self {
+            Family::Udp => size_of::<Control>(),
+            Family::Unix => 0,
+            // SAFETY: it only computes.
+            Family::UnixPacket => unsafe { libc::CMSG_SPACE(size_of::<libc::timeval>() as u32) as usize },
+        }
+    }
+}
+
 /// A non-blocking socket that carries datagrams.
 #[derive(Debug)]
 pub struct DatagramSocket {
@@ -51,6 +64,8 @@ pub struct DatagramSocket {
     longest_in_train: AtomicUsize,
     /// How many datagrams are asked for.
     asked: AtomicUsize,
+    /// The peer of a connection has closed without reading everything, which is said before what it sent can be read.
+    reset: AtomicBool,
 }
 
 /// Who sent a datagram, and to which of our addresses where that is not a matter of course.
@@ -86,7 +101,13 @@ impl DatagramSocket {
         }
         let descriptor: OwnedFd = socket.into();
         let io = mio::net::UnixDatagram::from_std(descriptor.into());
-        DatagramSocket { io, family, longest_in_train: longest_in_train.into(), asked: LEAST_ASKED.into() }
+        DatagramSocket {
+            io,
+            family,
+            longest_in_train: longest_in_train.into(),
+            asked: LEAST_ASKED.into(),
+            reset: false.into(),
+        }
     }
 
     /// What it is.
@@ -107,15 +128,22 @@ impl DatagramSocket {
     /// The error that is pending; asking clears it.
     pub fn take_error(&self) -> Option<io::Error> {
         match self.family {
-            // It concerns one datagram; the next call reports it, where it is counted.
-            Family::Udp => None,
-            Family::Unix | Family::UnixPacket => self.io.take_error().unwrap_or_else(Some),
+            // The next call reports it: it concerns one datagram, or stands before what the peer had sent.
+            Family::Udp | Family::UnixPacket => None,
+            Family::Unix => self.io.take_error().unwrap_or_else(Some),
         }
     }
 
     /// Tells the peer of a connection that no more datagrams will come.
     pub fn finish(&self) -> io::Result<()> {
-        self.io.shutdown(std::net::Shutdown::Write)
+        match self.family {
+            Family::UnixPacket => match self.io.shutdown(Shutdown::Write) {
+                // A peer that has closed knows.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                result => result,
+            },
+            Family::Udp | Family::Unix => Ok(()),
+        }
     }
 
     /// Reads datagrams, and says who sent them if `origins` is there.
@@ -132,7 +160,11 @@ impl DatagramSocket {
                     self.asked.store((2 * asked).min(MOST_DATAGRAMS), Relaxed);
                     return Ok(Received::More);
                 }
+                Ok(None) if self.reset.load(Relaxed) => return Err(io::ErrorKind::ConnectionReset.into()),
                 Ok(None) => return Ok(Received::End),
+                Err(error) if self.family == Family::UnixPacket && error.kind() == io::ErrorKind::ConnectionReset => {
+                    self.reset.store(true, Relaxed);
+                }
                 Err(error) => match self.concerns_one(&error) {
                     Some(why) => batch.count_dropped(why),
                     None => return Err(error),
@@ -144,23 +176,23 @@ impl DatagramSocket {
     /// Sends datagrams, to `to` or to the peer that it is connected to.
     pub fn send(&self, batch: &mut Batch, to: Option<&Origin>) -> io::Result<()> {
         let longest_in_train = self.longest_in_train.load(Relaxed);
-        let error = match self.io.try_io(|| send(&self.io, longest_in_train, batch, to)) {
-            Ok(count) => {
-                batch.take(count);
-                return Ok(());
+        let mut first_train = 1;
+        let mut result = self.io.try_io(|| send(&self.io, longest_in_train, batch, to, &mut first_train));
+        if first_train > 1 && matches!(&result, Err(error) if may_be_the_trains(error)) {
+            result = self.io.try_io(|| send(&self.io, 0, batch, to, &mut first_train));
+            let first = batch.datagrams().next().map_or(0, <[u8]>::len);
+            if result.is_ok() && first > 0 {
+                self.longest_in_train.fetch_min(first - 1, Relaxed);
             }
-            Err(error) => error,
-        };
-        let Some(why) = self.concerns_one(&error) else { return Err(error) };
-        let first = batch.datagrams().next().map_or(0, <[u8]>::len);
-        match error.raw_os_error() {
-            // An earlier datagram's; this one has not been sent.
-            Some(libc::ECONNREFUSED) => batch.count_dropped(why),
-            // It may be only too long for a train, or trains are not to be had: one by one, then.
-            Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO) if (1..=longest_in_train).contains(&first) => {
-                self.longest_in_train.store(first - 1, Relaxed);
-            }
-            _ => batch.drop_first(why),
+        }
+        match result {
+            Ok(count) => batch.take(count),
+            Err(error) => match self.concerns_one(&error) {
+                // An earlier datagram's; this one has not been sent.
+                Some(why @ Undelivered::Error(libc::ECONNREFUSED)) => batch.count_dropped(why),
+                Some(why) => batch.drop_first(why),
+                None => return Err(error),
+            },
         }
         Ok(())
     }
@@ -196,6 +228,11 @@ impl AsRawFd for DatagramSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.io.as_raw_fd()
     }
+}
+
+/// Whether sending may have failed because a train is longer than the network's packets, or trains are not to be had.
+fn may_be_the_trains(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO))
 }
 
 /// Has the kernel hand over trains whole. Returns the longest datagram that can be sent in a train.
@@ -276,7 +313,7 @@ fn receive(
         header.msg_iov = &raw mut pieces[index];
         header.msg_iovlen = 1;
         header.msg_control = controls[index].as_mut_ptr().cast();
-        header.msg_controllen = size_of::<Control>() as _;
+        header.msg_controllen = family.control_room() as _;
         if let Some(names) = &mut names {
             header.msg_name = (&raw mut names[index]).cast();
             header.msg_namelen = names[index].size_of();
@@ -339,7 +376,8 @@ impl Told {
                     }
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                         let info = data.cast::<libc::in_pktinfo>().read_unaligned();
-                        told.local = Some(IpAddr::V4(u32::from_be(info.ipi_addr.s_addr).into()));
+                        // Not the address in the packet, which may be a broadcast.
+                        told.local = Some(IpAddr::V4(u32::from_be(info.ipi_spec_dst.s_addr).into()));
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
@@ -360,8 +398,15 @@ impl Told {
     }
 }
 
-/// Sends the first datagrams left, as many as fit into one call. Returns how many went.
-fn send(socket: &impl AsRawFd, longest_in_train: usize, batch: &Batch, to: Option<&Origin>) -> io::Result<usize> {
+/// Sends the first datagrams left, as many as fit into one call. Returns how many went, and in `first_train` how many
+/// were in the first train.
+fn send(
+    socket: &impl AsRawFd,
+    longest_in_train: usize,
+    batch: &Batch,
+    to: Option<&Origin>,
+    first_train: &mut usize,
+) -> io::Result<usize> {
     let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; MOST_PIECES];
     let mut controls = [const { mem::MaybeUninit::<Control>::uninit() }; MOST_DATAGRAMS];
     // SAFETY: a message header is plain old data, for which all zeros is a valid value.
@@ -393,6 +438,7 @@ fn send(socket: &impl AsRawFd, longest_in_train: usize, batch: &Batch, to: Optio
         message.msg_hdr.msg_iov = next;
         next = next.wrapping_add(length);
     }
+    *first_train = trains[0];
     let sent = send_messages(socket.as_raw_fd(), &mut messages[..count])?;
     Ok(trains[..sent].iter().sum())
 }

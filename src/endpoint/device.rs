@@ -129,6 +129,10 @@ impl Endpoint for DeviceEndpoint {
         Ok(())
     }
 
+    fn takes_an_end(&self) -> bool {
+        false
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         None
     }

@@ -139,10 +139,6 @@ impl Endpoint for EchoEndpoint {
         }
     }
 
-    fn answers_an_end(&self) -> bool {
-        cfg!(any(target_os = "linux", target_os = "android"))
-    }
-
     fn finish(&mut self) -> io::Result<()> {
         match self {
             EchoEndpoint::Bytes { input, .. } => input.finish(),

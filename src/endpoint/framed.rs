@@ -72,6 +72,10 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         send_encoded(&mut self.stream, batch, Encoding::Framed, encoded)
     }
 
+    fn finish(&mut self) -> io::Result<()> {
+        self.stream.finish()
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         self.stream.take_error()
     }

@@ -79,7 +79,7 @@ pub enum Lifetime {
 
 /// A connected endpoint, as a flow and a session use it. All calls return at once.
 ///
-/// One that carries bytes has `receive`, `send`, `splice_to`, `splice_from` and `finish`; one that carries datagrams has
+/// One that carries bytes has `receive`, `send`, `splice_to` and `splice_from`; one that carries datagrams has
 /// `receive_datagrams` and `send_datagrams`. The others are never called.
 pub trait Endpoint {
     /// Whether a short read or write means that the next one would block, so that it need not be tried.
@@ -145,13 +145,12 @@ pub trait Endpoint {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether it answers an end of datagrams ([`Endpoint::finish`]) with one of its own, behind what it still has to
-    /// say.
-    fn answers_an_end(&self) -> bool {
-        false
+    /// Whether its peer can be told that no more will come ([`Endpoint::finish`]), and may answer that.
+    fn takes_an_end(&self) -> bool {
+        true
     }
 
-    /// Tells the peer that no more bytes will come.
+    /// Tells the peer that no more will come.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -255,8 +254,8 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.connects_at_once())
     }
 
-    fn answers_an_end(&self) -> bool {
-        each!(self, endpoint => endpoint.answers_an_end())
+    fn takes_an_end(&self) -> bool {
+        each!(self, endpoint => endpoint.takes_an_end())
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {

@@ -160,6 +160,10 @@ impl Endpoint for SourceEndpoint {
         result
     }
 
+    fn takes_an_end(&self) -> bool {
+        false
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         None
     }

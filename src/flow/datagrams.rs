@@ -26,11 +26,22 @@ const STREAM_CHUNK: usize = 16 << 10;
 pub struct DatagramFlow {
     /// What the sink has not taken yet; never empty.
     kept: Option<Box<Batch>>,
-    /// The source has ended.
-    ended: bool,
+    state: State,
     /// The last run moved much.
     bulk: bool,
     counts: Counts,
+}
+
+/// Where a flow stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// More may come from the source.
+    #[default]
+    Open,
+    /// The source has ended.
+    Ended,
+    /// The sink has been told.
+    Shut,
 }
 
 impl DatagramFlow {
@@ -62,7 +73,7 @@ impl DatagramFlow {
             if !self.send_kept(sink, &mut pools.encoded)? {
                 break Stopped::Blocked;
             }
-            if self.ended {
+            if self.state != State::Open {
                 break Stopped::Drained;
             }
             if !source.ready.readable {
@@ -74,7 +85,7 @@ impl DatagramFlow {
             let batch = &mut pools.batch;
             batch.clear();
             self.receive(source, batch, sink.endpoint.carries()).map_err(Broken::Source)?;
-            left = left.saturating_sub(batch.size().max(1));
+            left = left.saturating_sub(batch.cost().max(1));
             self.send(batch, Some(sink), &mut pools.encoded)?;
             self.keep(batch);
         };
@@ -98,6 +109,17 @@ impl DatagramFlow {
         }
         self.keep(batch);
         Ok(())
+    }
+
+    /// Tells the sink of a drained flow that no more will come; once.
+    pub fn finish<E: Endpoint>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
+        match self.state {
+            State::Ended => {
+                self.state = State::Shut;
+                sink.endpoint.finish()
+            }
+            State::Open | State::Shut => Ok(()),
+        }
     }
 
     /// Forgets what is kept, and counts it.
@@ -127,7 +149,7 @@ impl DatagramFlow {
                 source.ready.readable = false;
             }
             Ok(Received::Last) => {}
-            Ok(Received::End) => self.ended = true,
+            Ok(Received::End) => self.state = State::Ended,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 (source.ready.readable, source.ready.urgent) = (false, false);
             }

@@ -119,7 +119,7 @@ impl<P: Pipe> Flow<P> {
         each!(self, flow => flow.is_bulk())
     }
 
-    /// Whether the flow's end is the session's: there is no half-close where datagrams are involved.
+    /// Whether the flow's end ends the session, soon if not at once: there is no half-close where datagrams are involved.
     pub fn ends_session(&self) -> bool {
         matches!(self, Flow::Datagrams(_))
     }
@@ -159,10 +159,7 @@ impl<P: Pipe> Flow<P> {
 
     /// Tells the sink of a drained flow that no more bytes will come; once.
     pub fn finish<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
-        match self {
-            Flow::Bytes(flow) => flow.finish(sink),
-            Flow::Datagrams(_) => Ok(()),
-        }
+        each!(self, flow => flow.finish(sink))
     }
 
     /// Gives back what the flow holds bytes in, with whatever is still in it.
