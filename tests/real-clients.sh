@@ -3,22 +3,8 @@
 # Usage: tests/real-clients.sh [path of cproxy]
 # Needs ssh, sshd, scp, curl, python3, git (with its daemon), iperf3, redis-server, redis-cli, redis-benchmark, nc,
 # dnsmasq, dig and logger.
-set -euo pipefail
+. "$(dirname "$0")/script.sh"
 cproxy=$(realpath "${1:-target/release/cproxy}")
-work=$(mktemp -d)
-pids=()
-cleanup() {
-  status=$?
-  if [ "$status" != 0 ]; then
-    echo "FAILED; the logs:"
-    tail -n 5 "$work"/*.log 2>/dev/null || true
-  fi
-  kill "${pids[@]}" 2>/dev/null || true
-  wait 2>/dev/null || true
-  rm -rf "$work"
-  exit "$status"
-}
-trap cleanup EXIT
 
 # A port that nobody uses now; the kernel picks it.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
