@@ -374,6 +374,12 @@ mod options {
         }
     }
 
+    /// A datagram that waited for the answer to the one before would come too late for what uses datagrams.
+    #[test]
+    fn framed_streams_send_at_once() {
+        sockets(Kind::Framed, &[], |socket| assert!(socket.tcp_nodelay().expect("an option")));
+    }
+
     #[test]
     fn keepalive_is_set_on_both_sides_when_asked_for() {
         for kind in Kind::tcp() {

@@ -174,6 +174,27 @@ fn nothing_of_a_frame_that_is_cut_off_is_delivered() {
     assert!(is_silent(&remote.socket));
 }
 
+/// Whatever comes is frames; what it says costs nobody else anything.
+#[test]
+fn noise_costs_no_more_than_its_session() {
+    for kind in FRAMED {
+        let remote = Remote::new(Kind::Udp);
+        let proxy = Proxy::between(kind, &remote).start();
+        let mut random = Random(6);
+        for _ in 0..50 {
+            let mut client = proxy.connect();
+            let size = random.below(300_000);
+            client.send(random.bytes(size));
+            client.finish();
+            assert!(client.rest().0.is_empty());
+        }
+        assert_eq!(proxy.ended(50).len(), 50);
+        let mut client = proxy.peer();
+        client.send("what is no noise");
+        while remote.receive_from().0 != b"what is no noise" {}
+    }
+}
+
 #[test]
 fn a_datagram_too_large_for_the_other_side_is_dropped_and_counted() {
     let most = Random(5).bytes(65_507);

@@ -28,6 +28,14 @@ fn number_of(datagram: &[u8]) -> usize {
     number
 }
 
+/// Sends so many, and counts them.
+fn send_numbered(peer: &mut Peer, count: usize, sent: &AtomicUsize) {
+    for number in 0..count {
+        peer.send(numbered(number));
+        sent.store(number + 1, Ordering::Relaxed);
+    }
+}
+
 /// Waits until a count has not grown for a while: all buffers on the way are full then.
 fn stalls(count: &AtomicUsize) -> usize {
     let (mut last, mut in_vain) = (0, 0);
@@ -54,12 +62,7 @@ fn a_reader_that_does_not_read_stops_the_sender() {
             let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
             let sent = AtomicUsize::new(0);
             thread::scope(|scope| {
-                scope.spawn(|| {
-                    for number in 0..COUNT {
-                        source.send(numbered(number));
-                        sent.store(number + 1, Ordering::Relaxed);
-                    }
-                });
+                scope.spawn(|| send_numbered(&mut source, COUNT, &sent));
                 assert!(stalls(&sent) < COUNT, "{kinds:?}: all was taken");
                 let most = memory(proxy.pid(), "VmHWM") - before;
                 assert!(most < MEMORY, "{kinds:?}: {most} bytes of memory");
@@ -131,6 +134,31 @@ fn a_remote_that_does_not_read_has_datagrams_dropped() {
         let end = proxy.end();
         assert!(end.dropped > 0 && next > 0, "{end:?}, {next}");
     }
+}
+
+/// Clients that share a socket do not wait for each other; and what its sender can be kept from sending is not dropped.
+/// (They are not connected: the system lets one that is use up the buffer of the socket that all are answered from.)
+#[test]
+fn a_client_that_does_not_read_stops_only_its_own_remote() {
+    const COUNT: usize = 20_000;
+    let remote = Remote::new(Kind::Framed);
+    let proxy = Proxy::between(Kind::Datagram, &remote).start();
+    let session = || {
+        let client = Remote::new(Kind::Datagram);
+        client.send_to(b"hello", &proxy.listeners[0].socket_address());
+        let mut server = remote.peer();
+        server.expect("hello");
+        (client, server)
+    };
+    let ((client, mut server), (bystander, mut its_server)) = (session(), session());
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| send_numbered(&mut server, COUNT, &sent));
+        assert!(stalls(&sent) < COUNT, "all was taken");
+        its_server.send("there");
+        assert_eq!(bystander.receive_from().0, b"there");
+        (0..COUNT).for_each(|number| assert_eq!(number_of(&client.receive_from().0), number));
+    });
 }
 
 /// As long as it reads at all, what has been delivered takes no memory any more.

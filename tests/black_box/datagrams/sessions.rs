@@ -158,6 +158,25 @@ fn senders_without_a_name_share_a_session() {
     begun(&proxy, 2);
 }
 
+/// Its answers have nobody to go to; those of others do.
+#[test]
+fn a_client_that_is_gone_costs_no_more_than_its_session() {
+    for kind in CONNECTIONLESS {
+        let remote = Remote::new(Kind::Udp);
+        let proxy = Proxy::between(kind, &remote).start();
+        let (mut stays, mut goes) = (proxy.peer(), proxy.peer());
+        let of_stays = answered(&mut stays, &remote, "stays");
+        let of_goes = answered(&mut goes, &remote, "goes");
+        drop(goes);
+        for _ in 0..5 {
+            // (Once its session has ended, the system says that nobody is there.)
+            let _ = remote.socket.send_to(b"too late", &of_goes);
+        }
+        assert_eq!(answered(&mut stays, &remote, "still there").as_socket(), of_stays.as_socket());
+        begun(&proxy, 2);
+    }
+}
+
 fn udp(host: &str, port: u16) -> Address {
     Address::parse(&format!("udp:{host}:{port}"))
 }
