@@ -1,23 +1,10 @@
 #!/usr/bin/env bash
 # Real programs through the proxy: what comes out is compared with what went in.
 # Usage: tests/real-clients.sh [path of cproxy]
-# Needs ssh, sshd, scp, curl, python3, git (with its daemon), iperf3, redis-server, redis-cli, redis-benchmark and nc.
-set -euo pipefail
+# Needs ssh, sshd, scp, curl, python3, git (with its daemon), iperf3, redis-server, redis-cli, redis-benchmark, nc,
+# dnsmasq, dig and logger.
+. "$(dirname "$0")/script.sh"
 cproxy=$(realpath "${1:-target/release/cproxy}")
-work=$(mktemp -d)
-pids=()
-cleanup() {
-  status=$?
-  if [ "$status" != 0 ]; then
-    echo "FAILED; the logs:"
-    tail -n 5 "$work"/*.log 2>/dev/null || true
-  fi
-  kill "${pids[@]}" 2>/dev/null || true
-  wait 2>/dev/null || true
-  rm -rf "$work"
-  exit "$status"
-}
-trap cleanup EXIT
 
 # A port that nobody uses now; the kernel picks it.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
@@ -32,6 +19,24 @@ listening() {
   return 1
 }
 
+# Starts a proxy with these arguments and waits until it listens; sets $port to its listener's, if that has one.
+start_proxy() {
+  local log="$work/cproxy-$1.log" line
+  shift
+  "$cproxy" "$@" >"$log" &
+  pids+=($!)
+  for _ in $(seq 600); do
+    if line=$(grep -m 1 "listening on " "$log"); then
+      port=$(sed -n 's/.*:\([0-9]*\) (fd=.*/\1/p' <<<"$line")
+      return
+    fi
+    kill -0 "${pids[-1]}"
+    sleep 0.1
+  done
+  echo "no listener: $*" >&2
+  return 1
+}
+
 # Starts a server, waits for its port, and puts a proxy before it; sets $port to the proxy's.
 behind_proxy() {
   local name=$1 target=$2
@@ -39,10 +44,7 @@ behind_proxy() {
   "$@" >"$work/$name.log" 2>&1 &
   pids+=($!)
   listening "$target"
-  port=$(free_port)
-  "$cproxy" -l "127.0.0.1:$port" -r "127.0.0.1:$target" >"$work/cproxy-$name.log" &
-  pids+=($!)
-  listening "$port"
+  start_proxy "$name" -l 127.0.0.1:0 -r "127.0.0.1:$target"
 }
 
 same() {
@@ -68,6 +70,12 @@ same "$work/data" "$work/ssh.out" "ssh, 20 MB there and back"
 scp -q "${options[@]}" -P "$port" "$work/data" "127.0.0.1:$work/scp.there"
 scp -q "${options[@]}" -P "$port" "127.0.0.1:$work/scp.there" "$work/scp.back"
 same "$work/data" "$work/scp.back" "scp, up and down"
+
+# ssh, cut into datagrams and joined again
+start_proxy ssh-out -l framed:localhost:0 -r "localhost:$target"
+start_proxy ssh-in -l localhost:0 -r "framed:localhost:$port"
+ssh "${options[@]}" -p "$port" localhost cat <"$work/data" >"$work/ssh-framed.out"
+same "$work/data" "$work/ssh-framed.out" "ssh through a framed stream, 20 MB there and back"
 
 # curl
 target=$(free_port)
@@ -129,9 +137,50 @@ while True:
 PYTHON
 pids+=($!)
 listening "$target"
-port=$(free_port)
-"$cproxy" -l "127.0.0.1:$port" -r "127.0.0.1:$target" >"$work/cproxy-nc.log" &
-pids+=($!)
-listening "$port"
+start_proxy nc -l 127.0.0.1:0 -r "127.0.0.1:$target"
 [ "$(nc -N 127.0.0.1 "$port" <"$work/data")" = 20000000 ]
 echo "ok: nc -N gets its answer"
+
+# The echo service
+start_proxy echo -l 127.0.0.1:0 -r echo:
+nc -N 127.0.0.1 "$port" <"$work/data" >"$work/echo.out"
+same "$work/data" "$work/echo.out" "nc -N and the echo service"
+
+# dig: each question comes from another port; from UDP into a framed stream and back
+for number in $(seq 200); do echo "host-record=host$number.zone.test,192.0.2.$number"; done >"$work/dnsmasq.conf"
+printf 'txt-record=long.zone.test,%0250d\n' $(seq 12) >>"$work/dnsmasq.conf"
+target=$(free_port)
+dnsmasq --keep-in-foreground --conf-file="$work/dnsmasq.conf" --port="$target" --listen-address=127.0.0.1 \
+  --bind-interfaces --no-resolv --no-hosts --pid-file= --user="$(id -un)" --edns-packet-max=4096 \
+  >"$work/dnsmasq.log" 2>&1 &
+pids+=($!)
+listening "$target" # it answers over TCP, too
+start_proxy dns-out -l framed:127.0.0.1:0 -r "udp:127.0.0.1:$target"
+start_proxy dns-in -l udp:127.0.0.1:0 -r "framed:127.0.0.1:$port"
+seq -f 'host%g.zone.test' 200 >"$work/questions"
+dig @127.0.0.1 -p "$port" +short +ignore +timeout=20 +tries=1 -f "$work/questions" >"$work/dig.out"
+seq -f '192.0.2.%g' 200 >"$work/answers"
+same "$work/answers" "$work/dig.out" "dig, 200 questions"
+long=(+short +ignore +notcp +bufsize=4096 +timeout=20 +tries=1 long.zone.test TXT)
+dig @127.0.0.1 -p "$target" "${long[@]}" | sort >"$work/long.direct"
+dig @127.0.0.1 -p "$port" "${long[@]}" | sort >"$work/long.out"
+[ "$(wc -c <"$work/long.out")" -gt 3000 ]
+same "$work/long.direct" "$work/long.out" "dig, an answer of 3 kB"
+
+# logger: from UDP to a Unix datagram socket such as /dev/log
+python3 - "$work/syslog" >"$work/syslog.out" <<'PYTHON' &
+import os, re, socket, sys
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1] + ".new")
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+for _ in range(100):
+    print(re.sub(r".* test: ", "", receiver.recv(65536).decode()), flush=True)
+PYTHON
+syslog=$!
+pids+=($!)
+until [ -S "$work/syslog" ]; do sleep 0.1; done
+start_proxy syslog -l udp:127.0.0.1:0 -r "unixgram:$work/syslog"
+seq -f 'line %g' 100 >"$work/lines"
+logger -n 127.0.0.1 -P "$port" -d --rfc3164 -t test -f "$work/lines"
+wait "$syslog"
+same "$work/lines" "$work/syslog.out" "logger, 100 lines"

@@ -56,6 +56,28 @@ fn a_bad_value_is_named_in_the_originals_words() {
 }
 
 #[test]
+fn a_bad_address_of_datagrams_is_named() {
+    for (flag, address, reason) in [
+        ("-l", "udp:", ""),
+        ("-r", "udp:127.0.0.1:", ""),
+        ("-l", "unixpacket:", "the path is empty"),
+        ("-r", "unixgram:@", "the abstract name is empty"),
+        ("-l", "framed:udp:127.0.0.1:5000", "framed: takes a TCP or Unix stream address"),
+        ("-r", "framed:framed:127.0.0.1:5000", "framed: takes a TCP or Unix stream address"),
+        ("-r", "framed:unixpacket:/socket", "framed: takes a TCP or Unix stream address"),
+        ("-r", "framed:echo:", "framed: takes a TCP or Unix stream address"),
+        ("-l", "tun:", "the device name is empty"),
+        ("-l", "tun:name-of-16-bytes", "the device name is longer than 15 bytes"),
+        ("-r", "tap:a/b", "not a device name"),
+    ] {
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let message = format!("invalid address:port argument: '{address}'{reason}");
+        assert_eq!(failed(&["-l", LISTEN, flag, address, "-r", REMOTE][..if flag == "-r" { 4 } else { 6 }]), [message]);
+    }
+    assert_eq!(failed(&["-l", "echo:", "-r", REMOTE]), ["invalid listen address echo:: it can only be a remote (-r)"]);
+}
+
+#[test]
 fn the_first_bad_argument_is_reported() {
     assert_eq!(failed(&["-t", "0", "-b", "abc", "-l", "nocolon"]), ["invalid num io threads 0"]);
     assert_eq!(failed(&["-l", "nocolon", "-t", "0"]), ["invalid address:port argument: 'nocolon'"]);

@@ -2,11 +2,12 @@
 
 #![cfg(target_os = "linux")]
 
+use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time};
-use crate::support::{End, Ended, Kind, Proxy, Remote, Stream, descriptors, ended, until};
+use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
+use crate::support::{End, Ended, Kind, Peer, Proxy, Remote, Stream, descriptors, ended, is_silent, until};
 
 /// The numbers in `descriptor limit = 64 (19 sessions)`.
 fn limit(proxy: &Proxy) -> (u64, usize) {
@@ -110,6 +111,85 @@ fn all_that_accept_share_one_limit() {
     assert!(lines.iter().all(|line| !line.message.contains("errno")), "{lines:?}");
     sessions.truncate(most - 1);
     drop(remote.accept());
+}
+
+/// New sources do not use up the descriptors: who was silent for the longest time makes room, and nobody else.
+#[test]
+fn a_flood_of_sources_makes_room_for_itself() {
+    for threads in ["1", "2"] {
+        let remote = Remote::new(Kind::Udp);
+        let proxy = Proxy::on(&[Kind::Udp, Kind::V4])
+            .to(&remote.address)
+            .args(&["--idle-timeout", "3s", "-t", threads])
+            .descriptors(60, 80)
+            .start();
+        let (_, most) = limit(&proxy);
+        // Again until it arrives: it may be that only the next one finds room.
+        let arrives = |source: &mut Peer, text: &str| {
+            until(text, || {
+                source.send(text);
+                until("a datagram at the remote or nowhere", || {
+                    let read = udp_queue(proxy.listeners[0].port()) == 0;
+                    (read || !is_silent(&remote.socket)).then_some(())
+                });
+                while !is_silent(&remote.socket) {
+                    let (datagram, from) = remote.receive_from();
+                    if datagram == text.as_bytes() {
+                        return Some(from.as_socket());
+                    }
+                }
+                None
+            })
+        };
+        let mut busy = proxy.peer();
+        let of_busy = arrives(&mut busy, "busy");
+        let mut sources = Vec::new();
+        for number in 0..most * 10 {
+            sources.push(proxy.peer());
+            arrives(sources.last_mut().expect("a source"), &format!("source {number}"));
+            assert_eq!(arrives(&mut busy, "still busy"), of_busy, "number {number}");
+        }
+        assert!(open_descriptors(proxy.pid()).len() < 80);
+        let mut client = proxy.connect_to(1);
+        client.send("by TCP");
+        let from = loop {
+            let (datagram, from) = remote.receive_from();
+            if datagram == b"by TCP" {
+                break from;
+            }
+        };
+        remote.send_to(b"welcome", &from);
+        client.expect("welcome");
+    }
+}
+
+/// The same where each source takes a connection of TCP.
+#[test]
+fn a_flood_of_sources_takes_no_more_connections_than_there_is_room_for() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::on(&[Kind::Udp, Kind::V4])
+        .to(&remote.address)
+        .args(&["--idle-timeout", "3s", "-t", "2"])
+        .descriptors(60, 80)
+        .start();
+    let (_, most) = limit(&proxy);
+    let mut sources: Vec<Peer> = (0..most * 10).map(|_| proxy.peer()).collect();
+    sources.iter_mut().enumerate().for_each(|(number, source)| source.send(format!("source {number}")));
+    let mut client = proxy.connect_to(1);
+    client.send("by TCP");
+    let mut served = Vec::new();
+    loop {
+        let mut server = remote.accept();
+        // (Who has made room may have been cut off already.)
+        if matches!(server.read(&mut [0; 100]), Ok(6)) {
+            server.send("welcome");
+            client.expect("welcome");
+            break;
+        }
+        served.push(server);
+    }
+    assert!(open_descriptors(proxy.pid()).len() < 80);
+    assert!(proxy.log.lines_with(": made room, ", most).len() == most);
 }
 
 /// How many lines start like this so far.

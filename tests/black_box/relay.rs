@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Digest, End, Kind, Line, Proxy, Random, Remote, Stream, ended, until};
+use crate::support::{Digest, End, Kind, Line, Proxy, Random, Remote, SetOnDrop, Stream, ended, until};
 
 #[test]
 fn every_kind_of_listener_joins_every_kind_of_remote() {
@@ -302,7 +302,7 @@ fn ping_pong_beside_bulk(arguments: &[&str]) {
     let moved: Vec<AtomicU64> = (0..6).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         // Also when the test fails, or the threads would never end.
-        let _over = OnDrop(&over);
+        let _over = SetOnDrop(&over);
         for (number, moved) in moved.iter().enumerate() {
             let (client, server) = proxy.session(&sink);
             // Three load up and three load down.
@@ -344,14 +344,6 @@ fn ping_pong_beside_bulk(arguments: &[&str]) {
     });
 }
 
-struct OnDrop<'a>(&'a AtomicBool);
-
-impl Drop for OnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Options of sockets, seen through duplicates of the proxy's own descriptors.
 #[cfg(target_os = "linux")]
 mod options {
@@ -380,6 +372,12 @@ mod options {
             sockets(kind, &["-n"], |socket| assert!(socket.tcp_nodelay().expect("an option")));
             sockets(kind, &[], |socket| assert!(!socket.tcp_nodelay().expect("an option")));
         }
+    }
+
+    /// A datagram that waited for the answer to the one before would come too late for what uses datagrams.
+    #[test]
+    fn framed_streams_send_at_once() {
+        sockets(Kind::Framed, &[], |socket| assert!(socket.tcp_nodelay().expect("an option")));
     }
 
     #[test]

@@ -44,6 +44,20 @@ fn the_file_is_removed_at_the_end() {
 }
 
 #[test]
+fn the_files_of_datagram_sockets_are_removed_at_the_end() {
+    for kind in [Kind::Packet, Kind::Datagram, Kind::FramedUnix] {
+        let remote = Remote::new(kind);
+        let mut proxy = Proxy::between(kind, &remote).start();
+        let path = proxy.listeners[0].path().to_owned();
+        drop(proxy.datagram_session(&remote, "hello"));
+        assert!(is_socket(&path));
+        proxy.signal(libc::SIGTERM);
+        proxy.exits();
+        assert!(!exists(&path) && path.parent().is_some_and(Path::is_dir), "{kind:?}");
+    }
+}
+
+#[test]
 fn the_file_is_removed_when_sessions_are_cut_off() {
     let remote = Remote::new(Kind::UnixPath);
     let mut proxy = Proxy::between(Kind::UnixPath, &remote).start();

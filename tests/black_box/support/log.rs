@@ -62,25 +62,36 @@ pub struct Ended {
     pub how: String,
     pub upstream: u64,
     pub downstream: u64,
+    /// Datagrams that were not delivered.
+    pub dropped: u64,
 }
 
-/// An expected [`Ended`].
+/// An expected [`Ended`], with nothing dropped.
 pub fn ended(how: &str, upstream: u64, downstream: u64) -> Ended {
-    Ended { how: how.into(), upstream, downstream }
+    Ended { how: how.into(), upstream, downstream, dropped: 0 }
 }
 
 impl Ended {
-    /// Reads `... (fd=14): end of stream, upstream 5 bytes, downstream 7 bytes`.
+    /// Reads `... (fd=14): end of stream, upstream 5 bytes, downstream 7 bytes`, and `, 3 datagrams dropped` if any.
     pub fn parse(line: &Line) -> Ended {
         let parse = || {
             let (_, rest) = line.message.split_once("): ")?;
             let (how, rest) = rest.split_once(", upstream ")?;
             let (upstream, rest) = rest.split_once(" bytes, downstream ")?;
-            let downstream = rest.strip_suffix(" bytes")?;
-            Some(Ended { how: how.into(), upstream: upstream.parse().ok()?, downstream: downstream.parse().ok()? })
+            let (downstream, dropped) = match rest.split_once(", ") {
+                Some((rest, dropped)) => (rest, dropped_of(dropped)?),
+                None => (rest, 0),
+            };
+            let downstream = downstream.strip_suffix(" bytes")?.parse().ok()?;
+            Some(Ended { how: how.into(), upstream: upstream.parse().ok()?, downstream, dropped })
         };
         parse().unwrap_or_else(|| panic!("not the end of a session: {line:?}"))
     }
+}
+
+/// The number in `1 datagram dropped` or `2 datagrams dropped`.
+fn dropped_of(text: &str) -> Option<u64> {
+    text.strip_suffix(" dropped")?.trim_end_matches('s').strip_suffix(" datagram")?.parse().ok()
 }
 
 #[derive(Debug, Default)]
@@ -145,8 +156,17 @@ impl Log {
 
     /// Waits for the first `count` lines that start with `prefix`.
     pub fn lines(&self, prefix: &str, count: usize) -> Vec<Line> {
-        self.wait(&format!("{count} lines '{prefix}'"), |lines| {
-            let found: Vec<Line> = lines.iter().filter(|line| line.message.starts_with(prefix)).cloned().collect();
+        self.matching(&format!("'{prefix}'..."), count, |line| line.message.starts_with(prefix))
+    }
+
+    /// Waits for the first `count` lines that have `part` in them.
+    pub fn lines_with(&self, part: &str, count: usize) -> Vec<Line> {
+        self.matching(&format!("'...{part}...'"), count, |line| line.message.contains(part))
+    }
+
+    fn matching(&self, what: &str, count: usize, matches: impl Fn(&&Line) -> bool) -> Vec<Line> {
+        self.wait(&format!("{count} lines {what}"), |lines| {
+            let found: Vec<Line> = lines.iter().filter(&matches).cloned().collect();
             (found.len() >= count).then(|| found[..count].to_vec())
         })
     }

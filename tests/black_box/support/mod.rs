@@ -1,6 +1,7 @@
 //! What the tests are made of: the proxy as a process, its log, and sockets at both of its ends.
 
 mod address;
+mod datagram;
 mod log;
 mod proxy;
 mod random;
@@ -9,12 +10,14 @@ mod stream;
 pub mod system;
 
 pub use address::{Address, Kind, TempDir};
+pub use datagram::{Peer, frame};
 pub use log::{Ended, Line, Log, ended};
 pub use proxy::{Output, Proxy, run};
 pub use random::{Digest, Random};
-pub use stream::{End, Remote, Stream};
+pub use stream::{End, Remote, Stream, is_silent};
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Only a broken program fails it.
@@ -35,6 +38,15 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Sets a flag when it is dropped, however that comes about.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

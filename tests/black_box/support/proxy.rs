@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
-use super::{Address, Ended, Kind, Line, Log, Remote, Stream, TempDir, until};
+use super::{Address, Ended, Kind, Line, Log, Peer, Remote, Stream, TempDir, until};
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cproxy"));
@@ -110,6 +110,11 @@ impl Setup {
         self
     }
 
+    /// With this remote.
+    pub fn to(self, remote: &Address) -> Setup {
+        self.args(&["-r", &remote.to_string()])
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.command.env(name, value);
         self
@@ -175,9 +180,15 @@ impl Setup {
         };
         if is_read {
             proxy.read_output();
-            let lines = proxy.log.lines("listening on ", proxy.listeners.len());
-            let listening = |line: &Line| line.after("listening on ").split(" (fd=").next().map(Address::parse);
-            proxy.listeners = lines.iter().filter_map(listening).collect();
+            proxy.listeners = proxy.log.wait("all listeners", |lines| {
+                let mut listeners: Vec<Address> = Vec::new();
+                for line in lines.iter().filter(|line| line.message.starts_with("listening on ")) {
+                    let address = line.after("listening on ").split(" (fd=").next().map(Address::parse);
+                    // Each I/O thread may have one of its own at the same address.
+                    listeners.extend(address.filter(|address| !listeners.contains(address)));
+                }
+                (listeners.len() >= proxy.listeners.len()).then_some(listeners)
+            });
         }
         Ok(proxy)
     }
@@ -206,7 +217,7 @@ impl Proxy {
 
     /// A proxy between a listener of this kind and `remote`.
     pub fn between(kind: Kind, remote: &Remote) -> Setup {
-        Proxy::on(&[kind]).args(&["-r", &remote.address.to_string()])
+        Proxy::on(&[kind]).to(&remote.address)
     }
 
     /// A client of the first listener.
@@ -228,6 +239,20 @@ impl Proxy {
     pub fn session(&self, remote: &Remote) -> (Stream, Stream) {
         let client = self.connect();
         (client, remote.accept())
+    }
+
+    /// A client of the first listener, which carries datagrams.
+    pub fn peer(&self) -> Peer {
+        Peer::connect(&self.listeners[0]).expect("a proxy that listens")
+    }
+
+    /// A session of datagrams, of which this is the first: its client, and its remote's end.
+    pub fn datagram_session(&self, remote: &Remote, first: &str) -> (Peer, Peer) {
+        let mut client = self.peer();
+        client.send(first);
+        let mut server = remote.peer();
+        server.expect(first);
+        (client, server)
     }
 
     /// How the first `count` sessions ended, in the order in which they did.

@@ -1,11 +1,12 @@
 //! Sockets at the proxy's two ends: clients, and the remote.
 
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use super::datagram::make_room;
 use super::{Address, DEADLINE, Kind, TempDir};
 
 /// How a stream ended for its reader.
@@ -25,9 +26,8 @@ pub struct Stream {
 
 impl Stream {
     pub fn connect(address: &Address) -> io::Result<Stream> {
-        let address = address.socket_address();
-        let socket = Socket::new(address.domain(), Type::STREAM, None)?;
-        socket.connect(&address)?;
+        let socket = address.socket()?;
+        socket.connect(&address.socket_address())?;
         Stream::new(socket)
     }
 
@@ -114,10 +114,7 @@ impl Stream {
 
     /// Whether nothing, not even an end, can be received now.
     pub fn is_silent(&self) -> bool {
-        self.socket.set_nonblocking(true).expect("a socket");
-        let peeked = self.socket.peek(&mut [MaybeUninit::uninit()]);
-        self.socket.set_nonblocking(false).expect("a socket");
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        is_silent(&self.socket)
     }
 
     /// Its own address, as the log writes it.
@@ -129,6 +126,14 @@ impl Stream {
     pub fn peer(&self) -> String {
         Address::Tcp(self.socket.peer_addr().expect("an address").as_socket().expect("TCP")).to_string()
     }
+}
+
+/// Whether nothing, not even an end, can be received now.
+pub fn is_silent(socket: &Socket) -> bool {
+    socket.set_nonblocking(true).expect("a socket");
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    socket.set_nonblocking(false).expect("a socket");
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Read for Stream {
@@ -171,24 +176,18 @@ impl Remote {
         Remote::at(Address::parse(&format!("{host}:{port}")), 4096, None)
     }
 
-    fn at(mut address: Address, backlog: i32, directory: Option<TempDir>) -> Remote {
+    pub fn at(address: Address, backlog: i32, directory: Option<TempDir>) -> Remote {
         let socket = listen(&address, backlog);
-        if let Address::Tcp(bound) = &mut address {
-            *bound = socket.local_addr().expect("an address").as_socket().expect("a TCP address");
-        }
-        Remote { address, socket, _directory: directory }
+        Remote { address: address.bound(&socket), socket, _directory: directory }
     }
 
     /// An address of this kind that nobody listens on, held so that nobody else can.
     pub fn refusing(kind: Kind) -> Remote {
         let directory = TempDir::new();
-        let mut address = kind.fresh(&directory);
-        let socket = Socket::new(domain(&address), Type::STREAM, None).expect("a socket");
+        let address = kind.fresh(&directory);
+        let socket = address.socket().expect("a socket");
         socket.bind(&address.socket_address()).expect("a free address");
-        if kind.is_tcp() {
-            address = Address::Tcp(socket.local_addr().expect("an address").as_socket().expect("a TCP address"));
-        }
-        Remote { address, socket, _directory: Some(directory) }
+        Remote { address: address.bound(&socket), socket, _directory: Some(directory) }
     }
 
     /// One that nothing can connect to until it accepts: its queue is full, so that the system drops what comes.
@@ -207,14 +206,14 @@ impl Remote {
     }
 }
 
-fn domain(address: &Address) -> Domain {
-    address.socket_address().domain()
-}
-
 fn listen(address: &Address, backlog: i32) -> Socket {
-    let socket = Socket::new(domain(address), Type::STREAM, None).expect("a socket");
+    let socket = address.socket().expect("a socket");
     socket.bind(&address.socket_address()).expect("a free address");
-    socket.listen(backlog).expect("a bound socket");
+    if address.is_connectionless() {
+        make_room(&socket);
+    } else {
+        socket.listen(backlog).expect("a bound socket");
+    }
     // Linux has accept(2) obey it.
     socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
     socket

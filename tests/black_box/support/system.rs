@@ -82,6 +82,24 @@ pub fn tcp_option(socket: &impl AsRawFd, option: i32) -> i32 {
     value
 }
 
+/// What was sent through a socket and not taken yet: by the reader if it is a Unix socket, by its system if it is TCP.
+pub fn untaken(socket: &impl AsRawFd) -> i32 {
+    let mut count = 0;
+    // SAFETY: the pointer is to a live number.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut count) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    count
+}
+
+/// Has every send of a UDP socket be a train of datagrams of this size, the last of which may be shorter.
+pub fn send_trains(socket: &impl AsRawFd, size: i32) {
+    let length = size_of_val(&size) as libc::socklen_t;
+    let fd = socket.as_raw_fd();
+    // SAFETY: the pointer is to a live number of this length.
+    let result = unsafe { libc::setsockopt(fd, libc::SOL_UDP, libc::UDP_SEGMENT, ptr::from_ref(&size).cast(), length) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
 /// How many connections wait to be accepted, and how many may.
 pub fn accept_queue(listener: &impl AsRawFd) -> (u32, u32) {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -110,6 +128,18 @@ pub fn has_socket(state: u8, local_port: u16) -> bool {
     })
 }
 
+/// How many bytes, as the kernel counts them, wait at the UDP sockets of a port to be read.
+pub fn udp_queue(local_port: u16) -> u64 {
+    let port = format!(":{local_port:04X}");
+    let tables = ["udp", "udp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
+    let queue = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, received) = fields[4].split_once(':').expect("two queues");
+        fields[1].ends_with(&port).then(|| u64::from_str_radix(received, 16).expect("a number"))
+    };
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(queue).sum()
+}
+
 /// Whether somebody listens at an address, found out without knocking.
 pub fn is_listening(address: &Address) -> bool {
     const ACCEPTS: &str = "00010000";
@@ -117,6 +147,7 @@ pub fn is_listening(address: &Address) -> bool {
         Address::Tcp(address) => return has_socket(LISTEN, address.port()),
         Address::Path(path) => path.display().to_string(),
         Address::Abstract(name) => format!("@{name}"),
+        Address::With(..) => panic!("{address}: nobody asks"),
     };
     let table = fs::read_to_string("/proc/net/unix").expect("the table");
     table.lines().any(|line| {
