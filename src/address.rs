@@ -1,6 +1,7 @@
 //! Addresses as the command line writes them, and what they resolve to.
 
 use crate::log::error_text;
+use crate::text::ShortText;
 use std::ffi::{CStr, CString, OsString};
 use std::fmt;
 use std::io;
@@ -112,48 +113,27 @@ pub struct OriginalForm(pub SocketAddr);
 impl fmt::Display for OriginalForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            SocketAddr::V4(v4) => f.write_str(Decimals::of(v4).text()),
+            SocketAddr::V4(v4) => {
+                let mut text = ShortText::<32>::default();
+                add_v4(&mut text, v4);
+                f.write_str(text.as_str())
+            }
             SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(f, "{}:{}", v6.ip(), v6.port()),
             SocketAddr::V6(v6) => write!(f, "{}%{}:{}", v6.ip(), v6.scope_id(), v6.port()),
         }
     }
 }
 
-/// The text of an IPv4 address and port, made without the formatting machinery: it is most of what a session logs.
-struct Decimals {
-    bytes: [u8; "255.255.255.255:65535".len()],
-    start: usize,
-}
-
-impl Decimals {
-    fn of(address: &SocketAddrV4) -> Decimals {
-        let mut text = Decimals { bytes: [0; 21], start: 21 };
-        text.prepend(address.port());
-        for (index, octet) in address.ip().octets().into_iter().enumerate().rev() {
-            text.prepend_byte(if index == 3 { b':' } else { b'.' });
-            text.prepend(octet.into());
+/// Adds an IPv4 address and port, as [`OriginalForm`] shows them, at most 21 bytes.
+pub fn add_v4<const ROOM: usize>(text: &mut ShortText<ROOM>, address: &SocketAddrV4) {
+    for (index, octet) in address.ip().octets().into_iter().enumerate() {
+        if index > 0 {
+            text.add_byte(b'.');
         }
-        text
+        text.add_octet(octet);
     }
-
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
-    }
-
-    fn prepend(&mut self, mut number: u16) {
-        loop {
-            self.prepend_byte(b'0' + (number % 10) as u8);
-            number /= 10;
-            if number == 0 {
-                return;
-            }
-        }
-    }
-
-    fn prepend_byte(&mut self, byte: u8) {
-        self.start -= 1;
-        self.bytes[self.start] = byte;
-    }
+    text.add_byte(b':');
+    text.add_number(address.port().into());
 }
 
 /// What one `-l` or `-r` argument names: one or more addresses, to be tried in order.

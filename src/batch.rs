@@ -64,8 +64,8 @@ pub struct Batch {
 pub struct Counts {
     /// Bytes of payload that the sink took.
     pub moved: u64,
-    /// Datagrams that it took, which may be empty.
-    pub taken: u64,
+    /// Calls that moved something, if only a part of a datagram, or an empty one.
+    pub steps: u64,
     /// Datagrams that could not be delivered.
     pub dropped: u64,
     /// Why the last of these could not.
@@ -76,7 +76,7 @@ impl Counts {
     /// Adds what was counted elsewhere, later.
     pub fn add(&mut self, other: Counts) {
         self.moved += other.moved;
-        self.taken += other.taken;
+        self.steps += other.steps;
         self.dropped += other.dropped;
         self.why = other.why.or(self.why);
     }
@@ -98,6 +98,8 @@ pub enum Undelivered {
     NoRoom,
     /// Nobody is there to send it to.
     NoPeer,
+    /// No session could be had for the client.
+    NoSession,
 }
 
 impl fmt::Display for Undelivered {
@@ -107,6 +109,7 @@ impl fmt::Display for Undelivered {
             Undelivered::Error(number) => f.write_str(&error_text(&io::Error::from_raw_os_error(*number))),
             Undelivered::NoRoom => f.write_str("the next endpoint takes no more"),
             Undelivered::NoPeer => f.write_str("no address to send them to"),
+            Undelivered::NoSession => f.write_str("no session for the client"),
         }
     }
 }
@@ -211,7 +214,6 @@ impl Batch {
             self.counts.moved += u64::from(slot.length);
             self.size -= slot.length as usize + 1;
         }
-        self.counts.taken += count as u64;
         self.left.start += count;
         self.begun = 0;
     }
@@ -222,6 +224,15 @@ impl Batch {
         self.left.start += 1;
         self.begun = 0;
         self.counts.drop_one(why);
+    }
+
+    /// Notes that the last datagram left, of which nothing was taken, cannot be delivered.
+    pub fn drop_last(&mut self, why: Undelivered) {
+        if let Some(slot) = self.slots.pop() {
+            self.size -= slot.length as usize + 1;
+            self.left.end -= 1;
+            self.counts.drop_one(why);
+        }
     }
 
     /// Notes that none of those left can be delivered.
@@ -324,7 +335,7 @@ mod tests {
         batch.drop_first(Undelivered::TooLarge);
         batch.take(1);
         assert!(batch.is_empty());
-        assert_eq!(batch.take_counts(), Counts { moved: 8, taken: 2, dropped: 1, why: Some(Undelivered::TooLarge) });
+        assert_eq!(batch.take_counts(), Counts { moved: 8, steps: 0, dropped: 1, why: Some(Undelivered::TooLarge) });
         assert_eq!(batch.take_counts(), Counts::default());
     }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::address::EndpointAddress;
-use crate::admission::{Admission, Counts};
+use crate::admission::{self, Admission};
+use crate::batch::{Counts, Undelivered};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::{Carries, Lifetime, Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
@@ -59,6 +60,10 @@ const FIRST_SOURCE: usize = FIRST_LISTENER - 65536;
 /// How long a session whose client has no connection may be idle while the thread drains: nothing else ends it.
 const DRAINING_IDLE: Duration = Duration::from_secs(2);
 
+/// How long no new client without a connection gets a session, in milliseconds, after one could not be
+/// connected: otherwise every datagram would be an attempt, with its log lines.
+const SOURCES_PAUSE: u64 = 100;
+
 /// In place of a session's key: there is none.
 const NOBODY: usize = usize::MAX;
 
@@ -87,9 +92,13 @@ pub struct IoThread {
     /// The sessions of these clients, and how many there may be.
     directory: Directory,
     most_sources: usize,
+    /// No new ones until then: connecting failed.
+    sources_paused: u64,
+    /// Datagrams dropped that no session counts.
+    lost: u64,
     remotes: Remotes,
     timeouts: Timeouts,
-    counts: Arc<Counts>,
+    counts: Arc<admission::Counts>,
     /// The zero of the milliseconds that timers count.
     origin: Instant,
     now: u64,
@@ -101,7 +110,7 @@ pub struct IoThread {
 /// What an I/O thread shares out with the others, or needs of its own to accept.
 pub struct Share {
     /// What the thread counts for others.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<admission::Counts>,
     /// Pipes that the thread may have at once.
     pub pipes: usize,
     /// Listeners for it to accept from.
@@ -147,6 +156,8 @@ impl IoThread {
             sources,
             directory: Directory::default(),
             most_sources: share.most_sources,
+            sources_paused: 0,
+            lost: 0,
             remotes: Remotes::new(&settings.remote.addresses, SocketOptions::new(settings))?,
             timeouts: Timeouts {
                 connect: milliseconds(settings.connect_timeout),
@@ -286,12 +297,25 @@ impl IoThread {
             };
             keys.push(key);
         }
+        self.log_lost(sources.batch.take_counts());
         sources.batch.for_each_key(&keys, |key, batch| {
-            let Some(session) = self.sessions.get_mut(key) else { return Sources::refuse(batch) };
+            let Some(session) = self.sessions.get_mut(key) else {
+                batch.drop_all(Undelivered::NoSession);
+                return self.log_lost(batch.take_counts());
+            };
             let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.timeouts };
             let outcome = session.offer(batch, &mut turn);
             self.after(key, outcome);
         });
+    }
+
+    /// Logs datagrams that no session counts, now and then.
+    fn log_lost(&mut self, counts: Counts) {
+        self.lost += counts.dropped;
+        let Some(why) = counts.why else { return };
+        if self.pools.drop_log.may_log(self.now) {
+            warn!("datagrams of no session dropped so far: {}, the last one because: {why}", self.lost);
+        }
     }
 
     /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
@@ -301,7 +325,7 @@ impl IoThread {
             self.directory.touch(key);
             return Some(key);
         }
-        if self.drain.is_some() {
+        if self.drain.is_some() || self.now < self.sources_paused {
             return None;
         }
         if self.directory.count() >= self.most_sources || !sources.admission().has_room() {
@@ -309,9 +333,16 @@ impl IoThread {
             self.after(oldest, Outcome::Ended(End::MadeRoom));
         }
         sources.admission().admit();
-        let key = self.start_session(Socket::Source(sources.client(index, origin)))?;
-        self.directory.add(source, key);
-        Some(key)
+        match self.start_session(Socket::Source(sources.client(index, origin))) {
+            Some(key) => {
+                self.directory.add(source, key);
+                Some(key)
+            }
+            None => {
+                self.sources_paused = self.now + SOURCES_PAUSE;
+                None
+            }
+        }
     }
 
     fn accept(&mut self) {
@@ -399,7 +430,10 @@ impl IoThread {
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
-                self.directory.forget(key);
+                let was_source = self.directory.forget(key);
+                if was_source && matches!(end, End::ConnectFailed | End::ConnectTimeout) {
+                    self.sources_paused = self.now + SOURCES_PAUSE;
+                }
                 self.sessions.remove(key).close(end, &mut self.pools);
                 self.counts.session_ended();
             }

@@ -15,6 +15,7 @@ pub mod io_thread;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod memory;
 pub mod notify;
 pub mod pipe_pool;
 pub mod pools;
@@ -26,6 +27,7 @@ pub mod settings;
 pub mod signals;
 pub mod sources;
 pub mod splice;
+pub mod text;
 pub mod timers;
 pub mod units;
 
@@ -60,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(settings: &Settings, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
+    memory::use_one_arena();
     let signals = signals::StopSignals::block();
     log::start(&settings.log);
     for warning in warnings {

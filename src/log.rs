@@ -17,13 +17,24 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::memory;
 use crate::settings::LogSettings;
+use crate::text::ShortText;
 
 /// Bytes of lines that wait for the writer, a thread; lines beyond that are dropped and counted.
 pub const MOST_PENDING: usize = 1 << 20;
 
+/// Bytes that a thread keeps for the lines of its next turn, when it had more in one.
+const MOST_KEPT: usize = 16 << 10;
+
+/// Room for lines that a thread begins with when the writer took what it had.
+const FIRST_TEXT: usize = 4 << 10;
+
 /// How long the writer lets lines collect after it wrote some.
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// After so long without a line, memory is given back.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// How long the program waits at its end for a standard output that is not read.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -62,8 +73,10 @@ type Outbox = Arc<Mutex<Batch>>;
 struct ThreadLog {
     name: String,
     batch: Batch,
-    /// What all lines of this turn begin with, made when the first of them is logged.
-    turn: Option<TurnPrefix>,
+    /// The time of this turn, in microseconds since 1970, read when its first line is logged.
+    turn: Option<u64>,
+    /// What all lines of the turn begin with.
+    prefix: String,
     stamp: Stamp,
     outbox: Outbox,
 }
@@ -174,20 +187,33 @@ impl ThreadLog {
             lock(&logger.outboxes).push(outbox.clone());
         }
         let name = thread::current().name().unwrap_or("unknown").to_owned();
-        ThreadLog { name, batch: Batch::default(), turn: None, stamp: Stamp::default(), outbox }
+        ThreadLog { name, batch: Batch::default(), turn: None, prefix: String::new(), stamp: Stamp::default(), outbox }
     }
 
     fn add(&mut self, record: &Record<'_>) {
-        let turn = match &self.turn {
-            Some(turn) => turn,
-            None => self.turn.insert(TurnPrefix::new(&self.name, &mut self.stamp)),
+        let time = match self.turn {
+            Some(time) => time,
+            None => self.begin_turn(),
         };
         let text = &mut self.batch.text;
-        text.push_str(&turn.text);
+        text.push_str(&self.prefix);
         // Writing to a String cannot fail; a Display that fails costs its own line only.
-        let _ = writeln!(text, "{}", record.args());
-        let time = turn.time;
+        let _ = text.write_fmt(*record.args());
+        text.push('\n');
         self.batch.end_line(time);
+    }
+
+    fn begin_turn(&mut self) -> u64 {
+        let time = microseconds_now();
+        if self.batch.text.capacity() == 0 {
+            self.batch.text.reserve(FIRST_TEXT);
+            self.batch.lines.reserve(FIRST_TEXT / 128);
+        }
+        self.prefix.clear();
+        self.stamp.write(time, &mut self.prefix);
+        self.prefix.extend([" [", &self.name, "] "]);
+        self.turn = Some(time);
+        time
     }
 
     fn flush(&mut self) {
@@ -197,8 +223,14 @@ impl ThreadLog {
         }
         {
             let mut pending = lock(&self.outbox);
-            if pending.text.len() + self.batch.text.len() <= MOST_PENDING {
+            if pending.is_empty() {
+                // The writer frees it.
+                *pending = std::mem::take(&mut self.batch);
+            } else if pending.text.len() + self.batch.text.len() <= MOST_PENDING {
                 pending.append(&mut self.batch);
+                if self.batch.text.capacity() > MOST_KEPT {
+                    self.batch = Batch::default();
+                }
             } else {
                 pending.dropped += self.batch.lines.len() as u64;
                 self.batch = Batch::default();
@@ -207,23 +239,6 @@ impl ThreadLog {
         if let Some(logger) = LOGGER.get() {
             logger.wake_writer();
         }
-    }
-}
-
-/// The time of a turn, and how its lines begin.
-struct TurnPrefix {
-    /// Microseconds since 1970.
-    time: u64,
-    text: String,
-}
-
-impl TurnPrefix {
-    fn new(thread: &str, stamp: &mut Stamp) -> TurnPrefix {
-        let time = microseconds_now();
-        let mut text = String::with_capacity(64);
-        stamp.write(time, &mut text);
-        let _ = write!(text, " [{thread}] ");
-        TurnPrefix { time, text }
     }
 }
 
@@ -261,16 +276,23 @@ impl Stamp {
             };
         }
         out.push_str(&self.text);
-        let _ = write!(out, ".{:06}", microseconds % 1_000_000);
+        // With a digit before the others, so that none of their zeros is left out.
+        let mut fraction = ShortText::<16>::default();
+        fraction.add_number(1_000_000 + microseconds % 1_000_000);
+        out.push('.');
+        out.push_str(&fraction.as_str()[1..]);
     }
 }
 
 fn run_writer(logger: &Logger) {
     let mut output = Output::standard();
+    // Whether lines were written since memory was given back.
+    let mut wrote = false;
     loop {
         let batches = logger.collect();
         if !batches.is_empty() {
             output.write(batches);
+            wrote = true;
             thread::park_timeout(WRITE_INTERVAL);
             continue;
         }
@@ -283,6 +305,13 @@ fn run_writer(logger: &Logger) {
         if logger.collect_is_due() {
             logger.writer_awake.store(true, Ordering::SeqCst);
         } else {
+            if wrote {
+                thread::park_timeout(QUIET);
+            }
+            if std::mem::take(&mut wrote) && !logger.writer_awake.load(Ordering::SeqCst) {
+                // A burst of lines took some, and so did the sessions that it told of.
+                memory::give_back();
+            }
             while !logger.writer_awake.load(Ordering::SeqCst) {
                 thread::park();
             }

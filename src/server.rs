@@ -73,6 +73,8 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
         most_sources: (most_sources / settings.io_threads).max(1),
         admission: admission(number),
     });
+    // Before there is a thread whose lines could overtake these.
+    crate::log::flush();
     let io_threads = start_io_threads(settings, shares, &notices)?;
     let admission = admission(settings.io_threads);
     let acceptor = start_acceptor(listeners.shared, io_threads.clone(), admission, &notices)?;

@@ -9,6 +9,7 @@ use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Broken, Flow, Pace, Readiness, Side, Stopped};
 use crate::log::{error_number, error_text};
 use crate::pools::Pools;
+use crate::text::ShortText;
 
 /// What ended a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +207,9 @@ impl<E: Endpoint> Session<E> {
             Phase::Busy { .. } | Phase::Connecting { .. } => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
-        if let (Err(broken), Some(remote)) = (&offered, &self.remote) {
+        if let (Err(broken), Some(remote)) = (&offered, &mut self.remote) {
+            // What it had said before is still delivered; that it broke is what ends the session in any case.
+            let _ = self.downstream.pump(remote, &mut self.client, turn.pools, LAST_WORDS);
             return Outcome::Ended(ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote)));
         }
         self.note_progress(before, turn);
@@ -231,9 +234,9 @@ impl<E: Endpoint> Session<E> {
         self.upstream.is_bulk() || self.downstream.is_bulk()
     }
 
-    /// Bytes that both flows have delivered, and one more for each datagram: it may be empty.
+    /// Bytes that both flows have delivered, and one more for each step of a flow of datagrams, which may be empty.
     pub fn moved(&self) -> u64 {
-        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().taken;
+        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().steps;
         flow(&self.upstream) + flow(&self.downstream)
     }
 
@@ -257,21 +260,27 @@ impl<E: Endpoint> Session<E> {
     pub fn close(mut self, end: End, pools: &mut Pools<E::Pipe>) {
         self.upstream.release(pools);
         self.downstream.release(pools);
-        let (up, down) = (self.upstream.moved(), self.downstream.moved());
+        let moved = if logs_routes() { self.moved_text() } else { ShortText::default() };
+        let moved = moved.as_str();
         let dropped = Dropped(self.progress().dropped);
         let client = &mut self.client.endpoint;
-        info!(
-            "disconnect client to proxy {}: {end}, upstream {up} bytes, downstream {down} bytes{dropped}",
-            Route(client, SideName::Client)
-        );
+        info!("disconnect client to proxy {}: {end}, {moved}{dropped}", Route(client, SideName::Client));
         cut_off(client, SideName::Client, end);
         if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
-            info!(
-                "disconnect proxy to remote {}: {end}, upstream {up} bytes, downstream {down} bytes{dropped}",
-                Route(remote, SideName::Remote)
-            );
+            info!("disconnect proxy to remote {}: {end}, {moved}{dropped}", Route(remote, SideName::Remote));
             cut_off(remote, SideName::Remote, end);
         }
+    }
+
+    /// How much went each way, for the log.
+    fn moved_text(&self) -> ShortText<80> {
+        let mut text = ShortText::default();
+        text.add("upstream ");
+        text.add_number(self.upstream.moved());
+        text.add(" bytes, downstream ");
+        text.add_number(self.downstream.moved());
+        text.add(" bytes");
+        text
     }
 
     fn connect(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Admission;
-use crate::batch::{Batch, Undelivered};
+use crate::batch::Batch;
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::{SourceEndpoint, SourceSocket};
 use crate::endpoint::{Endpoint, Received, Socket};
@@ -110,12 +110,6 @@ impl Sources {
     pub fn client(&self, index: usize, origin: &Origin) -> SourceEndpoint {
         SourceEndpoint::new(&self.bound[index].socket, origin.clone())
     }
-
-    /// Drops what is left for want of a session to give it to.
-    pub fn refuse(batch: &mut Batch) {
-        batch.drop_all(Undelivered::NoRoom);
-        batch.take_counts();
-    }
 }
 
 /// Where a datagram came from: a socket's index, and the sender.
@@ -146,12 +140,12 @@ impl Directory {
         self.recency.add(key);
     }
 
-    /// Forgets a session, if it is a source's.
-    pub fn forget(&mut self, key: usize) {
-        if let Some(source) = self.sources.get_mut(key).and_then(Option::take) {
-            self.keys.remove(&source);
-            self.recency.remove(key);
-        }
+    /// Forgets a session and says whether it was a source's.
+    pub fn forget(&mut self, key: usize) -> bool {
+        let Some(source) = self.sources.get_mut(key).and_then(Option::take) else { return false };
+        self.keys.remove(&source);
+        self.recency.remove(key);
+        true
     }
 
     /// Notes that something moved in a session.

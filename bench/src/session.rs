@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::clock::Moment;
 
@@ -101,6 +101,11 @@ impl Opening {
     /// Joins `poll`, so that events call for [`Self::advance`].
     pub fn register(&mut self, poll: &Poll, token: Token) -> io::Result<()> {
         poll.registry().register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Makes the close that follows a reset.
+    pub fn reset_at_close(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
     /// Does what can be done without waiting.

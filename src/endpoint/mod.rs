@@ -23,6 +23,7 @@ use crate::batch::{Batch, Encoding};
 use crate::pipe_pool::Pipe;
 use crate::settings::Settings;
 use crate::splice::KernelPipe;
+use crate::text::ShortText;
 
 /// One of a session's two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +193,11 @@ pub struct Route<'a, E>(pub &'a E, pub SideName);
 impl<E: Endpoint> fmt::Display for Route<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.write_route(self.1, f)?;
-        write!(f, " (fd={})", self.0.descriptor())
+        let mut text = ShortText::<32>::default();
+        text.add(" (fd=");
+        text.add_number(self.0.descriptor() as u64);
+        text.add_byte(b')');
+        f.write_str(text.as_str())
     }
 }
 

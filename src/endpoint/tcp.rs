@@ -4,30 +4,59 @@ use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{ListenError, SideName, SocketOptions};
-use crate::address::OriginalForm;
+use crate::address::{OriginalForm, add_v4};
+use crate::text::ShortText;
 
 /// A TCP connection, accepted or begun by us.
 pub type TcpEndpoint = StreamEndpoint<TcpStream, TcpNames>;
 
-/// The addresses of a TCP connection's two ends.
+/// The addresses of a TCP connection's two ends, the peer's and ours. Ours is not known for a socket just connected, or
+/// accepted by a listener on a wildcard address.
+///
+/// An idle session is little more than its sockets, so the usual ones take no more room than they need.
 #[derive(Debug)]
-pub struct TcpNames {
-    peer: SocketAddr,
-    /// Not known for a socket just connected, or accepted by a listener on a wildcard address.
-    local: Option<SocketAddr>,
+pub enum TcpNames {
+    /// Both are IPv4 addresses.
+    V4(SocketAddrV4, Option<SocketAddrV4>),
+    /// Any others.
+    Other(Box<(SocketAddr, Option<SocketAddr>)>),
+}
+
+impl TcpNames {
+    fn new(peer: SocketAddr, local: Option<SocketAddr>) -> TcpNames {
+        match (peer, local) {
+            (SocketAddr::V4(peer), None) => TcpNames::V4(peer, None),
+            (SocketAddr::V4(peer), Some(SocketAddr::V4(local))) => TcpNames::V4(peer, Some(local)),
+            _ => TcpNames::Other(Box::new((peer, local))),
+        }
+    }
+
+    fn peer(&self) -> SocketAddr {
+        match self {
+            TcpNames::V4(peer, _) => SocketAddr::V4(*peer),
+            TcpNames::Other(names) => names.0,
+        }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match self {
+            TcpNames::V4(_, local) => local.map(SocketAddr::V4),
+            TcpNames::Other(names) => names.1,
+        }
+    }
 }
 
 impl TcpEndpoint {
     /// Starts connecting.
     pub fn connect(peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
         let stream = TcpStream::connect(peer)?;
-        let mut endpoint = StreamEndpoint { stream, names: TcpNames { peer, local: None } };
+        let mut endpoint = StreamEndpoint { stream, names: TcpNames::new(peer, None) };
         endpoint.apply(options)?;
         Ok(endpoint)
     }
@@ -45,8 +74,8 @@ impl TcpEndpoint {
 
     /// Asks the system for our own address, where it is not known yet.
     pub fn complete_names(&mut self) {
-        if self.names.local.is_none() {
-            self.names.local = self.stream.local_addr().ok();
+        if self.names.local().is_none() {
+            self.names = TcpNames::new(self.names.peer(), self.stream.local_addr().ok());
         }
     }
 }
@@ -72,8 +101,16 @@ impl Stream for TcpStream {
 
 impl Names for TcpNames {
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peer = OriginalForm(self.peer);
-        match (side, self.local.map(OriginalForm)) {
+        if let TcpNames::V4(peer, Some(local)) = self {
+            let (from, to) = if side == SideName::Client { (peer, local) } else { (local, peer) };
+            let mut text = ShortText::<64>::default();
+            add_v4(&mut text, from);
+            text.add(" -> ");
+            add_v4(&mut text, to);
+            return f.write_str(text.as_str());
+        }
+        let peer = OriginalForm(self.peer());
+        match (side, self.local().map(OriginalForm)) {
             (SideName::Client, Some(local)) => write!(f, "{peer} -> {local}"),
             (SideName::Client, None) => write!(f, "{peer} -> ?"),
             (SideName::Remote, Some(local)) => write!(f, "{local} -> {peer}"),
@@ -131,7 +168,7 @@ impl TcpListener {
     pub fn accept(&self) -> io::Result<TcpEndpoint> {
         let (stream, peer) = self.listener.accept()?;
         let local = (!self.address.ip().is_unspecified()).then_some(self.address);
-        Ok(StreamEndpoint { stream, names: TcpNames { peer, local } })
+        Ok(StreamEndpoint { stream, names: TcpNames::new(peer, local) })
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {

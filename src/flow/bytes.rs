@@ -39,7 +39,7 @@ pub enum Pace {
     /// Messages: copied.
     Messages {
         /// Bytes read without a short read between them.
-        unbroken: usize,
+        unbroken: u32,
     },
     /// Bulk: spliced, if a pipe can be had.
     Bulk {
@@ -62,7 +62,9 @@ impl Pace {
     fn learn(&mut self, n: usize, asked: usize) {
         *self = match *self {
             Pace::Messages { .. } if n < asked => Pace::START,
-            Pace::Messages { unbroken } if unbroken + n < BULK_BYTES => Pace::Messages { unbroken: unbroken + n },
+            Pace::Messages { unbroken } if unbroken as usize + n < BULK_BYTES => {
+                Pace::Messages { unbroken: unbroken + n as u32 }
+            }
             Pace::Messages { .. } => Pace::Bulk { small: 0 },
             Pace::Bulk { small } if n < asked.min(SMALL_READ) && small + 1 == SMALL_READS => Pace::START,
             Pace::Bulk { small } if n < asked.min(SMALL_READ) => Pace::Bulk { small: small + 1 },
@@ -76,7 +78,7 @@ impl Pace {
 #[derive(Debug)]
 enum Held<P> {
     Nothing,
-    Buffer { buffer: Buffer, start: usize, end: usize },
+    Buffer { buffer: Buffer, start: u32, end: u32 },
     Pipe { pipe: P, bytes: usize },
 }
 
@@ -211,7 +213,7 @@ impl<P: Pipe> ByteFlow<P> {
         let asked = buffer.len().min(limit);
         let result = retry(|| source.endpoint.receive(&mut buffer[..asked]));
         let end = *result.as_ref().unwrap_or(&0);
-        self.held = Held::Buffer { buffer, start: 0, end };
+        self.held = Held::Buffer { buffer, start: 0, end: end as u32 };
         if end > 0 {
             self.pace.learn(end, asked);
             let more = source.ready.read_closed || source.ready.urgent;
@@ -231,8 +233,8 @@ impl<P: Pipe> ByteFlow<P> {
                 Held::Pipe { bytes: 0, .. } => break,
                 _ if !sink.ready.writable => return Ok(false),
                 Held::Buffer { buffer, start, end } => {
-                    let result = retry(|| sink.endpoint.send(&buffer[*start..*end]));
-                    *start += *result.as_ref().unwrap_or(&0);
+                    let result = retry(|| sink.endpoint.send(&buffer[*start as usize..*end as usize]));
+                    *start += *result.as_ref().unwrap_or(&0) as u32;
                     (result, E::SHORT_MEANS_BLOCKED && start < end)
                 }
                 Held::Pipe { pipe, bytes } => {

@@ -8,6 +8,7 @@ use std::io;
 use super::{Broken, Side, Stopped, retry};
 use crate::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
+use crate::log::error_number;
 use crate::pipe_pool::Pipe;
 use crate::pools::Pools;
 
@@ -74,7 +75,8 @@ impl DatagramFlow {
             batch.clear();
             self.receive(source, batch, sink.endpoint.carries()).map_err(Broken::Source)?;
             left = left.saturating_sub(batch.size().max(1));
-            self.send_or_keep(batch, Some(sink), &mut pools.encoded)?;
+            self.send(batch, Some(sink), &mut pools.encoded)?;
+            self.keep(batch);
         };
         self.bulk = budget - left >= BULK_RUN;
         Ok(stopped)
@@ -87,12 +89,14 @@ impl DatagramFlow {
         sink: Option<&mut Side<E>>,
         encoded: &mut Vec<u8>,
     ) -> Result<(), Broken> {
-        let Some(kept) = &mut self.kept else { return self.send_or_keep(batch, sink, encoded) };
-        while !batch.is_empty() && kept.size() + batch.size() > MOST_KEPT {
-            batch.drop_first(Undelivered::NoRoom);
+        if self.kept.is_none() {
+            self.send(batch, sink, encoded)?;
         }
-        kept.append(batch);
-        self.count(batch);
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.size());
+        while !batch.is_empty() && kept + batch.size() > MOST_KEPT {
+            batch.drop_last(Undelivered::NoRoom);
+        }
+        self.keep(batch);
         Ok(())
     }
 
@@ -115,6 +119,7 @@ impl DatagramFlow {
             }
         };
         self.count(batch);
+        self.counts.steps += u64::from(matches!(result, Ok(Received::More | Received::Last)));
         match result {
             Ok(Received::More) => {}
             // With an end of stream behind it, or where the system does not say so, "nothing more" has to be tried.
@@ -134,28 +139,46 @@ impl DatagramFlow {
     /// Whether nothing is kept any more.
     fn send_kept<E: Endpoint>(&mut self, sink: &mut Side<E>, encoded: &mut Vec<u8>) -> Result<bool, Broken> {
         let Some(mut kept) = self.kept.take() else { return Ok(true) };
-        let result = send(&mut kept, sink, encoded);
-        self.count(&mut kept);
-        let sent = result.map_err(Broken::Sink)?;
-        if !sent {
+        self.send(&mut kept, Some(sink), encoded)?;
+        if !kept.is_empty() {
             self.kept = Some(kept);
         }
-        Ok(sent)
+        Ok(self.kept.is_none())
     }
 
-    /// Sends what the sink takes, and keeps the rest.
-    fn send_or_keep<E: Endpoint>(
+    /// Sends what the sink takes.
+    fn send<E: Endpoint>(
         &mut self,
         batch: &mut Batch,
         sink: Option<&mut Side<E>>,
         encoded: &mut Vec<u8>,
     ) -> Result<(), Broken> {
-        let result = sink.map_or(Ok(false), |sink| send(batch, sink, encoded));
+        let Some(sink) = sink else { return Ok(()) };
+        while !batch.is_empty() && sink.ready.writable {
+            let result = match sink.endpoint.carries() {
+                Carries::Datagrams { .. } => retry(|| sink.endpoint.send_datagrams(batch, encoded)),
+                Carries::Bytes => retry(|| send_encoded(&mut sink.endpoint, batch, Encoding::Bytes, encoded)),
+            };
+            match result {
+                Ok(()) => self.counts.steps += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.ready.writable = false,
+                Err(error) => {
+                    batch.drop_all(Undelivered::Error(error_number(&error)));
+                    self.count(batch);
+                    return Err(Broken::Sink(error));
+                }
+            }
+        }
         self.count(batch);
-        if !result.map_err(Broken::Sink)? && !batch.is_empty() {
+        Ok(())
+    }
+
+    /// Keeps what the sink did not take.
+    fn keep(&mut self, batch: &mut Batch) {
+        if !batch.is_empty() {
             self.kept.get_or_insert_default().append(batch);
         }
-        Ok(())
+        self.count(batch);
     }
 
     fn count(&mut self, batch: &mut Batch) {
@@ -174,22 +197,4 @@ fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -
         length if length < asked => Received::Last,
         _ => Received::More,
     })
-}
-
-/// Sends until nothing is left or the sink blocks. Returns whether nothing is left.
-fn send<E: Endpoint>(batch: &mut Batch, sink: &mut Side<E>, encoded: &mut Vec<u8>) -> io::Result<bool> {
-    while !batch.is_empty() {
-        if !sink.ready.writable {
-            return Ok(false);
-        }
-        let result = match sink.endpoint.carries() {
-            Carries::Datagrams { .. } => retry(|| sink.endpoint.send_datagrams(batch, encoded)),
-            Carries::Bytes => retry(|| send_encoded(&mut sink.endpoint, batch, Encoding::Bytes, encoded)),
-        };
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.ready.writable = false,
-            result => result?,
-        }
-    }
-    Ok(true)
 }

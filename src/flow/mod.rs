@@ -77,7 +77,7 @@ pub enum Flow<P> {
     /// From stream to stream.
     Bytes(ByteFlow<P>),
     /// From or to datagrams.
-    Datagrams(DatagramFlow),
+    Datagrams(Box<DatagramFlow>),
 }
 
 /// Calls the same method of whichever flow it is.
@@ -98,7 +98,7 @@ impl<P: Pipe> Flow<P> {
 
     /// A flow of datagrams that has moved nothing yet.
     pub fn datagrams() -> Flow<P> {
-        Flow::Datagrams(DatagramFlow::default())
+        Flow::Datagrams(Box::default())
     }
 
     /// Bytes that the sink has taken.

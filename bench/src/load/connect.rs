@@ -1,6 +1,6 @@
 //! Connect: connect, a byte to the server, a byte back, close; and the next.
 //!
-//! The client closes first and in the ordinary way, as real clients do. Source addresses vary (see [`crate::session`]),
+//! The client closes first, in the ordinary way, as real clients do, or with a reset. Source addresses vary (see [`crate::session`]),
 //! so that it does not run out of ports.
 
 use std::io;
@@ -10,12 +10,13 @@ use mio::{Events, Poll, Token};
 
 use crate::client::{Controller, Latencies, warm_up};
 use crate::clock::{Moment, Window};
+use crate::load::Close;
 use crate::session::{Opening, Progress, Role, poll_once};
 use crate::wire::{Order, Tally};
 
 /// Runs the client's side.
-pub fn run(order: &Order, controller: &mut Controller, at_once: usize) -> io::Result<()> {
-    let mut visits = Visits::new(order.target)?;
+pub fn run(order: &Order, controller: &mut Controller, at_once: usize, close: Close) -> io::Result<()> {
+    let mut visits = Visits::new(order.target, close)?;
     for slot in 0..at_once {
         let opening = visits.begin(slot)?;
         visits.openings.push(opening);
@@ -28,6 +29,7 @@ pub fn run(order: &Order, controller: &mut Controller, at_once: usize) -> io::Re
 /// The connections under way.
 struct Visits {
     target: SocketAddr,
+    close: Close,
     poll: Poll,
     /// One for each slot; the slot is its token.
     openings: Vec<Opening>,
@@ -36,8 +38,8 @@ struct Visits {
 }
 
 impl Visits {
-    fn new(target: SocketAddr) -> io::Result<Self> {
-        Ok(Self { target, poll: Poll::new()?, openings: Vec::new(), begun: 0 })
+    fn new(target: SocketAddr, close: Close) -> io::Result<Self> {
+        Ok(Self { target, close, poll: Poll::new()?, openings: Vec::new(), begun: 0 })
     }
 
     fn begin(&mut self, slot: usize) -> io::Result<Opening> {
@@ -58,6 +60,9 @@ impl Visits {
                 let opening = &mut self.openings[slot];
                 if opening.advance()? == Progress::Open {
                     latencies.finished(opening.begun, Moment::now(), window);
+                    if self.close == Close::Reset {
+                        opening.reset_at_close()?;
+                    }
                     // The old connection is closed as it is replaced.
                     self.openings[slot] = self.begin(slot)?;
                 }

@@ -35,7 +35,7 @@ pub enum Load {
     /// The same, while many more sessions are open and silent.
     Many { open: usize, pinging: usize },
     /// Connect, a byte each way, close; this many at a time.
-    Connect { at_once: usize },
+    Connect { at_once: usize, close: Close },
     /// Sessions that have carried something and now carry nothing.
     Idle { sessions: usize },
     /// Pings on some sessions while bulk flows on others.
@@ -66,6 +66,15 @@ pub enum Direction {
     Down,
     /// Both ways at once.
     Both,
+}
+
+/// How a client ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Close {
+    /// In the ordinary way, with a FIN.
+    Ordinary,
+    /// With a reset, as load generators do that want no connections in TIME_WAIT.
+    Reset,
 }
 
 /// Loads that belong together: one name for `--loads`, and one chart.
@@ -117,7 +126,7 @@ impl Load {
     pub const PING_64: Self = Self::Ping { sessions: 64 };
 
     /// All loads, in the order they are run.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Bulk { sessions: 1, direction: Direction::Up },
         Self::Bulk { sessions: 1, direction: Direction::Down },
         Self::Bulk { sessions: 1, direction: Direction::Both },
@@ -127,7 +136,8 @@ impl Load {
         Self::Ping { sessions: 1 },
         Self::PING_64,
         Self::Many { open: 9000, pinging: 64 },
-        Self::Connect { at_once: 32 },
+        Self::Connect { at_once: 32, close: Close::Ordinary },
+        Self::Connect { at_once: 32, close: Close::Reset },
         Self::Idle { sessions: 2000 },
         Self::Mixed { pinging: 8, flows: 4 },
         Self::Mixed { pinging: 8, flows: 64 },
@@ -171,7 +181,7 @@ impl Load {
         match self {
             Self::Bulk { sessions, .. } | Self::Ping { sessions } | Self::Idle { sessions } => sessions,
             Self::Many { open, .. } => open,
-            Self::Connect { at_once } => at_once,
+            Self::Connect { at_once, .. } => at_once,
             Self::Mixed { pinging, flows } => pinging + flows,
             Self::Udp { sources, .. } => sources,
             Self::Flood { .. } | Self::Framed { .. } => 1,
@@ -186,7 +196,7 @@ impl Load {
             Self::Many { open, pinging } => {
                 format!("128 bytes there and back on {pinging} of {open} open connections")
             }
-            Self::Connect { at_once } => format!("connect, one byte each way, close; {at_once} at a time"),
+            Self::Connect { at_once, close } => format!("connect, one byte each way, {close}; {at_once} at a time"),
             Self::Idle { sessions } => format!("{sessions} silent connections that carried 16 KiB each way"),
             Self::Mixed { pinging, flows } => {
                 format!("pings on {pinging} connections while {flows} bulk flows share the proxy")
@@ -210,7 +220,7 @@ impl Load {
             Self::Bulk { sessions, direction } => bulk::run(order, controller, sessions, direction),
             Self::Ping { sessions } => ping::run(order, controller, sessions),
             Self::Many { open, pinging } => many::run(order, controller, open, pinging),
-            Self::Connect { at_once } => connect::run(order, controller, at_once),
+            Self::Connect { at_once, close } => connect::run(order, controller, at_once, close),
             Self::Idle { sessions } => idle::run(order, controller, sessions),
             Self::Mixed { pinging, flows } => mixed::run(order, controller, pinging, flows),
             Self::Udp { sources, under_way, size } => udp::run(order, controller, sources, under_way, size),
@@ -312,6 +322,15 @@ impl fmt::Display for Direction {
     }
 }
 
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordinary => "close",
+            Self::Reset => "reset",
+        })
+    }
+}
+
 /// The load's own name, as `--loads` takes it.
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -325,6 +344,7 @@ impl fmt::Display for Load {
             Self::Flood { size } => write!(f, "flood-{size}b"),
             Self::Framed { stream: Side::Client } => f.write_str("framed-client"),
             Self::Framed { stream: Side::Remote } => f.write_str("framed-remote"),
+            Self::Connect { close: Close::Reset, .. } => f.write_str("connect-reset"),
             Self::Many { .. } | Self::Connect { .. } | Self::Idle { .. } => f.write_str(self.group().name()),
         }
     }
