@@ -57,8 +57,6 @@ pub struct Driver<const SHORT: bool> {
     said: [u64; 2],
     /// Datagrams were kept before the remote was connected, and have not been delivered yet.
     kept_early: Cell<bool>,
-    /// Datagrams are being offered, so nothing is read from the other side.
-    offering: bool,
     /// When the remote was connected, and when something moved last.
     moved: Option<u64>,
     delivered: u64,
@@ -140,7 +138,6 @@ impl<const SHORT: bool> Driver<SHORT> {
             offered: 0,
             said: [0; 2],
             kept_early: Cell::new(false),
-            offering: false,
             moved: None,
             delivered: 0,
             end: None,
@@ -328,17 +325,15 @@ impl<const SHORT: bool> Driver<SHORT> {
             world.see(Sight::EndedByOffer);
         } else if refused > 0 {
             assert!(refused <= units.len(), "more datagrams are refused than were offered");
-            world.passages[0].refuse(refused, units.len());
-            let least = world.passages[0].kept_size() + units[refused - 1].length + 1;
+            let first = world.passages[0].refuse(refused);
+            let least = world.passages[0].kept_size() + first.length + 1;
             assert!(least > MOST_KEPT, "a datagram is refused though there is room for it: {least}");
             world.see(if self.moved.is_some() { Sight::RefusedWhileOpen } else { Sight::RefusedWhileConnecting });
         }
         self.check_kept(&mut world, kept);
         drop(world);
         self.observe();
-        self.offering = true;
         self.after(outcome);
-        self.offering = false;
     }
 
     fn check_kept(&self, world: &mut World, before: usize) {
@@ -346,10 +341,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         if kept == 0 {
             return;
         }
-        // The first datagrams offered are kept whole.
-        if before > 0 {
-            assert!(kept <= MOST_KEPT.max(before), "{kept} bytes are kept");
-        }
+        assert!(kept <= MOST_KEPT, "{kept} bytes are kept");
         if self.moved.is_none() {
             self.kept_early.set(true);
             world.see(Sight::KeptWhileConnecting);
@@ -395,12 +387,11 @@ impl<const SHORT: bool> Driver<SHORT> {
         let Some(session) = &self.session else { return };
         let world = self.world.borrow();
         let delivered = session.moved();
-        let seen: Vec<_> = world.passages.iter().map(Passage::moved).collect();
-        let (least, most) = (seen[0].start() + seen[1].start(), seen[0].end() + seen[1].end());
-        assert!(
-            (least..=most).contains(&delivered),
-            "{delivered} are said to be delivered, which are {least} or {most}"
-        );
+        let moved: u64 = world.passages.iter().map(Passage::moved).sum();
+        let unnoticed: u64 = world.passages.iter().map(Passage::unnoticed).sum();
+        let least = moved + world.steps;
+        let most = least + unnoticed;
+        assert!((least..=most).contains(&delivered), "{delivered} are said to have moved, which are {least} to {most}");
         if delivered != self.delivered {
             (self.delivered, self.moved) = (delivered, Some(self.now));
         }
@@ -506,7 +497,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         if let (true, Some(sight)) = (kept, sight_of(end)) {
             world.see(sight);
         }
-        if matches!(end, End::Reset(_) | End::Error(_)) && !self.offering {
+        if matches!(end, End::Reset(_) | End::Error(_)) {
             self.check_last_words(&world);
         }
     }
@@ -566,11 +557,6 @@ impl<const SHORT: bool> Driver<SHORT> {
             let (kept_at_least, kept_at_most) = passage.kept();
             least += passage.dropped + kept_at_least;
             most += passage.dropped + kept_at_most;
-        }
-        // What a call has not sent that failed is lost with the session.
-        let failed = |side: &Side| side.witness.send_failed;
-        if failed(world.side(0)) || remote.is_some_and(failed) {
-            least = world.passages.iter().map(|passage| passage.dropped).sum();
         }
         assert!((least..=most).contains(&said), "{said} datagrams are said to be dropped, which are {least} or {most}");
     }

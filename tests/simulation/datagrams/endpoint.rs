@@ -135,6 +135,8 @@ impl<const SHORT: bool> Endpoint for SimEndpoint<SHORT> {
     type Pipe = NoPipe;
 
     fn carries(&self) -> Carries {
+        let (SimEndpoint::Plain(SimSocket { world, .. }) | SimEndpoint::Framed { world, .. }) = self;
+        world.borrow_mut().count_call();
         each!(self, endpoint => endpoint.carries())
     }
 

@@ -1,7 +1,6 @@
 //! What is on its way from one side of a session to the other, and the check that it arrives as it came.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 
 use cproxy::batch::MAX_DATAGRAM;
 
@@ -50,9 +49,9 @@ pub struct Passage {
     done: usize,
     /// Something of the first datagram was taken in an earlier call.
     interrupted: bool,
-    /// Bytes and datagrams that the sink has taken, and datagrams that were dropped.
+    /// Bytes that the sink has taken, empty datagrams that left no trace in it, and datagrams that were dropped.
     moved: u64,
-    taken: u64,
+    unnoticed: u64,
     pub dropped: u64,
     /// What counts against the budget of this run.
     pub read_in_run: u64,
@@ -75,7 +74,7 @@ impl Passage {
             done: 0,
             interrupted: false,
             moved: 0,
-            taken: 0,
+            unnoticed: 0,
             dropped: 0,
             read_in_run: 0,
             reads_in_run: 0,
@@ -92,7 +91,7 @@ impl Passage {
         if !self.units.is_empty() {
             sights.note(Sight::EmptyToStream);
         }
-        self.taken += self.units.len() as u64;
+        self.unnoticed += self.units.len() as u64;
         self.units.clear();
     }
 
@@ -117,11 +116,15 @@ impl Passage {
         count > self.chunk
     }
 
-    /// What the sink has taken: bytes, and one more for each datagram. An empty one may have gone without notice.
-    pub fn moved(&self) -> RangeInclusive<u64> {
-        let least = self.moved + self.taken;
-        let unnoticed = self.units.iter().take_while(|unit| self.sink == Kind::Stream && unit.length == 0).count();
-        least..=least + unnoticed as u64
+    /// Bytes that the sink has taken, of whole datagrams.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// How many empty datagrams a stream may have been taken to have taken.
+    pub fn unnoticed(&self) -> u64 {
+        let waiting = self.units.iter().take_while(|unit| self.sink == Kind::Stream && unit.length == 0).count();
+        self.unnoticed + waiting as u64
     }
 
     /// How many datagrams are kept, as far as can be said.
@@ -139,11 +142,11 @@ impl Passage {
         self.units.iter().map(|unit| unit.length + 1).sum()
     }
 
-    /// Of the last `count` datagrams offered, so many first ones are gone.
-    pub fn refuse(&mut self, count: usize, offered: usize) {
-        let first = self.units.len() - offered;
-        self.units.drain(first..first + count);
+    /// The last datagrams offered found no room. Returns the first of them.
+    pub fn refuse(&mut self, count: usize) -> Unit {
+        let first = self.units.len() - count;
         self.dropped += count as u64;
+        self.units.drain(first..).next().expect("there is one")
     }
 
     /// A datagram as it came: the sink took it, or nobody did.
@@ -187,7 +190,7 @@ impl Passage {
         } else {
             while self.units.front().is_some_and(|unit| unit.length == 0) {
                 self.units.pop_front();
-                self.taken += 1;
+                self.unnoticed += 1;
             }
             *self.units.front().expect("bytes are sent that nobody sent")
         };
@@ -237,7 +240,6 @@ impl Passage {
             return;
         }
         self.moved += unit.length as u64;
-        self.taken += 1;
         match unit.length {
             0 => sights.note(Sight::EmptyPassed),
             MAX_DATAGRAM if self.sink == Kind::Framed => sights.note(Sight::LargestWent),

@@ -34,6 +34,8 @@ pub struct World {
     poll_tells_finish: bool,
     sides: Vec<Side>,
     pub passages: [Passage; 2],
+    /// Calls that moved something, or dropped it.
+    pub steps: u64,
     calls_in_run: usize,
     budget: usize,
     tracing: bool,
@@ -53,6 +55,7 @@ impl World {
                 Passage::new(0, client.kind, remote.kind, remote.chunk),
                 Passage::new(1, remote.kind, client.kind, client.chunk),
             ],
+            steps: 0,
             calls_in_run: 0,
             budget: plan.budget,
             tracing,
@@ -255,10 +258,15 @@ impl World {
         (told != Conditions::default()).then(|| told.readiness())
     }
 
-    /// Notes that a session calls an endpoint. An error is a signal's.
-    fn enter(&mut self, id: usize) -> io::Result<()> {
+    /// A session calls an endpoint, if only to ask what it carries.
+    pub fn count_call(&mut self) {
         self.calls_in_run += 1;
         assert!(self.calls_in_run < MOST_CALLS_A_RUN, "a run makes too many calls");
+    }
+
+    /// Notes that a session calls an endpoint. An error is a signal's.
+    fn enter(&mut self, id: usize) -> io::Result<()> {
+        self.count_call();
         assert!(!self.sides[id].witness.closed, "an endpoint is used that is closed");
         assert!(self.sides[id].connecting.is_none(), "an endpoint is used that is not connected");
         self.interleave(id);
@@ -337,6 +345,7 @@ impl World {
         if available == 0 {
             return self.receive_nothing(id).map(|()| 0);
         }
+        self.steps += 1;
         let mut count = available.min(buffer.len());
         if !short_means_blocked && self.random.once_in(3) {
             count = self.random.within(1..=count as u64) as usize;
@@ -362,6 +371,7 @@ impl World {
     pub fn send(&mut self, id: usize, short_means_blocked: bool, bytes: &[u8]) -> io::Result<usize> {
         assert!(!bytes.is_empty(), "a write of nothing");
         self.enter_send(id)?;
+        self.steps += 1;
         let space = self.sides[id].space();
         let mut count = space.min(bytes.len() as u64);
         if !short_means_blocked && self.random.once_in(3) {
@@ -403,6 +413,7 @@ impl World {
             self.see(if answer { Sight::EndAnswered } else { Sight::EndOfDatagrams });
             return Ok(Received::End);
         }
+        self.steps += 1;
         let asked = self.random.pick(&[1, 2, 4, MOST_DATAGRAMS]).min(MOST_DATAGRAMS);
         let mut count = asked.min(self.sides[id].queue.len());
         if !short_means_blocked && self.random.once_in(3) {
@@ -435,6 +446,7 @@ impl World {
     pub fn send_datagrams(&mut self, id: usize, batch: &mut Batch) -> io::Result<()> {
         assert!(!batch.is_empty(), "a write of nothing");
         self.enter_send(id)?;
+        self.steps += 1;
         let direction = 1 - self.sides[id].direction();
         if self.sides[id].plan.unnamed {
             for bytes in batch.datagrams() {
