@@ -20,6 +20,9 @@ use crate::splice::KernelPipe;
 pub struct ConnectedEndpoint {
     socket: DatagramSocket,
     names: Names,
+    /// Where it is registered; with poll(2) mio ends that when there is an error.
+    #[cfg(mio_unsupported_force_poll_poll)]
+    registration: Option<(Registry, Token)>,
 }
 
 /// The names of its two ends.
@@ -37,7 +40,7 @@ impl ConnectedEndpoint {
         let socket = DatagramSocket::unbound(Domain::for_address(peer), Family::Udp)?;
         socket.connect(&peer.into())?;
         let socket = DatagramSocket::from_socket(socket, Family::Udp);
-        Ok(ConnectedEndpoint { socket, names: Names::Udp { peer, local: None } })
+        Ok(ConnectedEndpoint::new(socket, Names::Udp { peer, local: None }))
     }
 
     /// A Unix socket that is connected, at once or, with `WouldBlock`, not at all because the peer's backlog is full.
@@ -53,7 +56,16 @@ impl ConnectedEndpoint {
     }
 
     fn accepted(socket: DatagramSocket, name: &Arc<str>) -> ConnectedEndpoint {
-        ConnectedEndpoint { socket, names: Names::Unix(name.clone()) }
+        ConnectedEndpoint::new(socket, Names::Unix(name.clone()))
+    }
+
+    fn new(socket: DatagramSocket, names: Names) -> ConnectedEndpoint {
+        ConnectedEndpoint {
+            socket,
+            names,
+            #[cfg(mio_unsupported_force_poll_poll)]
+            registration: None,
+        }
     }
 
     /// Asks the system for our own address, where it is not known yet.
@@ -63,8 +75,31 @@ impl ConnectedEndpoint {
         }
     }
 
-    pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
-        self.socket.source()
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        #[cfg(mio_unsupported_force_poll_poll)]
+        {
+            self.registration = Some((registry.try_clone()?, token));
+        }
+        registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Looks after a call's error.
+    #[cfg(not(mio_unsupported_force_poll_poll))]
+    fn checked<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result
+    }
+
+    /// Looks after a call's error: one that would block, of a socket whose registration mio has ended, reads so.
+    #[cfg(mio_unsupported_force_poll_poll)]
+    fn checked<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        match (&result, &self.registration) {
+            (Err(error), Some((registry, token))) if error.kind() == io::ErrorKind::NotFound => {
+                let _ = registry.deregister(self.socket.source());
+                registry.register(self.socket.source(), *token, Interest::READABLE | Interest::WRITABLE)?;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            _ => result,
+        }
     }
 }
 
@@ -82,11 +117,13 @@ impl Endpoint for ConnectedEndpoint {
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
-        self.socket.receive(batch, None)
+        let result = self.socket.receive(batch, None);
+        self.checked(result)
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        self.socket.send(batch, None)
+        let result = self.socket.send(batch, None);
+        self.checked(result)
     }
 
     fn take_error(&mut self) -> Option<io::Error> {

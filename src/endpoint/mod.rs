@@ -319,7 +319,7 @@ impl Socket {
             RemoteAddress::UnixMessages(address, family) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, *family).map(connected)
             }
-            RemoteAddress::Framed(stream) => Socket::connect(stream, options, client).map(Socket::framed),
+            RemoteAddress::Framed(stream) => Socket::connect(stream, &options.framed(), client).map(Socket::framed),
             RemoteAddress::Echo => echo::EchoEndpoint::new(client).map(|endpoint| Socket::Echo(Box::new(endpoint))),
             #[cfg(target_os = "linux")]
             RemoteAddress::Device(kind, name) => {
@@ -345,7 +345,7 @@ impl Socket {
         match self {
             Socket::Tcp(endpoint) => registry.register(endpoint.source(), token, interests),
             Socket::Unix(endpoint) => registry.register(endpoint.source(), token, interests),
-            Socket::Connected(endpoint) => registry.register(endpoint.source(), token, interests),
+            Socket::Connected(endpoint) => endpoint.register(registry, token),
             Socket::Framed(framed) => framed.stream.register(registry, token),
             Socket::Source(_) => Ok(()),
             Socket::Echo(endpoint) => endpoint.register(registry, token),
@@ -358,7 +358,7 @@ impl Socket {
     pub fn apply(&mut self, options: &SocketOptions) -> io::Result<()> {
         match self {
             Socket::Tcp(endpoint) => endpoint.apply(options),
-            Socket::Framed(framed) => framed.stream.apply(options),
+            Socket::Framed(framed) => framed.stream.apply(&options.framed()),
             _ => Ok(()),
         }
     }
@@ -387,6 +387,11 @@ impl SocketOptions {
     /// The options that `settings` ask for.
     pub fn new(settings: &Settings) -> SocketOptions {
         SocketOptions { no_delay: settings.no_delay, keepalive: settings.keepalive }
+    }
+
+    /// Those of a stream that carries datagrams: nothing is gained by waiting for more of one.
+    fn framed(&self) -> SocketOptions {
+        SocketOptions { no_delay: true, ..*self }
     }
 }
 
