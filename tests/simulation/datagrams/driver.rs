@@ -16,7 +16,7 @@ use super::super::random::Random;
 use super::super::sight::Sights;
 use super::dropped;
 use super::endpoint::{NoPipe, SimEndpoint};
-use super::passage::{Passage, Unit};
+use super::passage::{Passage, Unit, datagram};
 use super::plan::{Address, Kind, Plan};
 use super::side::Side;
 use super::sight::Sight;
@@ -27,6 +27,9 @@ const MOST_TURNS: u64 = 100_000;
 
 /// Bytes that are kept of datagrams which come unasked, each taken for one more than it has.
 const MOST_KEPT: usize = 256 << 10;
+
+/// Datagrams of other clients are numbered from here.
+const STRANGER: usize = 900;
 
 /// What became of a schedule.
 #[derive(Debug, PartialEq, Eq)]
@@ -277,30 +280,35 @@ impl<const SHORT: bool> Driver<SHORT> {
             (self.offered..self.offered + count).map(|number| Unit { number, length: plan.sizes[number] }).collect();
         self.offered += count;
         self.world.borrow_mut().side_mut(0).next = self.now + pause;
-        // Between them come those of another client, whose session is not looked at here.
+        // Between them come those of other clients, whose sessions are not looked at here.
         let mut random = self.random(Random::split);
-        let stranger = Unit { number: 999, length: 3 };
-        let all: Vec<(usize, Unit)> = if random.once_in(3) {
-            let with = |unit: &Unit| if random.once_in(2) { vec![(1, stranger), (0, *unit)] } else { vec![(0, *unit)] };
-            units.iter().flat_map(with).take(MOST_DATAGRAMS).collect()
-        } else {
-            units.iter().map(|unit| (0, *unit)).collect()
-        };
-        self.offered -= count - all.iter().filter(|(key, _)| *key == 0).count();
-        let keys: Vec<usize> = all.iter().map(|(key, _)| *key).collect();
-        let everything: Vec<Unit> = all.iter().map(|(_, unit)| *unit).collect();
-        let mine: Vec<Unit> = all.iter().filter(|(key, _)| *key == 0).map(|(_, unit)| *unit).collect();
+        let mixed = random.once_in(3);
+        let (mut keys, mut all, mut strangers) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+        for unit in &units {
+            while mixed && all.len() + units.len() < MOST_DATAGRAMS && random.once_in(2) {
+                let stranger = Unit { number: STRANGER + all.len(), length: 8 };
+                let key = random.below(2) as usize;
+                strangers[key].push(stranger);
+                keys.push(1 + key);
+                all.push(stranger);
+            }
+            keys.push(0);
+            all.push(*unit);
+        }
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
-        put(&mut batch, 0, &everything, self.plan.client.rooms);
+        put(&mut batch, 0, &all, self.plan.client.rooms);
         batch.for_each_key(&keys, |key, batch| {
             if key == 0 {
-                self.offer_batch(batch, &mine);
-            } else {
-                batch.drop_all(Undelivered::NoRoom);
-                batch.take_counts();
+                return self.offer_batch(batch, &units);
             }
+            let theirs = std::mem::take(&mut strangers[key - 1]);
+            let expected = theirs.iter().map(|unit| datagram(0, unit.number, unit.length));
+            assert!(!theirs.is_empty() && batch.datagrams().eq(expected), "another client's datagrams are mixed up");
+            batch.drop_all(Undelivered::NoSession);
+            batch.take_counts();
         });
+        assert!(strangers.iter().all(Vec::is_empty), "another client's datagrams are forgotten");
         self.batch = batch;
         true
     }
@@ -357,6 +365,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             Outcome::Ended(end) => self.close(end),
             Outcome::Waiting | Outcome::Spent => {
                 self.spent |= outcome == Outcome::Spent;
+                self.check_not_ended();
                 self.check_counts();
                 self.arm();
             }
@@ -411,6 +420,17 @@ impl<const SHORT: bool> Driver<SHORT> {
             assert_eq!(passage.dropped, said, "datagrams were dropped and not counted, or the other way round");
         }
         self.said = said;
+    }
+
+    /// A session that goes on has reason to: no side has ended with all of it delivered, unless an answer is awaited.
+    fn check_not_ended(&self) {
+        let world = self.world.borrow();
+        let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
+        for side in [world.side(0), remote] {
+            let over = side.witness.read_end && !world.passages[side.direction()].is_kept();
+            let awaited = side.name == SideName::Client && remote.plan.answers && remote.witness.finish_called;
+            assert!(!over || awaited, "the session goes on though the {} has ended", side.name);
+        }
     }
 
     fn idle_timeout(&self) -> Option<u64> {
