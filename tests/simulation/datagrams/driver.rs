@@ -338,7 +338,9 @@ impl<const SHORT: bool> Driver<SHORT> {
             assert!(least > MOST_KEPT, "a datagram is refused though there is room for it: {least}");
             world.see(if self.moved.is_some() { Sight::RefusedWhileOpen } else { Sight::RefusedWhileConnecting });
         }
-        self.check_kept(&mut world, kept);
+        if !matches!(outcome, Outcome::Ended(_)) {
+            self.check_kept(&mut world, kept);
+        }
         drop(world);
         self.observe();
         self.after(outcome);
