@@ -4,6 +4,7 @@
 //! the thread, and when it drains. A seed that fails is printed; `CPROXY_SIMULATION_SEED=<seed> cargo test --test
 //! simulation` runs it alone and traces it. `CPROXY_SIMULATION_SCHEDULES` is how many seeds are run, from 0.
 
+mod datagrams;
 mod dialer;
 mod kernel;
 mod peer;
@@ -18,15 +19,16 @@ mod traffic;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt;
 use std::num::NonZero;
 use std::panic;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{available_parallelism, scope};
+use std::thread::{available_parallelism, current, scope};
 
 use plan::{Plan, Style};
 use random::Random;
-use sight::Sights;
+use sight::{Sight, Sights};
 use thread::{Report, Thread};
 
 /// Schedules that are run unless the environment says otherwise.
@@ -44,8 +46,10 @@ struct Totals {
     bytes: u64,
 }
 
-impl Totals {
-    fn add(&mut self, report: &Report) {
+impl Tally for Totals {
+    type Report = Report;
+
+    fn note(&mut self, report: &Report) {
         for end in &report.ends {
             *self.ends.entry(format!("{end:?}")).or_default() += 1;
         }
@@ -53,31 +57,23 @@ impl Totals {
         self.turns += report.turns;
         self.bytes += report.bytes;
     }
+
+    fn add(&mut self, other: &Totals) {
+        for (end, count) in &other.ends {
+            *self.ends.entry(end.clone()).or_default() += count;
+        }
+        self.sights.add(&other.sights);
+        self.turns += other.turns;
+        self.bytes += other.bytes;
+    }
 }
 
 #[test]
 fn all_schedules_keep_what_sessions_promise() {
-    if let Some(seed) = number_from_environment("CPROXY_SIMULATION_SEED") {
-        println!("{:?}", simulate(seed, true));
-        return;
-    }
-    let schedules = number_from_environment("CPROXY_SIMULATION_SCHEDULES").unwrap_or(SCHEDULES);
-    let next = AtomicU64::new(0);
-    let totals = Mutex::new(Totals::default());
-    let failure = Mutex::new(None);
-    scope(|scope| {
-        for _ in 0..available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(|| work(&next, schedules, &totals, &failure));
-        }
-    });
-    if let Some((seed, message)) = failure.into_inner().unwrap() {
-        panic!("seed {seed}: {message}\nreplay it: CPROXY_SIMULATION_SEED={seed} cargo test --test simulation");
-    }
-    let totals = totals.into_inner().unwrap();
-    println!("{schedules} schedules: {totals:#?}");
+    let Some((schedules, totals)) = explore::<Totals>(SCHEDULES, simulate) else { return };
     if schedules >= ENOUGH_FOR_COVERAGE {
         assert_eq!(totals.ends.len(), 9, "some way for a session to end was never taken: {totals:?}");
-        assert_eq!(totals.sights.missing(), None, "something was never seen: {totals:?}");
+        assert_eq!(totals.sights.missing(&Sight::ALL), None, "something was never seen: {totals:?}");
     }
 }
 
@@ -88,29 +84,66 @@ fn a_seed_replays_its_schedule() {
     }
 }
 
+/// What many schedules came to.
+trait Tally: fmt::Debug + Default + Send {
+    /// What one came to.
+    type Report: fmt::Debug;
+
+    /// Adds a schedule.
+    fn note(&mut self, report: &Self::Report);
+
+    /// Adds what others came to.
+    fn add(&mut self, other: &Self);
+}
+
+/// Runs so many schedules, or as many as the environment says, and says how many; or only the one that the environment
+/// names.
+fn explore<T: Tally>(schedules: u64, simulate: fn(u64, bool) -> T::Report) -> Option<(u64, T)> {
+    if let Some(seed) = number_from_environment("CPROXY_SIMULATION_SEED") {
+        println!("{:?}", simulate(seed, true));
+        return None;
+    }
+    let schedules = number_from_environment("CPROXY_SIMULATION_SCHEDULES").unwrap_or(schedules);
+    let next = AtomicU64::new(0);
+    let totals = Mutex::new(T::default());
+    let failure = Mutex::new(None);
+    scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| work(&next, schedules, simulate, &totals, &failure));
+        }
+    });
+    if let Some((seed, message)) = failure.into_inner().unwrap() {
+        let test = current().name().unwrap_or_default().to_owned();
+        panic!("seed {seed}: {message}\nreplay it: CPROXY_SIMULATION_SEED={seed} cargo test --test simulation {test}");
+    }
+    let totals = totals.into_inner().unwrap();
+    println!("{schedules} schedules: {totals:#?}");
+    Some((schedules, totals))
+}
+
 /// Runs one seed after another until there are no more or one fails.
-fn work(next: &AtomicU64, schedules: u64, totals: &Mutex<Totals>, failure: &Mutex<Option<(u64, String)>>) {
-    let mut own = Totals::default();
+fn work<T: Tally>(
+    next: &AtomicU64,
+    schedules: u64,
+    simulate: fn(u64, bool) -> T::Report,
+    totals: &Mutex<T>,
+    failure: &Mutex<Option<(u64, String)>>,
+) {
+    let mut own = T::default();
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= schedules {
             break;
         }
         match panic::catch_unwind(|| simulate(seed, false)) {
-            Ok(report) => own.add(&report),
+            Ok(report) => own.note(&report),
             Err(payload) => {
                 next.store(schedules, Ordering::Relaxed);
                 failure.lock().unwrap().get_or_insert((seed, message(payload.as_ref())));
             }
         }
     }
-    let mut totals = totals.lock().unwrap();
-    totals.sights.add(&own.sights);
-    totals.turns += own.turns;
-    totals.bytes += own.bytes;
-    for (end, count) in own.ends {
-        *totals.ends.entry(end).or_default() += count;
-    }
+    totals.lock().unwrap().add(&own);
 }
 
 /// Runs the schedule of a seed.

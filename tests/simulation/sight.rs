@@ -54,22 +54,28 @@ impl Sight {
 }
 
 /// How often each was seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sights(BTreeMap<Sight, u64>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sights<S = Sight>(BTreeMap<S, u64>);
 
-impl Sights {
-    pub fn note(&mut self, sight: Sight) {
+impl<S> Default for Sights<S> {
+    fn default() -> Sights<S> {
+        Sights(BTreeMap::new())
+    }
+}
+
+impl<S: Ord + Copy> Sights<S> {
+    pub fn note(&mut self, sight: S) {
         *self.0.entry(sight).or_default() += 1;
     }
 
-    pub fn add(&mut self, others: &Sights) {
+    pub fn add(&mut self, others: &Sights<S>) {
         for (sight, count) in &others.0 {
             *self.0.entry(*sight).or_default() += count;
         }
     }
 
-    /// The first that was never seen.
-    pub fn missing(&self) -> Option<Sight> {
-        Sight::ALL.into_iter().find(|sight| !self.0.contains_key(sight))
+    /// The first of all that was never seen.
+    pub fn missing(&self, all: &[S]) -> Option<S> {
+        all.iter().copied().find(|sight| !self.0.contains_key(sight))
     }
 }

@@ -1,0 +1,607 @@
+//! Runs one session of datagrams as an I/O thread does, turn by turn, and checks what it comes to.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use cproxy::batch::{Batch, Counts, MOST_DATAGRAMS, Undelivered};
+use cproxy::endpoint::{Carries, Lifetime, SideName};
+use cproxy::flow::Pace;
+use cproxy::pools::{DropLog, Pools};
+use cproxy::session::{Dial, Dialer, End, Outcome, Session, Turn};
+use cproxy::settings::BufferSize;
+use cproxy::timers::TICK;
+
+use super::super::plan::Answer;
+use super::super::random::Random;
+use super::super::sight::Sights;
+use super::dropped;
+use super::endpoint::{NoPipe, SimEndpoint};
+use super::passage::{Passage, Unit, datagram};
+use super::plan::{Address, Kind, Plan};
+use super::side::Side;
+use super::sight::Sight;
+use super::world::{SharedWorld, World, put};
+
+/// More turns than any schedule needs.
+const MOST_TURNS: u64 = 100_000;
+
+/// Bytes that are kept of datagrams which come unasked, each taken for one more than it has.
+const MOST_KEPT: usize = 256 << 10;
+
+/// Datagrams of other clients are numbered from here.
+const STRANGER: usize = 900;
+
+/// What became of a schedule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    pub pair: (Kind, Kind),
+    pub end: End,
+    pub sights: Sights<Sight>,
+    pub turns: u64,
+    pub moved: u64,
+}
+
+/// A session, with what an I/O thread has for it.
+pub struct Driver<const SHORT: bool> {
+    plan: Plan,
+    world: SharedWorld,
+    dialling: Dialling,
+    session: Option<Session<SimEndpoint<SHORT>>>,
+    pools: Pools<NoPipe>,
+    batch: Batch,
+    now: u64,
+    turns: u64,
+    timer: Option<u64>,
+    woken: bool,
+    spent: bool,
+    /// How many datagrams were offered.
+    offered: usize,
+    /// The session said so often that it dropped one.
+    said: [u64; 2],
+    /// Datagrams were kept before the remote was connected, and have not been delivered yet.
+    kept_early: Cell<bool>,
+    /// When the remote was connected, and when something moved last.
+    moved: Option<u64>,
+    delivered: u64,
+    end: Option<End>,
+}
+
+/// How the session reaches the remote's addresses.
+struct Dialling {
+    addresses: Vec<Address>,
+    remote: Option<usize>,
+    /// The address that was dialled last, and when first; and that there are no more.
+    address: Option<usize>,
+    began: u64,
+    exhausted: bool,
+}
+
+struct SimDialer<'a> {
+    dialling: &'a mut Dialling,
+    world: &'a SharedWorld,
+}
+
+impl<const SHORT: bool> Dialer<SimEndpoint<SHORT>> for SimDialer<'_> {
+    fn dial(&mut self, address: usize, client: Carries) -> Dial<SimEndpoint<SHORT>> {
+        let Dialling { addresses, remote, address: last, began, exhausted } = &mut *self.dialling;
+        let mut world = self.world.borrow_mut();
+        assert_eq!(
+            client == Carries::Bytes,
+            world.side(0).plan.kind == Kind::Stream,
+            "the client carries something else"
+        );
+        assert!(!*exhausted, "dials though there are no more addresses");
+        if *last != Some(address) {
+            assert_eq!(address, last.map_or(0, |last| last + 1), "addresses are to be tried in their order");
+            (*last, *began) = (Some(address), world.now);
+            if address > 0 && world.passages[0].is_kept() {
+                world.see(Sight::NextAddressWithKept);
+            }
+        }
+        *remote = None;
+        let Some(target) = addresses.get_mut(address) else {
+            *exhausted = true;
+            return Dial::NoSuchAddress;
+        };
+        if target.busy > 0 {
+            target.busy -= 1;
+            return Dial::Busy;
+        }
+        if target.answer == Answer::FailAtOnce {
+            return Dial::Failed;
+        }
+        let id = world.add(SideName::Remote, &target.peer, Some(target.answer));
+        drop(world);
+        *remote = Some(id);
+        Dial::Started(SimEndpoint::new(self.world, id))
+    }
+}
+
+impl<const SHORT: bool> Driver<SHORT> {
+    pub fn new(plan: Plan, random: Random, tracing: bool) -> Driver<SHORT> {
+        dropped::begin();
+        let mut world = World::new(random, &plan, tracing);
+        world.trace(format_args!("{plan:#?}"));
+        world.add(SideName::Client, &plan.client, None);
+        let world = Rc::new(RefCell::new(world));
+        let dialling =
+            Dialling { addresses: plan.addresses.clone(), remote: None, address: None, began: 0, exhausted: false };
+        Driver {
+            session: Some(Session::new(SimEndpoint::new(&world, 0), Pace::START)),
+            plan,
+            world,
+            dialling,
+            pools: Pools::new(BufferSize::Fixed(1), 0),
+            batch: Batch::default(),
+            now: 0,
+            turns: 0,
+            timer: None,
+            woken: false,
+            spent: false,
+            offered: 0,
+            said: [0; 2],
+            kept_early: Cell::new(false),
+            moved: None,
+            delivered: 0,
+            end: None,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub fn run(mut self) -> Report {
+        self.start();
+        while self.session.is_some() {
+            self.turns += 1;
+            assert!(self.turns < MOST_TURNS, "the session never ends");
+            self.turn();
+        }
+        dropped::end();
+        let mut world = self.world.borrow_mut();
+        Report {
+            pair: (self.plan.client.kind, self.plan.addresses[0].peer.kind),
+            end: self.end.expect("the session has ended"),
+            sights: std::mem::take(&mut world.sights),
+            turns: self.turns,
+            moved: self.delivered,
+        }
+    }
+
+    fn turn(&mut self) {
+        let acted = self.world.borrow_mut().act();
+        let told = self.deliver_events();
+        if self.timer.is_some_and(|timer| timer <= self.now) {
+            self.timer = None;
+            self.woken = true;
+        }
+        let offered = self.offer();
+        let quiet = !acted && !told && !offered && !self.woken && !self.spent;
+        if self.woken || (self.spent && !self.random(|random| random.once_in(4))) {
+            self.run_session();
+        }
+        if self.session.is_none() {
+            return;
+        }
+        self.check_deadline();
+        if quiet {
+            self.check_stuck();
+        }
+        self.pass_time(quiet);
+        if self.plan.drain <= self.now || self.plan.drain_turn.is_some_and(|turn| turn <= self.turns) {
+            self.close(End::Drain);
+        }
+    }
+
+    /// Tells the session of events. Returns whether there was any, though it may be told later.
+    fn deliver_events(&mut self) -> bool {
+        let mut any = false;
+        for (id, name) in [(Some(0), SideName::Client), (self.dialling.remote, SideName::Remote)] {
+            let Some(id) = id else { continue };
+            let mut world = self.world.borrow_mut();
+            let mut event = None;
+            if world.has_event(id) {
+                any = true;
+                if !world.random.once_in(4) {
+                    event = world.take_event(id);
+                }
+            } else if world.random.once_in(100) {
+                event = world.spurious_event(id);
+            }
+            drop(world);
+            if let (Some(event), Some(session)) = (event, &mut self.session) {
+                session.ready(name, event);
+                self.woken = true;
+            }
+        }
+        any
+    }
+
+    /// Time passes, or a quiet one is skipped.
+    fn pass_time(&mut self, quiet: bool) {
+        if quiet {
+            let world = self.world.borrow();
+            let offer = self.next_offer();
+            let next = [self.timer, world.next_action(), offer].into_iter().flatten().min();
+            drop(world);
+            let next = next.unwrap_or(u64::MAX).min(self.plan.drain);
+            self.now = self.now.max(next);
+        } else {
+            self.now += self.random(|random| random.pick(&[0, 0, 0, 1, 7]));
+        }
+        self.world.borrow_mut().now = self.now;
+    }
+
+    fn start(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let turn = Turn { pools: &mut self.pools, now: 0, budget: 0, timeouts: &self.plan.timeouts };
+        let outcome = session.start(&turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
+        self.note_open();
+        self.after(outcome);
+    }
+
+    fn run_session(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        self.world.borrow_mut().begin_run();
+        self.world.borrow().trace(format_args!("run"));
+        (self.woken, self.spent) = (false, false);
+        self.pools.drop_log = DropLog::default();
+        let budget = self.plan.budget;
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.plan.timeouts };
+        let outcome = session.run(&mut turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
+        if outcome == Outcome::Spent {
+            let mut world = self.world.borrow_mut();
+            let read = world.passages.iter().any(|passage| passage.reads_in_run > 0);
+            assert!(read, "nothing was read, and the session wants to run again");
+            world.see(Sight::Spent);
+        }
+        self.note_open();
+        self.observe();
+        self.after(outcome);
+    }
+
+    /// When the client offers datagrams next, if it has no connection.
+    fn next_offer(&self) -> Option<u64> {
+        let plan = &self.plan.client;
+        (plan.kind == Kind::Source && self.offered < plan.sizes.len()).then(|| self.world.borrow().side(0).next)
+    }
+
+    /// Offers datagrams, if it is time. Returns whether it is.
+    fn offer(&mut self) -> bool {
+        if self.next_offer().is_none_or(|next| next > self.now) {
+            return false;
+        }
+        if self.random(|random| random.once_in(3)) {
+            return true;
+        }
+        let plan = &self.plan.client;
+        let left = plan.sizes.len() - self.offered;
+        let most = left.min(MOST_DATAGRAMS).min(plan.piece as usize) as u64;
+        let (count, pause) = self.random(|random| (random.within(1..=most) as usize, random.below(plan.pause + 1)));
+        let units: Vec<Unit> =
+            (self.offered..self.offered + count).map(|number| Unit { number, length: plan.sizes[number] }).collect();
+        self.offered += count;
+        self.world.borrow_mut().side_mut(0).next = self.now + pause;
+        // Between them come those of other clients, whose sessions are not looked at here.
+        let mut random = self.random(Random::split);
+        let mixed = random.once_in(3);
+        let (mut keys, mut all, mut strangers) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+        for unit in &units {
+            while mixed && all.len() + units.len() < MOST_DATAGRAMS && random.once_in(2) {
+                let stranger = Unit { number: STRANGER + all.len(), length: 8 };
+                let key = random.below(2) as usize;
+                strangers[key].push(stranger);
+                keys.push(1 + key);
+                all.push(stranger);
+            }
+            keys.push(0);
+            all.push(*unit);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        put(&mut batch, 0, &all, self.plan.client.rooms);
+        batch.for_each_key(&keys, |key, batch| {
+            if key == 0 {
+                return self.offer_batch(batch, &units);
+            }
+            let theirs = std::mem::take(&mut strangers[key - 1]);
+            let expected = theirs.iter().map(|unit| datagram(0, unit.number, unit.length));
+            assert!(!theirs.is_empty() && batch.datagrams().eq(expected), "another client's datagrams are mixed up");
+            batch.drop_all(Undelivered::NoSession);
+            batch.take_counts();
+        });
+        assert!(strangers.iter().all(Vec::is_empty), "another client's datagrams are forgotten");
+        self.batch = batch;
+        true
+    }
+
+    fn offer_batch(&mut self, batch: &mut Batch, units: &[Unit]) {
+        let Some(session) = &mut self.session else { return };
+        let mut world = self.world.borrow_mut();
+        world.begin_run();
+        world.trace(format_args!("offer {units:?}"));
+        let kept = world.passages[0].kept_size();
+        units.iter().for_each(|&unit| world.passages[0].add(unit));
+        let dropped = world.passages[0].dropped;
+        drop(world);
+        self.pools.drop_log = DropLog::default();
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.plan.timeouts };
+        let outcome = session.offer(batch, &mut turn);
+        assert_eq!(batch.take_counts(), Counts::default(), "what became of a batch is counted by the flow");
+        let mut world = self.world.borrow_mut();
+        let witnessed = world.passages[0].dropped - dropped;
+        let refused = (dropped::said().so_far[0] - self.said[0]).saturating_sub(witnessed) as usize;
+        if let Outcome::Ended(_) = outcome {
+            world.see(Sight::EndedByOffer);
+        } else if refused > 0 {
+            assert!(refused <= units.len(), "more datagrams are refused than were offered");
+            let first = world.passages[0].refuse(refused);
+            let least = world.passages[0].kept_size() + first.length + 1;
+            assert!(least > MOST_KEPT, "a datagram is refused though there is room for it: {least}");
+            world.see(if self.moved.is_some() { Sight::RefusedWhileOpen } else { Sight::RefusedWhileConnecting });
+        }
+        if !matches!(outcome, Outcome::Ended(_)) {
+            self.check_kept(&mut world, kept);
+        }
+        drop(world);
+        self.observe();
+        self.after(outcome);
+    }
+
+    fn check_kept(&self, world: &mut World, before: usize) {
+        let kept = world.passages[0].kept_size();
+        if kept == 0 {
+            return;
+        }
+        assert!(kept <= MOST_KEPT, "{kept} bytes are kept");
+        if self.moved.is_none() {
+            self.kept_early.set(true);
+            world.see(Sight::KeptWhileConnecting);
+            if before > 0 {
+                world.see(Sight::KeptTwice);
+            }
+        }
+    }
+
+    fn after(&mut self, outcome: Outcome) {
+        self.world.borrow().trace(format_args!("{outcome:?}"));
+        match outcome {
+            Outcome::Ended(end) => self.close(end),
+            Outcome::Waiting | Outcome::Spent => {
+                self.spent |= outcome == Outcome::Spent;
+                self.check_not_ended();
+                self.check_counts();
+                self.arm();
+            }
+        }
+    }
+
+    /// As `IoThread::arm` does it.
+    fn arm(&mut self) {
+        let Some(session) = &self.session else { return };
+        match session.deadline(&self.plan.timeouts) {
+            None => self.timer = None,
+            Some(deadline) if self.timer.is_none_or(|timer| timer > deadline.saturating_add(TICK)) => {
+                self.timer = Some(deadline.div_ceil(TICK) * TICK);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Notes when the remote was connected.
+    fn note_open(&mut self) {
+        if self.moved.is_none() && self.dialling.remote.is_some_and(|id| is_open(self.world.borrow().side(id))) {
+            self.moved = Some(self.now);
+        }
+    }
+
+    /// Notes when something moved last.
+    fn observe(&mut self) {
+        let Some(session) = &self.session else { return };
+        let world = self.world.borrow();
+        let delivered = session.moved();
+        let moved: u64 = world.passages.iter().map(Passage::moved).sum();
+        let unnoticed: u64 = world.passages.iter().map(Passage::unnoticed).sum();
+        let least = moved + world.steps;
+        let most = least + unnoticed;
+        assert!((least..=most).contains(&delivered), "{delivered} are said to have moved, which are {least} to {most}");
+        if delivered != self.delivered {
+            (self.delivered, self.moved) = (delivered, Some(self.now));
+        }
+        let arrived = self.kept_early.get() && delivered > 0 && !world.passages[0].is_kept();
+        drop(world);
+        if arrived {
+            self.kept_early.set(false);
+            self.world.borrow_mut().see(Sight::KeptThenDelivered);
+        }
+    }
+
+    /// What the session says that it dropped is what it dropped.
+    fn check_counts(&mut self) {
+        let said = dropped::said().so_far;
+        let world = self.world.borrow();
+        for (passage, said) in world.passages.iter().zip(said) {
+            assert_eq!(passage.dropped, said, "datagrams were dropped and not counted, or the other way round");
+        }
+        self.said = said;
+    }
+
+    /// A session that goes on has reason to: no side has ended with all of it delivered, unless an answer is awaited.
+    fn check_not_ended(&self) {
+        let world = self.world.borrow();
+        let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
+        for side in [world.side(0), remote] {
+            let over = side.witness.read_end && !world.passages[side.direction()].is_kept();
+            let awaited = side.name == SideName::Client && remote.plan.answers && remote.witness.finish_called;
+            assert!(!over || awaited, "the session goes on though the {} has ended", side.name);
+        }
+    }
+
+    fn idle_timeout(&self) -> Option<u64> {
+        match self.plan.client.kind {
+            Kind::Source => self.plan.timeouts.connectionless,
+            _ => self.plan.timeouts.idle,
+        }
+    }
+
+    /// Checks that a session which waits has not waited too long.
+    fn check_deadline(&self) {
+        if self.spent || self.woken {
+            return;
+        }
+        let deadline = match self.moved {
+            Some(moved) => self.idle_timeout().map(|idle| moved + idle),
+            None => Some(self.dialling.began + self.plan.timeouts.connect),
+        };
+        assert!(deadline.is_none_or(|deadline| deadline + TICK > self.now), "a deadline is missed: {deadline:?}");
+    }
+
+    /// Checks, when nothing more will be told, that the session overlooks nothing that it could do.
+    fn check_stuck(&self) {
+        let world = self.world.borrow();
+        let client = world.side(0);
+        let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
+        for side in [client, remote] {
+            assert!(!side.broken || !side.armed.registered, "it is overlooked that a side broke");
+        }
+        if self.moved.is_none() {
+            return;
+        }
+        for (passage, source, sink) in [(&world.passages[0], client, remote), (&world.passages[1], remote, client)] {
+            if passage.is_kept() {
+                assert!(!sink.conditions().output, "something is kept that could be sent");
+            } else if source.plan.kind != Kind::Source {
+                assert!(!source.readable(), "something could be read");
+            }
+        }
+    }
+
+    fn close(&mut self, end: End) {
+        let Some(session) = self.session.take() else { return };
+        self.check_end(end);
+        let lifetime = session.lifetime();
+        assert_eq!(lifetime == Lifetime::Idleness, self.plan.client.kind == Kind::Source);
+        session.close(end, &mut self.pools);
+        self.end = Some(end);
+        self.check_closed(end);
+    }
+
+    /// Checks that the session ends for a good reason, and names it rightly.
+    fn check_end(&self, end: End) {
+        let mut world = self.world.borrow_mut();
+        let kept = world.passages.iter().any(Passage::is_kept);
+        match end {
+            End::EndOfStream => self.check_end_of_stream(&world),
+            End::Reset(name) => {
+                let side = self.side(&world, name);
+                let reset = side.witness.told.iter().any(|&error| error != libc::ETIMEDOUT);
+                assert!(reset || side.witness.cut, "{end:?}, of which nothing was told");
+                if side.witness.cut {
+                    assert!(!world.passages[side.direction()].is_kept(), "what came before the end is not delivered");
+                }
+            }
+            End::Error(name) => {
+                assert!(self.side(&world, name).witness.told.contains(&libc::ETIMEDOUT), "{end:?} without a timeout");
+            }
+            End::ConnectFailed | End::ConnectTimeout => {
+                assert!(self.dialling.exhausted && self.moved.is_none(), "{end:?} with addresses left to try");
+                let late = self.now >= self.dialling.began + self.plan.timeouts.connect;
+                assert!(end == End::ConnectFailed || late || self.dialling.remote.is_none(), "{end:?} too early");
+            }
+            End::IdleTimeout => {
+                let deadline = self.moved.zip(self.idle_timeout()).map(|(moved, idle)| moved + idle);
+                assert!(deadline.is_some_and(|deadline| deadline <= self.now), "the idle timeout is early");
+                if self.delivered == 0 {
+                    world.see(Sight::IdleFromTheStart);
+                }
+            }
+            End::Drain => {}
+            End::MadeRoom => unreachable!("nobody needs room"),
+        }
+        if let (true, Some(sight)) = (kept, sight_of(end)) {
+            world.see(sight);
+        }
+        if matches!(end, End::Reset(_) | End::Error(_)) {
+            self.check_last_words(&world);
+        }
+    }
+
+    fn side<'a>(&self, world: &'a World, name: SideName) -> &'a Side {
+        match name {
+            SideName::Client => world.side(0),
+            SideName::Remote => world.side(self.dialling.remote.expect("there is a remote")),
+        }
+    }
+
+    /// A side has ended, all it sent has been delivered, and nothing failed.
+    fn check_end_of_stream(&self, world: &World) {
+        let (client, remote) = (self.side(world, SideName::Client), self.side(world, SideName::Remote));
+        assert!(!client.failed() && !remote.failed(), "a broken stream looks whole");
+        let ended = |side: &Side| {
+            let passage = &world.passages[side.direction()];
+            side.read_to_the_end() && !side.witness.cut && !passage.is_kept()
+        };
+        let answered = !remote.plan.answers || ended(remote);
+        assert!(ended(remote) || (ended(client) && answered), "no side has ended with all of it delivered");
+        for side in [client, remote] {
+            if side.witness.read_end {
+                assert!(!world.passages[side.direction()].is_kept(), "what came before the end is not delivered");
+            }
+        }
+    }
+
+    /// What a side said before it was found to take no more is still passed on, as far as the other side takes it.
+    fn check_last_words(&self, world: &World) {
+        let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
+        for (source, sink) in [(world.side(0), remote), (remote, world.side(0))] {
+            if !source.witness.send_failed || source.failed_reading() || sink.failed() {
+                continue;
+            }
+            let moves = match world.passages[source.direction()].is_kept() {
+                true => sink.space() > 0 && sink.witness.believes_writable && !sink.broken,
+                false => source.has_input() && source.witness.believes_readable,
+            };
+            assert!(!moves, "what the {} had said is not passed on", source.name);
+        }
+    }
+
+    /// Checks what the peers saw when the session was over, and what it says of itself.
+    fn check_closed(&self, end: End) {
+        let world = self.world.borrow();
+        let remote = self.dialling.remote.map(|id| world.side(id));
+        for side in [Some(world.side(0)), remote].into_iter().flatten() {
+            assert!(side.witness.closed, "an endpoint outlives its session");
+            let aborted = end != End::EndOfStream && end != End::Reset(side.name);
+            assert_eq!(side.witness.aborted, aborted, "{end:?} looks otherwise to the {}", side.name);
+        }
+        assert_eq!(self.pools.in_use(), 0, "a buffer is out that nobody has");
+        let said = dropped::said().in_all.expect("a session says how it ended");
+        let (mut least, mut most) = (0, 0);
+        for passage in &world.passages {
+            let (kept_at_least, kept_at_most) = passage.kept();
+            least += passage.dropped + kept_at_least;
+            most += passage.dropped + kept_at_most;
+        }
+        assert!((least..=most).contains(&said), "{said} datagrams are said to be dropped, which are {least} or {most}");
+    }
+
+    fn random<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
+        draw(&mut self.world.borrow_mut().random)
+    }
+}
+
+/// What it is to end so while something is kept.
+fn sight_of(end: End) -> Option<Sight> {
+    match end {
+        End::Reset(_) => Some(Sight::ResetWithKept),
+        End::Error(_) => Some(Sight::ErrorWithKept),
+        End::IdleTimeout => Some(Sight::IdleTimeoutWithKept),
+        End::Drain => Some(Sight::DrainWithKept),
+        End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
+        End::EndOfStream | End::MadeRoom => None,
+    }
+}
+
+/// Whether a remote is connected, and the session knows.
+fn is_open(remote: &Side) -> bool {
+    let told = remote.witness.told_writable && remote.witness.told.is_empty();
+    remote.plan.kind.connects_at_once() || (remote.connected && told)
+}
