@@ -239,6 +239,9 @@ impl Batch {
 
     /// Notes that the last datagram left, of which nothing was taken, cannot be delivered.
     pub fn drop_last(&mut self, why: Undelivered) {
+        if self.is_empty() {
+            return;
+        }
         if let Some(slot) = self.slots.pop() {
             self.size -= slot.length as usize + SLOT_COST;
             self.left.end -= 1;

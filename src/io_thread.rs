@@ -18,7 +18,7 @@ use crate::admission::{self, Admission};
 use crate::batch::{Counts, Undelivered};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::SourceSocket;
-use crate::endpoint::{Carries, Lifetime, Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
+use crate::endpoint::{Carries, Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
 use crate::flow::{Pace, Readiness};
 use crate::log::{error_number, error_text, flush};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
@@ -267,9 +267,8 @@ impl IoThread {
         for key in self.directory.keys(None) {
             self.arm(key);
         }
-        let endless =
-            |(key, session): (usize, &Session<Socket>)| (session.lifetime() == Lifetime::Endless).then_some(key);
-        for key in self.sessions.iter().filter_map(endless).collect::<Vec<_>>() {
+        let endless = self.sessions.iter().filter(|(_, session)| session.is_endless());
+        for key in endless.map(|(key, _)| key).collect::<Vec<_>>() {
             self.after(key, Outcome::Ended(End::Drain));
         }
     }

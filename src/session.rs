@@ -245,9 +245,10 @@ impl<E: Endpoint> Session<E> {
         flow(&self.upstream) + flow(&self.downstream)
     }
 
-    /// What ends its client.
-    pub fn lifetime(&self) -> Lifetime {
-        self.client.endpoint.lifetime()
+    /// Whether nothing but the proxy will end it, as one of its sides is a device.
+    pub fn is_endless(&self) -> bool {
+        let endless = |side: &Side<E>| side.endpoint.lifetime() == Lifetime::Endless;
+        endless(&self.client) || self.remote.as_ref().is_some_and(endless)
     }
 
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.

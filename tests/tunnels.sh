@@ -49,7 +49,7 @@ add_device() {
 }
 
 start_there() {
-  "${in_there[@]}" "$cproxy" -l "$1:10.99.0.2:7000" -r "$2:virtual" --drain-timeout 1s >>"$work/there.log" &
+  "${in_there[@]}" "$cproxy" -l "$1:10.99.0.2:7000" -r "$2:virtual" >>"$work/there.log" &
   there_pid=$!
   pids+=($!)
 }

@@ -32,7 +32,6 @@ pub struct DeviceEndpoint {
     /// The same descriptor's registration with a poll. What is registered is not a socket, which matters to nobody.
     io: UnixDatagram,
     name: Arc<str>,
-    lifetime: Lifetime,
     /// Where it is registered: another descriptor of the device may stay open, and would keep the registration.
     registry: Option<Registry>,
     /// Told when the session ends.
@@ -43,12 +42,12 @@ impl DeviceEndpoint {
     /// Opens the device, which must not be open elsewhere.
     pub fn open(kind: DeviceKind, name: &str) -> io::Result<DeviceEndpoint> {
         let file = open(kind, name)?;
-        DeviceEndpoint::new(file, &EndpointAddress::Device(kind, name.into()).to_string().into(), Lifetime::Connection)
+        DeviceEndpoint::new(file, &EndpointAddress::Device(kind, name.into()).to_string().into())
     }
 
-    fn new(file: File, name: &Arc<str>, lifetime: Lifetime) -> io::Result<DeviceEndpoint> {
+    fn new(file: File, name: &Arc<str>) -> io::Result<DeviceEndpoint> {
         let io = UnixDatagram::from_std(OwnedFd::from(file.try_clone()?).into());
-        Ok(DeviceEndpoint { file, io, name: name.clone(), lifetime, registry: None, listener: None })
+        Ok(DeviceEndpoint { file, io, name: name.clone(), registry: None, listener: None })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -80,7 +79,7 @@ impl Endpoint for DeviceEndpoint {
     }
 
     fn lifetime(&self) -> Lifetime {
-        self.lifetime
+        Lifetime::Endless
     }
 
     fn connects_at_once(&self) -> bool {
@@ -246,7 +245,7 @@ impl DeviceListener {
             // Somebody deleted the device.
             self.file = open(self.kind, &self.device)?;
         }
-        let mut endpoint = DeviceEndpoint::new(self.file.try_clone()?, &self.name, Lifetime::Endless)?;
+        let mut endpoint = DeviceEndpoint::new(self.file.try_clone()?, &self.name)?;
         endpoint.listener = Some(UnixStream::from_std(self.end.try_clone()?.into()));
         Ok(endpoint)
     }

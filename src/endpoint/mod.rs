@@ -66,7 +66,7 @@ pub enum Received {
     End,
 }
 
-/// What ends a client.
+/// What ends an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// Its connection's end.
@@ -97,7 +97,7 @@ pub trait Endpoint {
         Carries::Bytes
     }
 
-    /// What ends it, as a client.
+    /// What ends it.
     fn lifetime(&self) -> Lifetime {
         Lifetime::Connection
     }
