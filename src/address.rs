@@ -56,12 +56,21 @@ impl EndpointAddress {
 
     /// How many descriptors a client here takes.
     pub fn descriptors_of_client(&self) -> usize {
-        if self.is_connectionless() { 0 } else { 1 }
+        match self {
+            EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_) => 0,
+            // Twice the device, its registration, and what tells the listener of the end.
+            EndpointAddress::Device(..) => 4,
+            _ => 1,
+        }
     }
 
     /// How many descriptors a session's connection to it takes.
     pub fn descriptors_of_remote(&self) -> usize {
-        if *self == EndpointAddress::Echo { 2 } else { 1 }
+        match self {
+            EndpointAddress::Echo => 2,
+            EndpointAddress::Device(..) => 3,
+            _ => 1,
+        }
     }
 
     /// Whether clients here are told apart by the address they send from, with no connection.

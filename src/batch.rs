@@ -16,7 +16,10 @@ pub const MOST_DATAGRAMS: usize = if cfg!(cproxy_single_datagrams) { 1 } else { 
 const SLOT_COST: usize = 16;
 
 /// What a datagram costs beside its bytes, in bytes: a microsecond or two, in which a stream moves more than this.
-const DATAGRAM_COST: usize = 2048;
+pub const DATAGRAM_COST: usize = 2048;
+
+/// Datagrams encoded for one write.
+const MOST_IN_WRITE: usize = if MOST_DATAGRAMS == 1 { 1 } else { 1024 };
 
 /// Bytes encoded for one write, unless a single datagram has more.
 const MOST_ENCODED: usize = 64 << 10;
@@ -56,6 +59,8 @@ struct Slot {
 pub struct Batch {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
+    /// Room for putting them into another order.
+    spare: Vec<Slot>,
     /// Those that are still to be taken.
     left: Range<usize>,
     /// Their bytes, and [`SLOT_COST`] more for each.
@@ -70,8 +75,8 @@ pub struct Batch {
 pub struct Counts {
     /// Bytes of payload that the sink took.
     pub moved: u64,
-    /// Calls that moved something, if only a part of a datagram, or an empty one.
-    pub steps: u64,
+    /// What this took beside moving bytes, in bytes: [`DATAGRAM_COST`] for each datagram, and one for each call.
+    pub work: u64,
     /// Datagrams that could not be delivered.
     pub dropped: u64,
     /// Why the last of these could not.
@@ -82,7 +87,7 @@ impl Counts {
     /// Adds what was counted elsewhere, later.
     pub fn add(&mut self, other: Counts) {
         self.moved += other.moved;
-        self.steps += other.steps;
+        self.work += other.work;
         self.dropped += other.dropped;
         self.why = other.why.or(self.why);
     }
@@ -225,6 +230,7 @@ impl Batch {
             self.counts.moved += u64::from(slot.length);
             self.size -= slot.length as usize + SLOT_COST;
         }
+        self.counts.work += (count * DATAGRAM_COST) as u64;
         self.left.start += count;
         self.begun = 0;
     }
@@ -264,7 +270,7 @@ impl Batch {
     /// Appends the encoding of the first datagrams left to `encoded`, from where a stream has got to.
     pub fn encode(&self, encoding: Encoding, encoded: &mut Vec<u8>) {
         let mut begun = self.begun;
-        for datagram in self.datagrams().take(MOST_DATAGRAMS) {
+        for datagram in self.datagrams().take(MOST_IN_WRITE) {
             let header = &(datagram.len() as u16).to_be_bytes()[..encoding.header()];
             if !encoded.is_empty() && encoded.len() + header.len() + datagram.len() > MOST_ENCODED {
                 break;
@@ -297,9 +303,16 @@ impl Batch {
     /// Brings datagrams whose numbers have the same key together, those of the first key first; their order among
     /// themselves stays. Calls `each` with every key while only its datagrams are left.
     pub fn for_each_key(&mut self, keys: &[usize], mut each: impl FnMut(usize, &mut Batch)) {
-        let slots = std::mem::take(&mut self.slots);
-        debug_assert_eq!(slots.len(), keys.len());
-        self.slots.reserve(slots.len());
+        debug_assert_eq!(self.slots.len(), keys.len());
+        if keys.windows(2).all(|pair| pair[0] == pair[1]) {
+            if let Some(&key) = keys.first() {
+                each(key, self);
+            }
+            return self.clear();
+        }
+        let mut slots = std::mem::take(&mut self.spare);
+        std::mem::swap(&mut slots, &mut self.slots);
+        self.slots.clear();
         for (index, &key) in keys.iter().enumerate() {
             if keys[..index].contains(&key) {
                 continue;
@@ -311,6 +324,7 @@ impl Batch {
             self.begun = 0;
             each(key, self);
         }
+        self.spare = slots;
         self.clear();
     }
 }
@@ -349,7 +363,10 @@ mod tests {
         batch.drop_first(Undelivered::TooLarge);
         batch.take(1);
         assert!(batch.is_empty());
-        assert_eq!(batch.take_counts(), Counts { moved: 8, steps: 0, dropped: 1, why: Some(Undelivered::TooLarge) });
+        assert_eq!(
+            batch.take_counts(),
+            Counts { moved: 8, work: 2 * DATAGRAM_COST as u64, dropped: 1, why: Some(Undelivered::TooLarge) }
+        );
         assert_eq!(batch.take_counts(), Counts::default());
     }
 

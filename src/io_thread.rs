@@ -64,6 +64,10 @@ const DRAINING_IDLE: Duration = Duration::from_secs(2);
 /// connected: otherwise every datagram would be an attempt, with its log lines.
 const SOURCES_PAUSE: u64 = 100;
 
+/// A session makes room for another only when nothing has moved in it for so long, in milliseconds: an answer may be on
+/// its way, and of more clients than there is room for, some are served rather than none.
+const MADE_ROOM_AFTER: u64 = 200;
+
 /// What a session costs to start, in bytes that could be moved in the time: some 20 us.
 const NEW_SESSION_COST: usize = 32 << 10;
 
@@ -299,7 +303,8 @@ impl IoThread {
     /// Gives what was read from a socket to the sessions of those who sent it. Returns how many it tried to start.
     fn deal_datagrams(&mut self, sources: &mut Sources, index: usize) -> usize {
         let before = self.started;
-        let mut keys: Vec<usize> = Vec::with_capacity(sources.origins.len());
+        let mut keys = std::mem::take(&mut sources.keys);
+        keys.clear();
         for (number, origin) in sources.origins.iter().enumerate() {
             let key = match keys.last() {
                 Some(&key) if sources.origins[number - 1] == *origin => key,
@@ -317,6 +322,7 @@ impl IoThread {
             let outcome = session.offer(batch, &mut turn);
             self.after(key, outcome);
         });
+        sources.keys = keys;
         self.started - before
     }
 
@@ -341,6 +347,10 @@ impl IoThread {
         }
         if self.directory.count() >= self.most_sources || !sources.admission().has_room() {
             let oldest = self.directory.oldest().filter(|key| !taken.contains(key))?;
+            let idle = self.sessions[oldest].last_moved().is_none_or(|moved| moved + MADE_ROOM_AFTER <= self.now);
+            if !idle {
+                return None;
+            }
             self.after(oldest, Outcome::Ended(End::MadeRoom));
         }
         sources.admission().admit();

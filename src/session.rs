@@ -106,6 +106,9 @@ const BUSY_PAUSE: u64 = 50;
 /// How long the answer to the end of one side of a session with datagrams may keep it waiting, in milliseconds.
 const LAST_ANSWER: u64 = 2000;
 
+/// How long the system may take to send what such a session sent last, where nothing else moves, in milliseconds.
+const LAST_BYTES: u64 = 60_000;
+
 /// Bytes still read from a side that broke: more than receive queues hold by default (`tcp_rmem`).
 const LAST_WORDS: usize = 8 << 20;
 
@@ -134,7 +137,7 @@ enum Phase {
     /// Bytes may move.
     Open { last_moved: u64 },
     /// One side of a session with datagrams has ended and the other has been told, which may still have an answer.
-    Ending { last_moved: u64 },
+    Ending { last_moved: u64, give_up: u64 },
 }
 
 /// What a session has come to.
@@ -239,10 +242,18 @@ impl<E: Endpoint> Session<E> {
         self.upstream.is_bulk() || self.downstream.is_bulk()
     }
 
-    /// Bytes that both flows have delivered, and one more for each step of a flow of datagrams, which may be empty.
+    /// Bytes that both flows have delivered, and what datagrams took beside their bytes.
     pub fn moved(&self) -> u64 {
-        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().steps;
+        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().work;
         flow(&self.upstream) + flow(&self.downstream)
+    }
+
+    /// Since when nothing has moved, if bytes could: milliseconds since the thread's origin.
+    pub fn last_moved(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Open { last_moved } | Phase::Ending { last_moved, .. } => Some(last_moved),
+            Phase::Busy { .. } | Phase::Connecting { .. } => None,
+        }
     }
 
     /// Whether nothing but the proxy will end it, as one of its sides is a device.
@@ -259,7 +270,7 @@ impl<E: Endpoint> Session<E> {
             Phase::Open { last_moved } => {
                 timeouts.idle(self.client.endpoint.lifetime()).map(|idle| last_moved.saturating_add(idle))
             }
-            Phase::Ending { last_moved } => Some(last_moved.saturating_add(LAST_ANSWER)),
+            Phase::Ending { last_moved, .. } => Some(last_moved.saturating_add(LAST_ANSWER)),
         }
     }
 
@@ -406,7 +417,7 @@ impl<E: Endpoint> Session<E> {
             }
         }
         let moved = after.moved != before.moved;
-        if let (true, Phase::Open { last_moved } | Phase::Ending { last_moved }) = (moved, &mut self.phase) {
+        if let (true, Phase::Open { last_moved } | Phase::Ending { last_moved, .. }) = (moved, &mut self.phase) {
             *last_moved = turn.now;
         }
         moved
@@ -460,15 +471,21 @@ impl<E: Endpoint> Session<E> {
             };
             match (told, self.phase) {
                 (Some(false), _) => return Outcome::Ended(End::EndOfStream),
-                (Some(true), Phase::Open { .. }) => self.phase = Phase::Ending { last_moved: turn.now },
+                (Some(true), Phase::Open { .. }) => {
+                    self.phase = Phase::Ending { last_moved: turn.now, give_up: turn.now + LAST_BYTES };
+                }
                 _ => {}
             }
         }
+        let unsent = matches!(self.phase, Phase::Ending { .. })
+            && (client.endpoint.has_unsent() || remote.endpoint.has_unsent());
         if !self.note_progress(before, turn) && self.deadline(turn.timeouts).is_some_and(|at| at <= turn.now) {
-            return Outcome::Ended(match self.phase {
-                Phase::Ending { .. } => End::EndOfStream,
-                _ => End::IdleTimeout,
-            });
+            match &mut self.phase {
+                // Closing could make the peer's next word a reset that takes with it what it has not read.
+                Phase::Ending { last_moved, give_up } if unsent && *give_up > turn.now => *last_moved = turn.now,
+                Phase::Ending { .. } if !unsent => return Outcome::Ended(End::EndOfStream),
+                _ => return Outcome::Ended(End::IdleTimeout),
+            }
         }
         match (up, down) {
             (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,

@@ -5,7 +5,7 @@ use mio::{Registry, Token};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
 use crate::batch::Batch;
@@ -24,6 +24,8 @@ struct Bound {
     socket: Arc<SourceSocket>,
     readable: bool,
     writable: bool,
+    /// When clients that wait unannounced are woken next.
+    retry_at: Instant,
 }
 
 /// The bound datagram sockets of one thread, and what was read from them.
@@ -34,6 +36,8 @@ pub struct Sources {
     pub batch: Batch,
     /// Who sent each of it.
     pub origins: Vec<Origin>,
+    /// Room for the key of each one's session.
+    pub keys: Vec<usize>,
     admission: Admission,
 }
 
@@ -48,9 +52,9 @@ impl Sources {
         let mut bound = Vec::with_capacity(sockets.len());
         for (index, mut socket) in sockets.into_iter().enumerate() {
             socket.register(registry, Token(first_token + index))?;
-            bound.push(Bound { socket: Arc::new(socket), readable: true, writable: false });
+            bound.push(Bound { socket: Arc::new(socket), readable: true, writable: false, retry_at: Instant::now() });
         }
-        Ok(Sources { bound, batch: Batch::default(), origins: Vec::new(), admission })
+        Ok(Sources { bound, batch: Batch::default(), origins: Vec::new(), keys: Vec::new(), admission })
     }
 
     /// How many sockets there are.
@@ -80,8 +84,16 @@ impl Sources {
 
     /// Whether clients of this socket that waited for it to take more need not wait any longer.
     pub fn unblocked(&mut self, index: usize) -> bool {
-        let Bound { socket, writable, .. } = &mut self.bound[index];
-        (std::mem::take(writable) || socket.waits_unannounced()) && socket.take_blocked()
+        let Bound { socket, writable, retry_at, .. } = &mut self.bound[index];
+        let mut unblocked = std::mem::take(writable);
+        if socket.waits_unannounced() {
+            let now = Instant::now();
+            if *retry_at <= now {
+                *retry_at = now + RETRY;
+                unblocked = true;
+            }
+        }
+        unblocked && socket.take_blocked()
     }
 
     /// Reads from a socket, if it has something. `false`: nothing came.

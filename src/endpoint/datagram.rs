@@ -27,6 +27,9 @@ const MOST_IN_TRAIN: (usize, usize) = (64, 65_000);
 /// Datagrams asked for after a call that brought few, and at first.
 const LEAST_ASKED: usize = if MOST_DATAGRAMS < 4 { MOST_DATAGRAMS } else { 4 };
 
+/// Errors of earlier datagrams told one after the other, before there is something to read.
+const MOST_ERRORS: usize = 64;
+
 /// Pieces of memory named in one system call.
 const MOST_PIECES: usize = 128;
 
@@ -149,6 +152,7 @@ impl DatagramSocket {
     /// Reads datagrams, and says who sent them if `origins` is there.
     pub fn receive(&self, batch: &mut Batch, mut origins: Option<&mut Vec<Origin>>) -> io::Result<Received> {
         let asked = self.asked.load(Relaxed);
+        let mut errors = 0;
         loop {
             let result = self.io.try_io(|| receive(&self.io, asked, self.family, batch, origins.as_deref_mut()));
             match result {
@@ -166,10 +170,12 @@ impl DatagramSocket {
                     self.reset.store(true, Relaxed);
                 }
                 Err(error) => match self.concerns_one(&error) {
-                    Some(why) => batch.count_dropped(why),
-                    None => return Err(error),
+                    // The system forgets an error when it has told it; this one it would not.
+                    Some(why) if errors < MOST_ERRORS => batch.count_dropped(why),
+                    _ => return Err(error),
                 },
             }
+            errors += 1;
         }
     }
 
@@ -214,7 +220,8 @@ impl DatagramSocket {
             | libc::EIO
             | libc::ENOPROTOOPT
             | libc::EOPNOTSUPP
-            | libc::ENOBUFS)
+            | libc::ENOBUFS
+            | libc::ENOMEM)
                 if self.family == Family::Udp =>
             {
                 Some(Undelivered::Error(number))

@@ -51,8 +51,9 @@ impl DeviceEndpoint {
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let kept = registry.try_clone()?;
         registry.register(&mut self.io, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.registry = Some(registry.try_clone()?);
+        self.registry = Some(kept);
         Ok(())
     }
 }

@@ -12,6 +12,9 @@ use crate::batch::{Batch, Encoding, MAX_DATAGRAM};
 /// Bytes read at once; the largest frame fits, and as many as may be there already.
 const READ: usize = 128 << 10;
 
+/// Frames taken from what was read at once; the rest waits until these have gone.
+const MOST_FRAMES: usize = 512;
+
 /// Bytes of memory for the beginning of a frame that are kept after it has gone.
 const KEPT_FOR_PARTIAL: usize = 2048;
 
@@ -19,7 +22,7 @@ const KEPT_FOR_PARTIAL: usize = 2048;
 #[derive(Debug)]
 pub struct Framed<E> {
     pub(super) stream: E,
-    /// The beginning of a frame whose end has not come yet.
+    /// What was read and not taken yet: the beginning of a frame, or more where frames are tiny.
     partial: Vec<u8>,
 }
 
@@ -43,19 +46,18 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         let begun = self.partial.len();
         let space = batch.space(READ);
         space[..begun].copy_from_slice(&self.partial);
-        let came = self.stream.receive(&mut space[begun..])?;
-        if came == 0 {
+        // Frames that were left of the last read come first.
+        let came = if holds_frame(&self.partial) { None } else { Some(self.stream.receive(&mut space[begun..])?) };
+        if came == Some(0) {
             return match begun {
                 0 => Ok(Received::End),
                 _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended inside a frame")),
             };
         }
-        let end = begun + came;
+        let end = begun + came.unwrap_or(0);
         let mut next = 0;
-        while let Some(length) = length_at(&batch.space(READ)[next..end]) {
-            if next + 2 + length > end {
-                break;
-            }
+        while batch.count() < MOST_FRAMES && holds_frame(&batch.space(READ)[next..end]) {
+            let length = length_at(&batch.space(READ)[next..end]).unwrap_or(0);
             batch.add(next + 2, length);
             next += 2 + length;
         }
@@ -65,11 +67,16 @@ impl<E: Endpoint> Endpoint for Framed<E> {
             self.partial.shrink_to(rest.len());
         }
         self.partial.extend_from_slice(rest);
-        Ok(if end < READ { Received::Last } else { Received::More })
+        let emptied = came.is_some_and(|came| begun + came < READ) && !holds_frame(&self.partial);
+        Ok(if emptied { Received::Last } else { Received::More })
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, encoded: &mut Vec<u8>) -> io::Result<()> {
         send_encoded(&mut self.stream, batch, Encoding::Framed, encoded)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.stream.has_unsent()
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -91,6 +98,11 @@ impl<E: Endpoint> Endpoint for Framed<E> {
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stream.write_route(side, f)
     }
+}
+
+/// Whether a whole frame is there.
+fn holds_frame(bytes: &[u8]) -> bool {
+    length_at(bytes).is_some_and(|length| 2 + length <= bytes.len())
 }
 
 /// The length that a frame begins with, if all of it is there.

@@ -150,6 +150,11 @@ pub trait Endpoint {
         true
     }
 
+    /// Whether the system still has something to send that would be lost if the peer answered a closed socket.
+    fn has_unsent(&self) -> bool {
+        false
+    }
+
     /// Tells the peer that no more will come.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
@@ -256,6 +261,10 @@ impl Endpoint for Socket {
 
     fn takes_an_end(&self) -> bool {
         each!(self, endpoint => endpoint.takes_an_end())
+    }
+
+    fn has_unsent(&self) -> bool {
+        each!(self, endpoint => endpoint.has_unsent())
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {

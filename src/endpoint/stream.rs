@@ -67,6 +67,10 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
         self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
     }
 
+    fn has_unsent(&self) -> bool {
+        unsent_bytes(self.stream.as_raw_fd()) > 0
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         self.stream.finish()
     }
@@ -86,4 +90,20 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.names.write_route(side, f)
     }
+}
+
+/// Bytes that the peer's system has not taken yet, where the system says so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn unsent_bytes(socket: RawFd) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: the call (SIOCOUTQ in tcp(7), which has the number of TIOCOUTQ) writes an int to a live one.
+    match unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => bytes,
+        _ => 0,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unsent_bytes(_socket: RawFd) -> libc::c_int {
+    0
 }

@@ -141,7 +141,7 @@ impl DatagramFlow {
             }
         };
         self.count(batch);
-        self.counts.steps += u64::from(matches!(result, Ok(Received::More | Received::Last)));
+        self.counts.work += u64::from(matches!(result, Ok(Received::More | Received::Last)));
         match result {
             Ok(Received::More) => {}
             // With an end of stream behind it, or where the system does not say so, "nothing more" has to be tried.
@@ -182,7 +182,7 @@ impl DatagramFlow {
                 Carries::Bytes => retry(|| send_encoded(&mut sink.endpoint, batch, Encoding::Bytes, encoded)),
             };
             match result {
-                Ok(()) => self.counts.steps += 1,
+                Ok(()) => self.counts.work += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.ready.writable = false,
                 Err(error) => {
                     batch.drop_all(Undelivered::Error(error_number(&error)));
