@@ -1,8 +1,10 @@
-//! Sessions and flows on simulated sockets, in schedules drawn from seeds.
+//! Sessions and flows on simulated sockets, in schedules drawn from seeds. There are two simulations: this one has
+//! threads of sessions between streams, that in `datagrams` sessions with datagrams, each alone.
 //!
 //! A seed decides everything: what the peers do and when, how the kernel queues, tells and fails, which sessions share
 //! the thread, and when it drains. A seed that fails is printed; `CPROXY_SIMULATION_SEED=<seed> cargo test --test
-//! simulation` runs it alone and traces it. `CPROXY_SIMULATION_SCHEDULES` is how many seeds are run, from 0.
+//! simulation <test>` runs it alone and traces it, or in both simulations if no test is named.
+//! `CPROXY_SIMULATION_SCHEDULES` is how many seeds each runs, from 0.
 
 mod datagrams;
 mod dialer;
@@ -113,7 +115,8 @@ fn explore<T: Tally>(schedules: u64, simulate: fn(u64, bool) -> T::Report) -> Op
         }
     });
     if let Some((seed, message)) = failure.into_inner().unwrap() {
-        let test = current().name().unwrap_or_default().to_owned();
+        // Where tests run one at a time, they do so on the main thread: then the seed is replayed in all of them.
+        let test = current().name().filter(|&name| name != "main").unwrap_or_default().to_owned();
         panic!("seed {seed}: {message}\nreplay it: CPROXY_SIMULATION_SEED={seed} cargo test --test simulation {test}");
     }
     let totals = totals.into_inner().unwrap();

@@ -16,7 +16,7 @@ use super::super::random::Random;
 use super::super::sight::Sights;
 use super::dropped;
 use super::endpoint::{NoPipe, SimEndpoint};
-use super::passage::{Passage, Unit, datagram};
+use super::passage::{Passage, SLOT_COST, Unit, datagram};
 use super::plan::{Address, Kind, Plan};
 use super::side::Side;
 use super::sight::Sight;
@@ -25,8 +25,11 @@ use super::world::{SharedWorld, World, put};
 /// More turns than any schedule needs.
 const MOST_TURNS: u64 = 100_000;
 
-/// Bytes that are kept of datagrams which come unasked, each taken for one more than it has.
+/// Bytes that are kept of datagrams which come unasked, with what it takes to keep each.
 const MOST_KEPT: usize = 256 << 10;
+
+/// How long nothing may move between the end of one side and the answer to it, in milliseconds.
+const LAST_ANSWER: u64 = 2000;
 
 /// Datagrams of other clients are numbered from here.
 const STRANGER: usize = 900;
@@ -63,6 +66,9 @@ pub struct Driver<const SHORT: bool> {
     /// When the remote was connected, and when something moved last.
     moved: Option<u64>,
     delivered: u64,
+    payload: u64,
+    /// When one flow was drained, and the other was not.
+    ending: Option<u64>,
     end: Option<End>,
 }
 
@@ -143,6 +149,8 @@ impl<const SHORT: bool> Driver<SHORT> {
             kept_early: Cell::new(false),
             moved: None,
             delivered: 0,
+            payload: 0,
+            ending: None,
             end: None,
         }
     }
@@ -249,8 +257,10 @@ impl<const SHORT: bool> Driver<SHORT> {
         let outcome = session.run(&mut turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
         if outcome == Outcome::Spent {
             let mut world = self.world.borrow_mut();
-            let read = world.passages.iter().any(|passage| passage.reads_in_run > 0);
-            assert!(read, "nothing was read, and the session wants to run again");
+            // A read that brings nothing counts, too.
+            let spent = |passage: &Passage| passage.read_in_run + passage.reads_in_run;
+            let read = world.passages.iter().any(|passage| passage.reads_in_run > 0 && spent(passage) >= budget as u64);
+            assert!(read, "the budget is not spent, and the session wants to run again");
             world.see(Sight::Spent);
         }
         self.note_open();
@@ -334,7 +344,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         } else if refused > 0 {
             assert!(refused <= units.len(), "more datagrams are refused than were offered");
             let first = world.passages[0].refuse(refused);
-            let least = world.passages[0].kept_size() + first.length + 1;
+            let least = world.passages[0].kept_size() + first.length + SLOT_COST as usize;
             assert!(least > MOST_KEPT, "a datagram is refused though there is room for it: {least}");
             world.see(if self.moved.is_some() { Sight::RefusedWhileOpen } else { Sight::RefusedWhileConnecting });
         }
@@ -406,8 +416,17 @@ impl<const SHORT: bool> Driver<SHORT> {
         if delivered != self.delivered {
             (self.delivered, self.moved) = (delivered, Some(self.now));
         }
+        let answer = self.ending.is_some() && moved > self.payload;
+        self.payload = moved;
+        if self.ending.is_none() && (world.is_drained(0) || world.is_drained(1)) {
+            // An answer is waited for from when it is found that there is something to answer.
+            (self.ending, self.moved) = (Some(self.now), Some(self.now));
+        }
         let arrived = self.kept_early.get() && delivered > 0 && !world.passages[0].is_kept();
         drop(world);
+        if answer {
+            self.world.borrow_mut().see(Sight::AnswerToEnd);
+        }
         if arrived {
             self.kept_early.set(false);
             self.world.borrow_mut().see(Sight::KeptThenDelivered);
@@ -424,22 +443,32 @@ impl<const SHORT: bool> Driver<SHORT> {
         self.said = said;
     }
 
-    /// A session that goes on has reason to: no side has ended with all of it delivered, unless an answer is awaited.
+    /// A session that goes on has reason to: of a side that has ended, with all of it delivered, the other has been
+    /// told, and may have an answer.
     fn check_not_ended(&self) {
         let world = self.world.borrow();
         let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
-        for side in [world.side(0), remote] {
-            let over = side.witness.read_end && !world.passages[side.direction()].is_kept();
-            let awaited = side.name == SideName::Client && remote.plan.answers && remote.witness.finish_called;
-            assert!(!over || awaited, "the session goes on though the {} has ended", side.name);
+        assert!(!world.is_drained(0) || !world.is_drained(1), "the session goes on though both sides have ended");
+        for (source, sink) in [(world.side(0), remote), (remote, world.side(0))] {
+            let drained = world.is_drained(source.direction());
+            assert!(!drained || sink.plan.takes_end, "the session goes on though the {} has ended", source.name);
+            assert_eq!(drained, sink.told_end, "whether the {} has ended is not what the other is told", source.name);
         }
     }
 
+    /// How long nothing may move now.
     fn idle_timeout(&self) -> Option<u64> {
         match self.plan.client.kind {
+            _ if self.ending.is_some() => Some(LAST_ANSWER),
             Kind::Source => self.plan.timeouts.connectionless,
             _ => self.plan.timeouts.idle,
         }
+    }
+
+    /// Whether nothing has moved for too long.
+    fn is_idle(&self) -> bool {
+        let deadline = self.moved.zip(self.idle_timeout()).map(|(moved, idle)| moved + idle);
+        deadline.is_some_and(|deadline| deadline <= self.now)
     }
 
     /// Checks that a session which waits has not waited too long.
@@ -489,7 +518,16 @@ impl<const SHORT: bool> Driver<SHORT> {
         let mut world = self.world.borrow_mut();
         let kept = world.passages.iter().any(Passage::is_kept);
         match end {
-            End::EndOfStream => self.check_end_of_stream(&world),
+            End::EndOfStream => {
+                let sight = self.check_end_of_stream(&world);
+                world.see(sight);
+                if sight == Sight::EndInSilence && self.moved > self.ending {
+                    world.see(Sight::SilenceAfterAnswer);
+                }
+                if sight == Sight::EndInSilence && kept {
+                    world.see(Sight::SilenceWithKept);
+                }
+            }
             End::Reset(name) => {
                 let side = self.side(&world, name);
                 let reset = side.witness.told.iter().any(|&error| error != libc::ETIMEDOUT);
@@ -507,8 +545,8 @@ impl<const SHORT: bool> Driver<SHORT> {
                 assert!(end == End::ConnectFailed || late || self.dialling.remote.is_none(), "{end:?} too early");
             }
             End::IdleTimeout => {
-                let deadline = self.moved.zip(self.idle_timeout()).map(|(moved, idle)| moved + idle);
-                assert!(deadline.is_some_and(|deadline| deadline <= self.now), "the idle timeout is early");
+                assert!(self.is_idle(), "the idle timeout is early");
+                assert!(self.ending.is_none(), "an end without an answer is no idleness");
                 if self.delivered == 0 {
                     world.see(Sight::IdleFromTheStart);
                 }
@@ -518,6 +556,11 @@ impl<const SHORT: bool> Driver<SHORT> {
         }
         if let (true, Some(sight)) = (kept, sight_of(end)) {
             world.see(sight);
+        }
+        match end {
+            End::Reset(_) | End::Error(_) if self.ending.is_some() => world.see(Sight::BrokenWhileEnding),
+            End::Drain if self.ending.is_some() => world.see(Sight::DrainWhileEnding),
+            _ => {}
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             self.check_last_words(&world);
@@ -531,21 +574,30 @@ impl<const SHORT: bool> Driver<SHORT> {
         }
     }
 
-    /// A side has ended, all it sent has been delivered, and nothing failed.
-    fn check_end_of_stream(&self, world: &World) {
+    /// A side has ended, all it sent has been delivered, and nothing failed; and so has the other, or it cannot be
+    /// told, or it has been told and had no answer for long.
+    fn check_end_of_stream(&self, world: &World) -> Sight {
         let (client, remote) = (self.side(world, SideName::Client), self.side(world, SideName::Remote));
         assert!(!client.failed() && !remote.failed(), "a broken stream looks whole");
-        let ended = |side: &Side| {
-            let passage = &world.passages[side.direction()];
-            side.read_to_the_end() && !side.witness.cut && !passage.is_kept()
-        };
-        let answered = !remote.plan.answers || ended(remote);
-        assert!(ended(remote) || (ended(client) && answered), "no side has ended with all of it delivered");
         for side in [client, remote] {
             if side.witness.read_end {
+                assert!(side.read_to_the_end() && !side.witness.cut, "the {} has not ended", side.name);
                 assert!(!world.passages[side.direction()].is_kept(), "what came before the end is not delivered");
             }
         }
+        let told = client.told_end || remote.told_end;
+        let sink = match (client.witness.read_end, remote.witness.read_end) {
+            (true, true) => return if told { Sight::EndAnswered } else { Sight::EndTogether },
+            (true, false) => remote,
+            (false, true) => client,
+            (false, false) => panic!("no side has ended with all of it delivered"),
+        };
+        if !sink.plan.takes_end {
+            return Sight::EndUntold;
+        }
+        assert!(sink.told_end, "the {} is not told that the other side has ended", sink.name);
+        assert!(self.is_idle(), "the {} could still have an answer to the other side's end", sink.name);
+        Sight::EndInSilence
     }
 
     /// What a side said before it was found to take no more is still passed on, as far as the other side takes it.

@@ -73,13 +73,12 @@ impl<const SHORT: bool> Endpoint for SimSocket<SHORT> {
         self.world.borrow_mut().send_datagrams(self.id, batch)
     }
 
-    fn answers_an_end(&self) -> bool {
-        self.world.borrow().side(self.id).plan.answers
+    fn takes_an_end(&self) -> bool {
+        self.world.borrow().side(self.id).plan.takes_end
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.world.borrow_mut().finish(self.id);
-        Ok(())
+        self.world.borrow_mut().finish(self.id)
     }
 
     fn take_error(&mut self) -> Option<io::Error> {
@@ -171,8 +170,8 @@ impl<const SHORT: bool> Endpoint for SimEndpoint<SHORT> {
         each!(self, endpoint => endpoint.send_datagrams(batch, encoded))
     }
 
-    fn answers_an_end(&self) -> bool {
-        each!(self, endpoint => endpoint.answers_an_end())
+    fn takes_an_end(&self) -> bool {
+        each!(self, endpoint => endpoint.takes_an_end())
     }
 
     fn finish(&mut self) -> io::Result<()> {

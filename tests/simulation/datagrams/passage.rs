@@ -16,6 +16,13 @@ pub struct Unit {
     pub length: usize,
 }
 
+/// What a datagram counts beside its bytes: among those that are kept, and against a budget.
+pub const SLOT_COST: u64 = 16;
+const MOVING_COST: u64 = SLOT_COST + 2048;
+
+/// Bytes of a stream that become one datagram at most, whatever the sink.
+const STREAM_CHUNK: usize = 16 << 10;
+
 /// Datagrams that one peer sends, at most.
 const MOST_NUMBERS: usize = 1000;
 
@@ -65,7 +72,7 @@ impl Passage {
             direction,
             source,
             sink,
-            chunk: if sink == Kind::Framed { MAX_DATAGRAM } else { chunk },
+            chunk: if sink == Kind::Framed { STREAM_CHUNK } else { chunk.min(STREAM_CHUNK) },
             units: VecDeque::new(),
             bytes_read: 0,
             bytes_gone: 0,
@@ -97,12 +104,12 @@ impl Passage {
 
     pub fn add(&mut self, unit: Unit) {
         self.units.push_back(unit);
-        self.read_in_run += unit.length as u64 + 1;
+        self.read_in_run += unit.length as u64 + MOVING_COST;
     }
 
     pub fn add_bytes(&mut self, count: u64) {
         self.bytes_read += count;
-        self.read_in_run += count;
+        self.read_in_run += count + count.div_ceil(self.chunk as u64) * MOVING_COST;
     }
 
     /// Whether something was read that the sink has not got. An empty datagram may wait for a stream without notice.
@@ -139,7 +146,7 @@ impl Passage {
 
     /// Bytes of what is kept, as the session counts them.
     pub fn kept_size(&self) -> usize {
-        self.units.iter().map(|unit| unit.length + 1).sum()
+        self.units.iter().map(|unit| unit.length + SLOT_COST as usize).sum()
     }
 
     /// The last datagrams offered found no room. Returns the first of them.

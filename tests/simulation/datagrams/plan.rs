@@ -77,8 +77,11 @@ pub struct PeerPlan {
     pub errors_once_in: Option<u64>,
     /// Nothing can be sent to it: it has no name.
     pub unnamed: bool,
-    /// It answers an end with one of its own.
+    /// It can be told an end; it then answers with one of its own.
+    pub takes_end: bool,
     pub answers: bool,
+    /// It sends so many bytes, or datagrams, and the others once it is told an end.
+    pub waits_at: Option<usize>,
     /// Datagrams are read into rooms of their own, not one behind the other.
     pub rooms: bool,
 }
@@ -118,7 +121,8 @@ impl Plan {
             client: PeerPlan::draw(random, client, scale),
             addresses: (0..addresses).map(|_| Address::draw(random, remote, scale)).collect(),
             budget: match scale {
-                Scale::Few => random.size(1024) as usize,
+                Scale::Few if random.once_in(3) => random.size(1024) as usize,
+                Scale::Few => (random.size(64) << 10) as usize,
                 Scale::Many => (random.size(256) << 10) as usize,
             },
             timeouts: Timeouts {
@@ -176,6 +180,12 @@ impl PeerPlan {
             Scale::Few => random.size(128) as usize,
             Scale::Many => random.pick(&[1472, 1472, 9000, MAX_DATAGRAM]),
         };
+        let takes_end = match kind {
+            Kind::Stream | Kind::Framed => true,
+            Kind::Datagram => random.once_in(2),
+            Kind::Source => false,
+        };
+        let most = if kind.is_stream() { total } else { sizes.len() };
         PeerPlan {
             kind,
             cut: random.once_in(3).then(|| draw_cut(random, &sizes)),
@@ -185,13 +195,11 @@ impl PeerPlan {
                 (_, 6) => Ending::Break(libc::ECONNRESET),
                 _ => Ending::Break(random.pick(&[libc::ECONNRESET, libc::ETIMEDOUT])),
             },
-            end_delay: random.pick(&[0, 0, 0, 1, 100, 1000]),
+            end_delay: random.pick(&[0, 0, 0, 1, 100, 1000, 3000]),
             piece: step(random),
             gulp: step(random),
-            pause: random.pick(&[0, 0, 0, 0, 1, 30, 400]),
-            stops_reading_at: random
-                .once_in(4)
-                .then(|| random.below(if kind.is_stream() { total as u64 + 1 } else { sizes.len() as u64 + 1 })),
+            pause: random.pick(&[0, 0, 0, 0, 1, 30, 400, 1500]),
+            stops_reading_at: random.once_in(4).then(|| random.below(most as u64 + 1)),
             receive_room: room(random),
             send_room: room(random),
             loses: random.once_in(2),
@@ -199,7 +207,9 @@ impl PeerPlan {
             longest: if random.once_in(4) { chunk } else { MAX_DATAGRAM },
             errors_once_in: random.once_in(3).then(|| random.within(2..=20)),
             unnamed: kind == Kind::Source && random.once_in(10),
-            answers: kind == Kind::Datagram && random.once_in(4),
+            takes_end,
+            answers: takes_end && random.once_in(2),
+            waits_at: (takes_end && random.once_in(4)).then(|| random.below(most as u64 + 1) as usize),
             rooms: random.once_in(4),
             sizes,
         }

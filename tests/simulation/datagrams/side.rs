@@ -45,6 +45,8 @@ pub struct Side {
     pub finished: bool,
     pub broken: bool,
     pub error: Option<i32>,
+    /// The session said that nothing more comes, and what came before is on its way.
+    pub told_end: bool,
     /// The session was told that there is no room.
     pub wants_space: bool,
     pub edges: Edges,
@@ -112,6 +114,7 @@ impl Side {
             finished: false,
             broken: false,
             error: None,
+            told_end: false,
             wants_space: false,
             // Registering tells what is already true; a client without a connection is not registered.
             edges: if plan.kind == Kind::Source { Edges::default() } else { Edges::BOTH },
@@ -150,9 +153,9 @@ impl Side {
         }
         Conditions {
             input: self.has_input() || self.finished || self.broken,
-            output: self.has_space() || self.broken,
+            output: self.has_space() || self.told_end || self.broken,
             read_hangup: self.finished || self.broken,
-            hangup: self.broken,
+            hangup: self.broken || (self.finished && self.told_end),
             error: self.error.is_some(),
         }
     }
@@ -189,9 +192,14 @@ impl Side {
         }
     }
 
-    /// How the peer ends: once the session said that nothing more comes, one that answers does so, too.
+    /// Whether the peer has read all, and behind it that nothing more comes.
+    fn heard_end(&self) -> bool {
+        self.told_end && self.fetched == self.sent
+    }
+
+    /// How the peer ends: once it heard that nothing more comes, one that answers does so, too.
     pub fn ending(&self) -> Ending {
-        if self.witness.finish_called { Ending::Finish } else { self.plan.ending }
+        if self.plan.answers && self.heard_end() { Ending::Finish } else { self.plan.ending }
     }
 
     /// When the peer acts next.
@@ -231,10 +239,15 @@ impl Side {
             return 0;
         }
         let room = self.plan.receive_room as usize;
+        let (all, sent) = match self.plan.kind.is_stream() {
+            true => (self.wire.len(), self.arrived),
+            false => (self.plan.sizes.len(), self.supplied),
+        };
+        let most = self.plan.waits_at.filter(|_| !self.heard_end()).unwrap_or(all).min(all);
         let left = match self.plan.kind.is_stream() {
-            true => (self.wire.len() - self.arrived).min(room - (self.arrived - self.received)),
-            false if self.plan.loses => self.plan.sizes.len() - self.supplied,
-            false => (self.plan.sizes.len() - self.supplied).min(room - self.queue.len()),
+            true => most.saturating_sub(sent).min(room - (self.arrived - self.received)),
+            false if self.plan.loses => most.saturating_sub(sent),
+            false => most.saturating_sub(sent).min(room - self.queue.len()),
         };
         (left as u64).min(self.plan.piece)
     }

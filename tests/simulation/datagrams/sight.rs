@@ -28,9 +28,23 @@ pub enum Sight {
     More,
     Last,
     LastThoughMore,
-    /// A datagram socket ended; and one did so for it was told an end.
+    /// A datagram socket ended.
     EndOfDatagrams,
+    /// Both sides ended: one was told that the other had, or was not before it ended itself.
     EndAnswered,
+    EndTogether,
+    /// One side ended, and the other cannot be told, or took it as broken.
+    EndUntold,
+    FinishFailed,
+    /// Something was delivered from a side that had been told an end.
+    AnswerToEnd,
+    /// Nothing more moved after an end was told; that after something had; and that while something was kept.
+    EndInSilence,
+    SilenceAfterAnswer,
+    SilenceWithKept,
+    /// Another end came while an answer could still come.
+    BrokenWhileEnding,
+    DrainWhileEnding,
     /// A read brought nothing but what had to be dropped.
     NothingButDrops,
     /// A datagram could not be read, or not be sent, each for reasons of its own.
@@ -71,7 +85,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Sight; 42] = [
+    pub const ALL: [Sight; 51] = [
         Sight::SplitLength,
         Sight::SplitDatagram,
         Sight::EndInLength,
@@ -91,6 +105,15 @@ impl Sight {
         Sight::LastThoughMore,
         Sight::EndOfDatagrams,
         Sight::EndAnswered,
+        Sight::EndTogether,
+        Sight::EndUntold,
+        Sight::FinishFailed,
+        Sight::AnswerToEnd,
+        Sight::EndInSilence,
+        Sight::SilenceAfterAnswer,
+        Sight::SilenceWithKept,
+        Sight::BrokenWhileEnding,
+        Sight::DrainWhileEnding,
         Sight::NothingButDrops,
         Sight::TooLongToRead,
         Sight::ErrorOnRead,

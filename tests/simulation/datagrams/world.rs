@@ -291,6 +291,7 @@ impl World {
         let witness = &self.sides[id].witness;
         assert!(witness.believes_writable, "a write without a reason");
         assert!(!witness.send_failed, "a write to what takes no more");
+        assert!(!witness.finish_called, "a write to what was told that nothing more comes");
         self.enter(id)?;
         let side = &mut self.sides[id];
         if side.broken {
@@ -409,8 +410,7 @@ impl World {
         }
         if self.sides[id].queue.is_empty() {
             self.receive_nothing(id)?;
-            let answer = self.sides[id].witness.finish_called;
-            self.see(if answer { Sight::EndAnswered } else { Sight::EndOfDatagrams });
+            self.see(Sight::EndOfDatagrams);
             return Ok(Received::End);
         }
         self.steps += 1;
@@ -545,15 +545,42 @@ impl World {
     }
 
     /// The session says that nothing more comes.
-    pub fn finish(&mut self, id: usize) {
+    pub fn finish(&mut self, id: usize) -> io::Result<()> {
+        self.count_call();
         let side = &self.sides[id];
-        assert!(side.plan.answers, "an end is told to what does not answer");
+        assert!(!side.witness.closed && side.connecting.is_none(), "an end is told to what is not connected");
+        assert!(!side.witness.finish_called, "an end is told twice");
+        assert!(!side.failed(), "an end is told to what takes no more");
         let direction = 1 - side.direction();
-        assert!(!self.passages[direction].is_kept(), "an end is told before what came first");
-        let ended = self.sides.iter().any(|side| side.direction() == direction && side.witness.read_end);
-        assert!(ended, "an end is told that nobody told");
-        self.sides[id].witness.finish_called = true;
+        assert!(self.is_drained(direction), "an end is told that nobody told, or before what came first");
+        self.interleave(id);
+        if let (Ending::Break(error), true) = (self.sides[id].ending(), self.random.once_in(4)) {
+            self.break_off(id, error);
+        }
+        let refused = self.sides[id].broken && self.random.once_in(2);
+        let side = &mut self.sides[id];
+        side.witness.finish_called = true;
+        if !side.plan.takes_end {
+            // Then it says nothing to anybody.
+            return Ok(());
+        }
+        if refused {
+            side.witness.send_failed = true;
+            side.witness.told.push(libc::ENOTCONN);
+            self.trace(format_args!("{id} finish failed"));
+            self.see(Sight::FinishFailed);
+            return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+        }
+        side.told_end = true;
+        side.edges.write = true;
         self.trace(format_args!("{id} finished"));
+        Ok(())
+    }
+
+    /// Whether the source of this direction has ended, and all that it sent has been delivered or dropped.
+    pub fn is_drained(&self, direction: usize) -> bool {
+        let ended = |side: &Side| side.direction() == direction && side.witness.read_end && !side.witness.cut;
+        self.sides.iter().any(ended) && !self.passages[direction].is_kept()
     }
 }
 
