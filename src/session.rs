@@ -477,11 +477,16 @@ impl<E: Endpoint> Session<E> {
                 _ => {}
             }
         }
-        let unsent = matches!(self.phase, Phase::Ending { .. })
-            && (client.endpoint.has_unsent() || remote.endpoint.has_unsent());
+        let unsent = match self.phase {
+            Phase::Ending { .. } => {
+                let kept = self.upstream.keeps() || self.downstream.keeps();
+                kept || client.endpoint.has_unsent() || remote.endpoint.has_unsent()
+            }
+            _ => false,
+        };
         if !self.note_progress(before, turn) && self.deadline(turn.timeouts).is_some_and(|at| at <= turn.now) {
             match &mut self.phase {
-                // Closing could make the peer's next word a reset that takes with it what it has not read.
+                // What is kept would be lost; what the system has would be, were the peer to answer a closed socket.
                 Phase::Ending { last_moved, give_up } if unsent && *give_up > turn.now => *last_moved = turn.now,
                 Phase::Ending { .. } if !unsent => return Outcome::Ended(End::EndOfStream),
                 _ => return Outcome::Ended(End::IdleTimeout),

@@ -55,6 +55,11 @@ impl DatagramFlow {
         self.counts
     }
 
+    /// Whether something is kept.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Whether the last run moved much.
     pub fn is_bulk(&self) -> bool {
         self.bulk

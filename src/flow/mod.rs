@@ -114,6 +114,11 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
+    /// Whether datagrams are kept that the sink has not taken yet.
+    pub fn keeps(&self) -> bool {
+        matches!(self, Flow::Datagrams(flow) if flow.keeps())
+    }
+
     /// Whether the flow carries bulk, as far as is known.
     pub fn is_bulk(&self) -> bool {
         each!(self, flow => flow.is_bulk())

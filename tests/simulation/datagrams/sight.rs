@@ -41,7 +41,6 @@ pub enum Sight {
     /// Nothing more moved after an end was told; that after something had; and that while something was kept.
     EndInSilence,
     SilenceAfterAnswer,
-    SilenceWithKept,
     /// Another end came while an answer could still come.
     BrokenWhileEnding,
     DrainWhileEnding,
@@ -85,7 +84,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Sight; 51] = [
+    pub const ALL: [Sight; 50] = [
         Sight::SplitLength,
         Sight::SplitDatagram,
         Sight::EndInLength,
@@ -111,7 +110,6 @@ impl Sight {
         Sight::AnswerToEnd,
         Sight::EndInSilence,
         Sight::SilenceAfterAnswer,
-        Sight::SilenceWithKept,
         Sight::BrokenWhileEnding,
         Sight::DrainWhileEnding,
         Sight::NothingButDrops,
