@@ -1,6 +1,7 @@
 //! Datagrams go both ways, one to one, whatever carries them.
 
 mod echo;
+mod ends;
 mod frames;
 mod pressure;
 mod relay;

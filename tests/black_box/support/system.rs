@@ -100,6 +100,31 @@ pub fn send_trains(socket: &impl AsRawFd, size: i32) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
+/// Sends a datagram with a descriptor of the socket itself.
+pub fn send_with_descriptor(socket: &impl AsRawFd, datagram: &[u8]) {
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+    let length = size_of::<libc::c_int>() as u32;
+    // SAFETY: a header of zeros is valid; what it is given is alive and as long as it says, and the macros stay within
+    // the control data, which has room for one descriptor.
+    let sent = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &mut piece;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(length) as _;
+        let message = libc::CMSG_FIRSTHDR(&header);
+        (*message).cmsg_level = libc::SOL_SOCKET;
+        (*message).cmsg_type = libc::SCM_RIGHTS;
+        (*message).cmsg_len = libc::CMSG_LEN(length) as _;
+        libc::CMSG_DATA(message).cast::<libc::c_int>().write_unaligned(socket.as_raw_fd());
+        libc::sendmsg(socket.as_raw_fd(), &header, 0)
+    };
+    assert_eq!(sent, datagram.len() as isize, "{}", io::Error::last_os_error());
+}
+
 /// How many connections wait to be accepted, and how many may.
 pub fn accept_queue(listener: &impl AsRawFd) -> (u32, u32) {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
