@@ -255,7 +255,8 @@ pub const FLAGS: &[Flag] = &[
         default: Some("off"),
         help: "send TCP keepalive probes after this idle time",
         details: &[
-            "Send TCP keepalive probes on both sides of a session once a connection has been idle for this long. \
+            "Send TCP keepalive probes on both sides of a session once a connection has been idle for this long, \
+             and as often again while none is answered, at least every 75 seconds. \
              Whole seconds, up to `32767s`; `0` turns probes off.",
         ],
     },

@@ -67,7 +67,7 @@ impl TcpEndpoint {
             self.stream.set_nodelay(true)?;
         }
         if let Some(idle) = options.keepalive {
-            SockRef::from(&self.stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+            SockRef::from(&self.stream).set_tcp_keepalive(&probes(idle))?;
         }
         Ok(())
     }
@@ -78,6 +78,15 @@ impl TcpEndpoint {
             self.names = TcpNames::new(self.names.peer(), self.stream.local_addr().ok());
         }
     }
+}
+
+/// Probes after this idle time, and as often again while they are not answered, but not more rarely than the system's
+/// usual 75 s: who asks for early probes wants an early answer.
+fn probes(idle: Duration) -> TcpKeepalive {
+    let probes = TcpKeepalive::new().with_time(idle);
+    #[cfg(not(target_os = "openbsd"))]
+    let probes = probes.with_interval(idle.min(Duration::from_secs(75)));
+    probes
 }
 
 impl Stream for TcpStream {

@@ -386,6 +386,7 @@ mod options {
             sockets(kind, &["--keepalive", "77s"], |socket| {
                 assert!(socket.keepalive().expect("an option"));
                 assert_eq!(tcp_option(socket, libc::TCP_KEEPIDLE), 77);
+                assert_eq!(tcp_option(socket, libc::TCP_KEEPINTVL), 75);
             });
             sockets(kind, &[], |socket| assert!(!socket.keepalive().expect("an option")));
             sockets(kind, &["--keepalive", "0"], |socket| assert!(!socket.keepalive().expect("an option")));
