@@ -175,6 +175,12 @@ fn a_flood_of_sources_takes_no_more_connections_than_there_is_room_for() {
     let (_, most) = limit(&proxy);
     let mut sources: Vec<Peer> = (0..most * 10).map(|_| proxy.peer()).collect();
     sources.iter_mut().enumerate().for_each(|(number, source)| source.send(format!("source {number}")));
+    // Those that were served say no more; some time later they make room for the others.
+    let made_room = || proxy.log.so_far().iter().filter(|line| line.message.contains(": made room, ")).count();
+    until("room", || {
+        sources[most * 5..].iter_mut().for_each(|source| source.send("again"));
+        (made_room() >= most / 2).then_some(())
+    });
     let mut client = proxy.connect_to(1);
     client.send("by TCP");
     let mut served = Vec::new();
@@ -189,7 +195,6 @@ fn a_flood_of_sources_takes_no_more_connections_than_there_is_room_for() {
         served.push(server);
     }
     assert!(open_descriptors(proxy.pid()).len() < 80);
-    assert!(proxy.log.lines_with(": made room, ", most).len() == most);
 }
 
 /// How many lines start like this so far.
