@@ -57,7 +57,7 @@ impl EndpointAddress {
     /// How many descriptors a client here takes.
     pub fn descriptors_of_client(&self) -> usize {
         match self {
-            EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_) => 0,
+            address if address.is_connectionless() => 0,
             // Twice the device, its registration, and what tells the listener of the end.
             EndpointAddress::Device(..) => 4,
             _ => 1,

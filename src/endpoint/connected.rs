@@ -138,9 +138,6 @@ impl Endpoint for ConnectedEndpoint {
         self.socket.take_error()
     }
 
-    /// Datagram sockets have no reset.
-    fn abort(&mut self) {}
-
     fn descriptor(&self) -> RawFd {
         self.socket.as_raw_fd()
     }

@@ -133,12 +133,6 @@ impl Endpoint for DeviceEndpoint {
         false
     }
 
-    fn take_error(&mut self) -> Option<io::Error> {
-        None
-    }
-
-    fn abort(&mut self) {}
-
     fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
     }

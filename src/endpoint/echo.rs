@@ -20,15 +20,18 @@ use crate::splice::KernelPipe;
 /// Bytes that it may hold; less is granted where the system's maximum is lower.
 const HELD: usize = 256 << 10;
 
+/// One end of an echo of bytes.
+type EchoStream = StreamEndpoint<UnixStream, UnixName>;
+
 /// One client's echo.
 #[derive(Debug)]
 pub enum EchoEndpoint {
     /// Of bytes.
     Bytes {
         /// What is written.
-        input: StreamEndpoint<UnixStream, UnixName>,
+        input: EchoStream,
         /// What is read.
-        output: StreamEndpoint<UnixStream, UnixName>,
+        output: EchoStream,
     },
     /// Of datagrams.
     Datagrams {
@@ -60,6 +63,22 @@ impl EchoEndpoint {
                 let socket = |socket| DatagramSocket::from_socket(socket, family);
                 Ok(EchoEndpoint::Datagrams { input: socket(input), output: socket(output) })
             }
+        }
+    }
+
+    /// Input and output of an echo of bytes.
+    fn streams(&mut self) -> io::Result<(&mut EchoStream, &mut EchoStream)> {
+        match self {
+            EchoEndpoint::Bytes { input, output } => Ok((input, output)),
+            EchoEndpoint::Datagrams { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Input and output of an echo of datagrams.
+    fn sockets(&self) -> io::Result<(&DatagramSocket, &DatagramSocket)> {
+        match self {
+            EchoEndpoint::Bytes { .. } => Err(io::ErrorKind::Unsupported.into()),
+            EchoEndpoint::Datagrams { input, output } => Ok((input, output)),
         }
     }
 
@@ -98,45 +117,27 @@ impl Endpoint for EchoEndpoint {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            EchoEndpoint::Bytes { output, .. } => output.receive(buffer),
-            EchoEndpoint::Datagrams { .. } => Err(io::ErrorKind::Unsupported.into()),
-        }
+        self.streams()?.1.receive(buffer)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            EchoEndpoint::Bytes { input, .. } => input.send(bytes),
-            EchoEndpoint::Datagrams { .. } => Err(io::ErrorKind::Unsupported.into()),
-        }
+        self.streams()?.0.send(bytes)
     }
 
     fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
-        match self {
-            EchoEndpoint::Bytes { output, .. } => output.splice_to(pipe, limit),
-            EchoEndpoint::Datagrams { .. } => Err(io::ErrorKind::Unsupported.into()),
-        }
+        self.streams()?.1.splice_to(pipe, limit)
     }
 
     fn splice_from(&mut self, pipe: &mut KernelPipe, bytes: usize) -> io::Result<usize> {
-        match self {
-            EchoEndpoint::Bytes { input, .. } => input.splice_from(pipe, bytes),
-            EchoEndpoint::Datagrams { .. } => Err(io::ErrorKind::Unsupported.into()),
-        }
+        self.streams()?.0.splice_from(pipe, bytes)
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
-        match self {
-            EchoEndpoint::Bytes { .. } => Err(io::ErrorKind::Unsupported.into()),
-            EchoEndpoint::Datagrams { output, .. } => output.receive(batch, None),
-        }
+        self.sockets()?.1.receive(batch, None)
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        match self {
-            EchoEndpoint::Bytes { .. } => Err(io::ErrorKind::Unsupported.into()),
-            EchoEndpoint::Datagrams { input, .. } => input.send(batch, None),
-        }
+        self.sockets()?.0.send(batch, None)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -145,12 +146,6 @@ impl Endpoint for EchoEndpoint {
             EchoEndpoint::Datagrams { input, .. } => input.finish(),
         }
     }
-
-    fn take_error(&mut self) -> Option<io::Error> {
-        None
-    }
-
-    fn abort(&mut self) {}
 
     fn descriptor(&self) -> RawFd {
         match self {

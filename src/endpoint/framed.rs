@@ -47,7 +47,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         let space = batch.space(READ);
         space[..begun].copy_from_slice(&self.partial);
         // Frames that were left of the last read come first.
-        let came = if holds_frame(&self.partial) { None } else { Some(self.stream.receive(&mut space[begun..])?) };
+        let came =
+            if whole_frame(&self.partial).is_some() { None } else { Some(self.stream.receive(&mut space[begun..])?) };
         if came == Some(0) {
             return match begun {
                 0 => Ok(Received::End),
@@ -56,8 +57,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         }
         let end = begun + came.unwrap_or(0);
         let mut next = 0;
-        while batch.count() < MOST_FRAMES && holds_frame(&batch.space(READ)[next..end]) {
-            let length = length_at(&batch.space(READ)[next..end]).unwrap_or(0);
+        while batch.count() < MOST_FRAMES {
+            let Some(length) = whole_frame(&batch.space(READ)[next..end]) else { break };
             batch.add(next + 2, length);
             next += 2 + length;
         }
@@ -67,7 +68,7 @@ impl<E: Endpoint> Endpoint for Framed<E> {
             self.partial.shrink_to(rest.len());
         }
         self.partial.extend_from_slice(rest);
-        let emptied = came.is_some_and(|came| begun + came < READ) && !holds_frame(&self.partial);
+        let emptied = came.is_some_and(|came| begun + came < READ) && whole_frame(&self.partial).is_none();
         Ok(if emptied { Received::Last } else { Received::More })
     }
 
@@ -100,13 +101,9 @@ impl<E: Endpoint> Endpoint for Framed<E> {
     }
 }
 
-/// Whether a whole frame is there.
-fn holds_frame(bytes: &[u8]) -> bool {
-    length_at(bytes).is_some_and(|length| 2 + length <= bytes.len())
-}
-
-/// The length that a frame begins with, if all of it is there.
-fn length_at(bytes: &[u8]) -> Option<usize> {
+/// The length of the datagram in the frame that comes first, if all of the frame is there.
+fn whole_frame(bytes: &[u8]) -> Option<usize> {
     let header = bytes.first_chunk::<2>()?;
-    Some(u16::from_be_bytes(*header).into())
+    let length = u16::from_be_bytes(*header).into();
+    (2 + length <= bytes.len()).then_some(length)
 }

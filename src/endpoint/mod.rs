@@ -161,10 +161,12 @@ pub trait Endpoint {
     }
 
     /// The error that is pending, if any; asking clears it.
-    fn take_error(&mut self) -> Option<io::Error>;
+    fn take_error(&mut self) -> Option<io::Error> {
+        None
+    }
 
     /// Makes the close that follows tell the peer that the stream was cut off, where the kind can.
-    fn abort(&mut self);
+    fn abort(&mut self) {}
 
     /// The descriptor's number, for the log.
     fn descriptor(&self) -> RawFd;

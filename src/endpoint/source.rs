@@ -164,12 +164,6 @@ impl Endpoint for SourceEndpoint {
         false
     }
 
-    fn take_error(&mut self) -> Option<io::Error> {
-        None
-    }
-
-    fn abort(&mut self) {}
-
     fn descriptor(&self) -> RawFd {
         self.socket.socket.as_raw_fd()
     }
