@@ -2,9 +2,9 @@
 //! how fast the proxy is, `cproxy-bench` tells.
 
 use cproxy::address::{Endpoints, OriginalForm};
-use cproxy::buffer_pool::BufferPool;
-use cproxy::run_queue::RunQueue;
-use cproxy::timers::Timers;
+use cproxy::buffers::buffer_pool::BufferPool;
+use cproxy::thread::run_queue::RunQueue;
+use cproxy::thread::timers::Timers;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 

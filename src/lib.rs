@@ -1,35 +1,19 @@
-//! A TCP proxy: one acceptor thread deals connections to N I/O threads, each with its own event loop.
+//! A proxy for streams and datagrams: one acceptor thread deals clients to N I/O threads, each with its own event loop.
 //!
-//! To see where a byte goes, read `io_thread`, `session` and `flow`, in that order.
+//! To see where a byte goes, read `thread`, `session` and `flow`, in that order.
 
-pub mod accepting;
-pub mod acceptor;
 pub mod address;
-pub mod admission;
-pub mod batch;
-pub mod buffer_pool;
+pub mod base;
+pub mod buffers;
 pub mod cli;
+pub mod config;
+pub mod control;
 pub mod endpoint;
 pub mod flow;
-pub mod io_thread;
-pub mod limits;
 pub mod log;
-pub mod mailbox;
-pub mod memory;
-pub mod notify;
-pub mod pipe_pool;
-pub mod pools;
-pub mod recency;
-pub mod run_queue;
-pub mod server;
+pub mod service;
 pub mod session;
-pub mod settings;
-pub mod signals;
-pub mod sources;
-pub mod splice;
-pub mod text;
-pub mod timers;
-pub mod units;
+pub mod thread;
 
 use ::log::{error, warn};
 use std::ffi::OsString;
@@ -37,7 +21,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::Command;
-use settings::{LogSettings, Settings};
+use config::settings::Settings;
+use log::LogSettings;
 
 /// Runs the program with its arguments (without its own name) and says how it ends.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -62,14 +47,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(settings: &Settings, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
-    memory::use_one_arena();
-    let signals = signals::StopSignals::block();
+    base::memory::use_one_arena();
+    let signals = control::signals::StopSignals::block();
     log::start(&settings.log);
     for warning in warnings {
         warn!("{warning}");
     }
     let result =
-        signals.map_err(|error| format!("signals: {error}")).and_then(|signals| server::run(settings, signals));
+        signals.map_err(|error| format!("signals: {error}")).and_then(|signals| control::run(settings, signals));
     if let Err(message) = &result {
         error!("{message}");
     }
@@ -82,7 +67,7 @@ fn print(text: &str, status: ExitCode) -> ExitCode {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "cproxy: standard output: {}", log::error_text(&error));
+            let _ = writeln!(io::stderr(), "cproxy: standard output: {}", base::error::error_text(&error));
             ExitCode::FAILURE
         }
         _ => status,

@@ -6,8 +6,9 @@ pub mod help;
 pub mod man;
 
 use crate::address::{EndpointAddress, Endpoints};
-use crate::settings::{BufferSize, IdleTimeout, LogSettings, Settings, ZeroCopy};
-use crate::units::{parse_count, parse_duration, parse_size};
+use crate::config::settings::{BufferSize, IdleTimeout, Settings, ZeroCopy};
+use crate::config::units::{parse_count, parse_duration, parse_size};
+use crate::log::LogSettings;
 use flags::{FLAGS, Flag, Group, Id};
 use getopts::{Fail, Matches, Options};
 use log::LevelFilter;

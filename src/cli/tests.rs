@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::address::{EndpointAddress, UnixAddress};
-use crate::settings::IdleTimeout;
+use crate::config::settings::IdleTimeout;
 use std::os::unix::ffi::OsStringExt;
 
 const BOTH: [&str; 4] = ["-l", "127.0.0.1:5000", "-r", "127.0.0.1:22"];

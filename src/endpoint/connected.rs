@@ -12,8 +12,8 @@ use super::datagram::{DatagramSocket, Family, UDP_CHUNK};
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
-use crate::batch::{Batch, MAX_DATAGRAM};
-use crate::splice::KernelPipe;
+use crate::buffers::batch::{Batch, MAX_DATAGRAM};
+use crate::buffers::splice::KernelPipe;
 
 /// A datagram socket that has one peer.
 #[derive(Debug)]

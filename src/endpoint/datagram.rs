@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::Received;
-use crate::batch::{Batch, MOST_DATAGRAMS, Undelivered};
+use crate::buffers::batch::{Batch, MOST_DATAGRAMS, Undelivered};
 
 /// Bytes of a stream that fill a UDP datagram which crosses an Ethernet unfragmented.
 pub const UDP_CHUNK: usize = 1472;

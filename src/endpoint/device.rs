@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use super::datagram::UDP_CHUNK;
 use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{DeviceKind, EndpointAddress};
-use crate::batch::{Batch, Undelivered};
-use crate::log::error_text;
-use crate::splice::KernelPipe;
+use crate::base::error::error_text;
+use crate::buffers::batch::{Batch, Undelivered};
+use crate::buffers::splice::KernelPipe;
 
 /// How long a device is left alone after its first session; after each that ends soon, twice as long as before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -89,7 +89,7 @@ impl Endpoint for DeviceEndpoint {
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
         let mut came = 0;
-        let mut lengths = [(0, 0); crate::batch::MOST_DATAGRAMS];
+        let mut lengths = [(0, 0); crate::buffers::batch::MOST_DATAGRAMS];
         let mut file = &self.file;
         let result = self.io.try_io(|| {
             for (start, room) in batch.rooms() {

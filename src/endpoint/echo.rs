@@ -14,8 +14,8 @@ use super::datagram::{DatagramSocket, Family};
 use super::stream::StreamEndpoint;
 use super::unix::UnixName;
 use super::{Carries, Endpoint, Received, SideName};
-use crate::batch::{Batch, MAX_DATAGRAM};
-use crate::splice::KernelPipe;
+use crate::buffers::batch::{Batch, MAX_DATAGRAM};
+use crate::buffers::splice::KernelPipe;
 
 /// Bytes that it may hold; less is granted where the system's maximum is lower.
 const HELD: usize = 256 << 10;

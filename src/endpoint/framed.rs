@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::{Carries, Endpoint, Received, SideName, send_encoded};
-use crate::batch::{Batch, Encoding, MAX_DATAGRAM};
+use crate::buffers::batch::{Batch, Encoding, MAX_DATAGRAM};
 
 /// Bytes read at once; the largest frame fits, and as many as may be there already.
 const READ: usize = 128 << 10;

@@ -13,8 +13,8 @@ use super::datagram::{DatagramSocket, Family, Origin, UDP_CHUNK, report_local_ad
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
-use crate::batch::{Batch, MAX_DATAGRAM, Undelivered};
-use crate::splice::KernelPipe;
+use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
+use crate::buffers::splice::KernelPipe;
 
 /// A bound datagram socket, which many clients share.
 #[derive(Debug)]

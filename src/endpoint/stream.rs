@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::{Endpoint, SideName, Socket};
-use crate::splice::{KernelPipe, splice_in, splice_out};
+use crate::buffers::splice::{KernelPipe, splice_in, splice_out};
 
 /// A connected, non-blocking stream socket.
 pub trait Stream: Read + Write + AsRawFd + event::Source {

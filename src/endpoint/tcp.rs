@@ -9,9 +9,10 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::stream::{Names, Stream, StreamEndpoint};
-use super::{ListenError, SideName, SocketOptions};
+use super::{ListenError, SideName};
 use crate::address::{OriginalForm, add_v4};
-use crate::text::ShortText;
+use crate::base::text::ShortText;
+use crate::service::SocketOptions;
 
 /// A TCP connection, accepted or begun by us.
 pub type TcpEndpoint = StreamEndpoint<TcpStream, TcpNames>;

@@ -2,7 +2,6 @@
 
 use mio::net::UnixStream;
 use socket2::{Domain, SockAddr, Type};
-use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -102,19 +101,6 @@ impl fmt::Display for UnixListener {
     }
 }
 
-/// The system's form of a Unix address.
-pub(super) fn socket_address(address: &UnixAddress) -> io::Result<SockAddr> {
-    match address {
-        UnixAddress::Path(path) => SockAddr::unix(path),
-        // A path that begins with a NUL is what abstract names are to the system.
-        UnixAddress::Abstract(name) => {
-            let mut path = OsString::from("\0");
-            path.push(name);
-            SockAddr::unix(path)
-        }
-    }
-}
-
 /// A non-blocking socket that is bound to a Unix address, and its file, if it has one. A stale socket file is replaced;
 /// one that somebody has open, or another file, is an error. `name` is the address as the error has it.
 pub(super) fn bind(
@@ -128,7 +114,7 @@ pub(super) fn bind(
     }
     let socket = socket2::Socket::new(Domain::UNIX, socket_type, None).map_err(failed("error creating"))?;
     socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
-    let socket_address = socket_address(address).map_err(failed("bind error on"))?;
+    let socket_address = address.socket_address().map_err(failed("bind error on"))?;
     socket.bind(&socket_address).map_err(failed("bind error on"))?;
     let file = match address {
         UnixAddress::Path(path) => SocketFile::new(path),

@@ -7,10 +7,10 @@
 use std::io;
 
 use super::{Broken, Side, Stopped, retry};
-use crate::buffer_pool::Buffer;
+use crate::buffers::buffer_pool::Buffer;
+use crate::buffers::pipe_pool::Pipe;
+use crate::buffers::pools::Pools;
 use crate::endpoint::Endpoint;
-use crate::pipe_pool::Pipe;
-use crate::pools::Pools;
 
 /// Bytes that come without a short read between them and make a flow bulk.
 pub const BULK_BYTES: usize = 64 << 10;

@@ -6,11 +6,11 @@
 use std::io;
 
 use super::{Broken, Side, Stopped, retry};
-use crate::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
+use crate::base::error::error_number;
+use crate::buffers::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
+use crate::buffers::pipe_pool::Pipe;
+use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
-use crate::log::error_number;
-use crate::pipe_pool::Pipe;
-use crate::pools::Pools;
 
 /// A run that moved so much carries bulk.
 const BULK_RUN: usize = 64 << 10;

@@ -7,10 +7,10 @@ mod datagrams;
 
 use std::io;
 
-use crate::batch::{Batch, Counts};
+use crate::buffers::batch::{Batch, Counts};
+use crate::buffers::pipe_pool::Pipe;
+use crate::buffers::pools::Pools;
 use crate::endpoint::Endpoint;
-use crate::pipe_pool::Pipe;
-use crate::pools::Pools;
 use bytes::ByteFlow;
 use datagrams::DatagramFlow;
 

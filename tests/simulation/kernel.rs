@@ -8,11 +8,11 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use cproxy::buffers::pools::LARGE_BUFFER;
+use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::Endpoint;
 use cproxy::endpoint::SideName;
 use cproxy::flow::{Pace, Readiness};
-use cproxy::pools::LARGE_BUFFER;
-use cproxy::settings::BufferSize;
 
 use super::peer::Ending;
 use super::pipe::{PipePlan, SimPipe};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 
-use cproxy::pipe_pool::Pipe;
+use cproxy::buffers::pipe_pool::Pipe;
 
 use super::random::Random;
 

@@ -1,8 +1,8 @@
 //! Everything that a seed decides before a schedule starts.
 
+use cproxy::config::settings::BufferSize;
 use cproxy::flow::Pace;
 use cproxy::session::Timeouts;
-use cproxy::settings::BufferSize;
 
 use super::peer::Script;
 use super::pipe::PipePlan;

@@ -1,12 +1,12 @@
 //! The I/O thread of a schedule: the turn of `io_thread`, with the real run queue, timers and buffers, on a simulated
 //! kernel and clock, and with checks after every step.
 
+use cproxy::buffers::pools::Pools;
 use cproxy::endpoint::SideName;
-use cproxy::io_thread::SPARSE_MEMORY;
-use cproxy::pools::Pools;
-use cproxy::run_queue::RunQueue;
 use cproxy::session::{End, Outcome, Session, Turn};
-use cproxy::timers::{TICK, Timers};
+use cproxy::thread::SPARSE_MEMORY;
+use cproxy::thread::run_queue::RunQueue;
+use cproxy::thread::timers::{TICK, Timers};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;

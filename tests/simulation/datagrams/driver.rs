@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use cproxy::batch::DATAGRAM_COST;
-use cproxy::batch::{Batch, Counts, MOST_DATAGRAMS, Undelivered};
+use cproxy::buffers::batch::DATAGRAM_COST;
+use cproxy::buffers::batch::{Batch, Counts, MOST_DATAGRAMS, Undelivered};
+use cproxy::buffers::pools::{DropLog, Pools};
+use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::{Carries, SideName};
 use cproxy::flow::Pace;
-use cproxy::pools::{DropLog, Pools};
 use cproxy::session::{Dial, Dialer, End, Outcome, Session, Turn};
-use cproxy::settings::BufferSize;
-use cproxy::timers::TICK;
+use cproxy::thread::timers::TICK;
 
 use super::super::plan::Answer;
 use super::super::random::Random;

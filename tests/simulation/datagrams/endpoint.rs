@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
-use cproxy::batch::Batch;
+use cproxy::buffers::batch::Batch;
+use cproxy::buffers::pipe_pool::Pipe;
 use cproxy::endpoint::framed::Framed;
 use cproxy::endpoint::{Carries, Endpoint, Lifetime, Received, SideName};
-use cproxy::pipe_pool::Pipe;
 
 use super::plan::Kind;
 use super::world::SharedWorld;

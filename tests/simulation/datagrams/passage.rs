@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cproxy::batch::MAX_DATAGRAM;
+use cproxy::buffers::batch::MAX_DATAGRAM;
 
 use super::super::random::contents;
 use super::super::sight::Sights;

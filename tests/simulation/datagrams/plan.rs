@@ -1,6 +1,6 @@
 //! Everything that a seed decides about a session of datagrams before its schedule starts.
 
-use cproxy::batch::MAX_DATAGRAM;
+use cproxy::buffers::batch::MAX_DATAGRAM;
 use cproxy::session::Timeouts;
 
 use super::super::plan::{Answer, Style};

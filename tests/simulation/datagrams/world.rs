@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use cproxy::batch::{Batch, MAX_DATAGRAM, MOST_DATAGRAMS, Undelivered};
+use cproxy::buffers::batch::{Batch, MAX_DATAGRAM, MOST_DATAGRAMS, Undelivered};
 use cproxy::endpoint::{Received, SideName};
 use cproxy::flow::Readiness;
 

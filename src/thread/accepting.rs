@@ -6,9 +6,9 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::admission::Admission;
+use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
-use crate::log::error_text;
+use crate::service::admission::Admission;
 
 /// Clients accepted from one listener before the others are looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -101,7 +101,7 @@ impl Accepting {
                     return self.pause(format_args!("out of descriptors: at most {most} sessions fit"));
                 }
                 Accepted::Failed(error) => {
-                    let number = crate::log::error_number(&error);
+                    let number = error_number(&error);
                     return self.pause(format_args!("accept error errno {number}: {}", error_text(&error)));
                 }
             }

@@ -13,7 +13,7 @@ mod linux {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
     use std::ptr;
 
-    use crate::pipe_pool::Pipe;
+    use crate::buffers::pipe_pool::Pipe;
 
     /// Bytes asked for as the size of a pipe: the most an unprivileged user may have (pipe(7), `pipe-max-size`).
     const SIZE: libc::c_int = 1 << 20;
@@ -125,7 +125,7 @@ mod elsewhere {
     use std::io;
     use std::os::fd::RawFd;
 
-    use crate::pipe_pool::Pipe;
+    use crate::buffers::pipe_pool::Pipe;
 
     /// A pipe that cannot be opened.
     #[derive(Debug)]

@@ -51,7 +51,7 @@ impl<P: Pipe> PipePool<P> {
                 Some(pipe)
             }
             Err(error) => {
-                log::debug!("no pipe: {}", crate::log::error_text(&error));
+                log::debug!("no pipe: {}", crate::base::error::error_text(&error));
                 self.pause = PAUSE;
                 None
             }

@@ -73,7 +73,7 @@ impl<T> Inbox<T> {
         }
         match result {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                log::error!("poll error: {}", crate::log::error_text(&error));
+                log::error!("poll error: {}", crate::base::error::error_text(&error));
             }
             _ => {}
         }

@@ -7,13 +7,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::admission::Admission;
-use crate::batch::Batch;
+use crate::base::error::{error_number, error_text};
+use crate::buffers::batch::Batch;
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::{SourceEndpoint, SourceSocket};
 use crate::endpoint::{Endpoint, Received, Socket};
-use crate::log::{error_number, error_text};
-use crate::recency::Recency;
+use crate::service::admission::Admission;
+use crate::thread::recency::Recency;
 
 /// How long a receiver whose queue is full is left alone, where no event will say that it is not any more.
 const RETRY: Duration = Duration::from_millis(10);

@@ -13,7 +13,7 @@ pub const MIN_DURATION: Duration = Duration::from_millis(1);
 /// The error says what is wrong with the value, without repeating it.
 ///
 /// ```
-/// use cproxy::units::parse_duration;
+/// use cproxy::config::units::parse_duration;
 /// use std::time::Duration;
 ///
 /// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));

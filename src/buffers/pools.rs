@@ -1,9 +1,9 @@
 //! What the flows of one I/O thread hold data in: buffers, larger ones for bulk flows, and pipes.
 
-use crate::batch::Batch;
-use crate::buffer_pool::{Buffer, BufferPool};
-use crate::pipe_pool::{Pipe, PipePool};
-use crate::settings::BufferSize;
+use crate::buffers::batch::Batch;
+use crate::buffers::buffer_pool::{Buffer, BufferPool};
+use crate::buffers::pipe_pool::{Pipe, PipePool};
+use crate::config::settings::BufferSize;
 
 /// Bytes of the buffers that bulk flows copy through where the command line set no size.
 pub const LARGE_BUFFER: usize = 128 << 10;

@@ -1,7 +1,7 @@
 //! What the command line asked for: typed, validated, and immutable once the proxy runs.
 
 use crate::address::Endpoints;
-use log::LevelFilter;
+use crate::log::LogSettings;
 use std::time::Duration;
 
 /// The settings of one running proxy.
@@ -129,13 +129,4 @@ pub enum ZeroCopy {
     Always,
     /// None.
     Never,
-}
-
-/// What is logged: the command line wins over `RUST_LOG`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogSettings {
-    /// `--log-level`, `-q` or `-v` was given.
-    Level(LevelFilter),
-    /// None was given: `RUST_LOG`, and `info` where that is unset or empty.
-    Environment,
 }

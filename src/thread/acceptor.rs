@@ -6,12 +6,12 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crate::accepting::{Accepting, STOP_TIMEOUT};
-use crate::admission::Admission;
 use crate::endpoint::{Endpoint, Listener};
-use crate::io_thread::Message;
 use crate::log::flush;
-use crate::mailbox::{Inbox, Mailbox, mailbox};
+use crate::service::admission::Admission;
+use crate::thread::Message;
+use crate::thread::accepting::{Accepting, STOP_TIMEOUT};
+use crate::thread::mailbox::{Inbox, Mailbox, mailbox};
 
 const INBOX: Token = Token(usize::MAX);
 

@@ -1,158 +1,12 @@
-//! Addresses as the command line writes them, and what they resolve to.
+//! Addresses as the command line and the file write them.
 
-use crate::log::error_text;
-use crate::text::ShortText;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CString, OsString};
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::path::{Path, PathBuf};
-use std::ptr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// One address that an endpoint can listen at or be connected to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EndpointAddress {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// A Unix stream socket.
-    Unix(UnixAddress),
-    /// A UDP address.
-    Udp(SocketAddr),
-    /// A Unix socket of kind SEQPACKET: datagrams over a connection.
-    UnixPacket(UnixAddress),
-    /// A Unix datagram socket.
-    UnixDatagram(UnixAddress),
-    /// A stream (TCP or Unix) that carries datagrams, each behind its length.
-    Framed(Box<EndpointAddress>),
-    /// A network device of this name.
-    Device(DeviceKind, String),
-    /// The built-in echo service.
-    Echo,
-}
-
-/// Where a Unix socket is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnixAddress {
-    /// In the file system.
-    Path(PathBuf),
-    /// In Linux's abstract namespace, without the leading NUL byte.
-    Abstract(OsString),
-}
-
-/// What a network device carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// IP packets.
-    Tun,
-    /// Ethernet frames.
-    Tap,
-}
-
-impl EndpointAddress {
-    /// Whether sessions can be made from what comes in here; the echo service only answers.
-    pub fn can_listen(&self) -> bool {
-        *self != EndpointAddress::Echo
-    }
-
-    /// How many descriptors a client here takes.
-    pub fn descriptors_of_client(&self) -> usize {
-        match self {
-            address if address.is_connectionless() => 0,
-            // Twice the device, its registration, and what tells the listener of the end.
-            EndpointAddress::Device(..) => 4,
-            _ => 1,
-        }
-    }
-
-    /// How many descriptors a session's connection to it takes.
-    pub fn descriptors_of_remote(&self) -> usize {
-        match self {
-            EndpointAddress::Echo => 2,
-            EndpointAddress::Device(..) => 3,
-            _ => 1,
-        }
-    }
-
-    /// Whether clients here are told apart by the address they send from, with no connection.
-    pub fn is_connectionless(&self) -> bool {
-        matches!(self, EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_))
-    }
-}
-
-/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; other kinds as the command line has them.
-impl fmt::Display for EndpointAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EndpointAddress::Tcp(address) => OriginalForm(*address).fmt(f),
-            EndpointAddress::Unix(address) => write!(f, "unix:{address}"),
-            EndpointAddress::Udp(address) => write!(f, "udp:{}", OriginalForm(*address)),
-            EndpointAddress::UnixPacket(address) => write!(f, "unixpacket:{address}"),
-            EndpointAddress::UnixDatagram(address) => write!(f, "unixgram:{address}"),
-            EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
-            EndpointAddress::Device(kind, name) => write!(f, "{kind}:{name}"),
-            EndpointAddress::Echo => f.write_str("echo:"),
-        }
-    }
-}
-
-impl fmt::Display for UnixAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UnixAddress::Path(path) => path.display().fmt(f),
-            UnixAddress::Abstract(name) => write!(f, "@{}", Path::new(name).display()),
-        }
-    }
-}
-
-impl fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeviceKind::Tun => "tun",
-            DeviceKind::Tap => "tap",
-        })
-    }
-}
-
-/// Shows a TCP address in the original's form: `127.0.0.1:22`, `::1:22`, `fe80::1%2:22`.
-///
-/// The original's scope is the interface's name where it has one; here it is always its number, which takes no look-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OriginalForm(pub SocketAddr);
-
-impl fmt::Display for OriginalForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            SocketAddr::V4(v4) => {
-                let mut text = ShortText::<32>::default();
-                add_v4(&mut text, v4);
-                f.write_str(text.as_str())
-            }
-            SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(f, "{}:{}", v6.ip(), v6.port()),
-            SocketAddr::V6(v6) => write!(f, "{}%{}:{}", v6.ip(), v6.scope_id(), v6.port()),
-        }
-    }
-}
-
-/// Adds an IPv4 address and port, as [`OriginalForm`] shows them, at most 21 bytes.
-pub fn add_v4<const ROOM: usize>(text: &mut ShortText<ROOM>, address: &SocketAddrV4) {
-    for (index, octet) in address.ip().octets().into_iter().enumerate() {
-        if index > 0 {
-            text.add_byte(b'.');
-        }
-        text.add_octet(octet);
-    }
-    text.add_byte(b':');
-    text.add_number(address.port().into());
-}
-
-/// What one `-l` or `-r` argument names: one or more addresses, to be tried in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
-    /// The argument as it was written.
-    pub argument: String,
-    /// What it resolved to; never empty.
-    pub addresses: Vec<EndpointAddress>,
-}
+use super::resolve::resolve;
+use super::{DeviceKind, EndpointAddress, Endpoints, UnixAddress};
 
 /// Why an address argument was refused; `Display` is the one-line message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,93 +178,11 @@ fn port_out_of_range(port: &str) -> bool {
         && digits.bytes().all(|b| b.is_ascii_digit())
         && !port.parse().is_ok_and(|n| (0..=65535).contains(&n))
 }
-
-/// The list that getaddrinfo(3) allocated, freed when this is dropped.
-struct AddressList(*mut libc::addrinfo);
-
-impl Drop for AddressList {
-    fn drop(&mut self) {
-        // POSIX does not say that a null list may be freed.
-        if !self.0.is_null() {
-            // SAFETY: the pointer came from a successful getaddrinfo, and nothing else frees it.
-            unsafe { libc::freeaddrinfo(self.0) }
-        }
-    }
-}
-
-/// Asks the system's resolver for the addresses of a host and a service, for a socket type and protocol, in its order;
-/// an error is one line.
-///
-/// It is asked directly because std takes neither service names nor `AI_ADDRCONFIG`, and words its errors otherwise.
-fn resolve(host: &CStr, service: &CStr, (socket_type, protocol): (i32, i32)) -> Result<Vec<SocketAddr>, String> {
-    // SAFETY: an addrinfo is plain old data, for which all zeros is a valid value.
-    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
-    hints.ai_family = libc::AF_UNSPEC;
-    hints.ai_socktype = socket_type;
-    hints.ai_protocol = protocol;
-    hints.ai_flags = libc::AI_ADDRCONFIG;
-    let mut list = AddressList(ptr::null_mut());
-
-    // SAFETY: both strings end in NUL and outlive the call, the hints are initialised, and the list is written to a
-    // pointer that is ours; on failure it stays null.
-    let code = unsafe { libc::getaddrinfo(host.as_ptr(), service.as_ptr(), &hints, &mut list.0) };
-    if code != 0 {
-        // What an error leaves in the pointer is unspecified: there is no list to free.
-        let errno = io::Error::last_os_error();
-        list.0 = ptr::null_mut();
-        return Err(resolver_error(code, &errno));
-    }
-
-    let mut addresses = Vec::new();
-    let mut next = list.0;
-    while !next.is_null() {
-        // SAFETY: a non-null element of the list, which is alive until `list` is dropped and which nobody changes.
-        let entry = unsafe { &*next };
-        let length = entry.ai_addrlen as usize;
-        let family = if entry.ai_addr.is_null() { libc::AF_UNSPEC } else { entry.ai_family };
-        if family == libc::AF_INET && length >= size_of::<libc::sockaddr_in>() {
-            // SAFETY: family and length say that a sockaddr_in is there; unaligned, as nothing is said about alignment.
-            let v4 = unsafe { ptr::read_unaligned(entry.ai_addr.cast::<libc::sockaddr_in>()) };
-            let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
-            addresses.push(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into());
-        } else if family == libc::AF_INET6 && length >= size_of::<libc::sockaddr_in6>() {
-            // SAFETY: as above, for a sockaddr_in6.
-            let v6 = unsafe { ptr::read_unaligned(entry.ai_addr.cast::<libc::sockaddr_in6>()) };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            let port = u16::from_be(v6.sin6_port);
-            addresses.push(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into());
-        }
-        next = entry.ai_next;
-    }
-    Ok(addresses)
-}
-
-/// The text of a getaddrinfo(3) error; the one that only points at errno is replaced by errno's.
-fn resolver_error(code: libc::c_int, errno: &io::Error) -> String {
-    if code == libc::EAI_SYSTEM {
-        return error_text(errno);
-    }
-    // SAFETY: gai_strerror takes any code.
-    let text = unsafe { libc::gai_strerror(code) };
-    if text.is_null() {
-        return format!("resolver error {code}");
-    }
-    // SAFETY: not null, so a string that ends in NUL; on every system it is static or this thread's until the next
-    // call, and it is copied before that.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::OriginalForm;
     use super::*;
-
-    #[test]
-    fn an_ipv4_address_reads_as_std_writes_it() {
-        for text in ["0.0.0.0:0", "127.0.0.1:22", "255.255.255.255:65535", "10.200.3.40:5000", "1.2.3.4:10"] {
-            let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(OriginalForm(address).to_string(), text);
-        }
-    }
+    use std::net::SocketAddrV6;
 
     fn parse(argument: &str) -> Vec<EndpointAddress> {
         let endpoints = Endpoints::parse(argument).unwrap_or_else(|e| panic!("{e}"));
@@ -525,16 +297,11 @@ mod tests {
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
-    fn resolver_errors_are_the_systems() {
+    fn resolver_errors_name_the_argument() {
         assert_eq!(
             error("127.0.0.1:no-such-service-here"),
             "error resolving address 127.0.0.1:no-such-service-here Servname not supported for ai_socktype"
         );
-        let no_error = io::Error::from_raw_os_error(0);
-        assert_eq!(resolver_error(libc::EAI_NONAME, &no_error), "Name or service not known");
-        let refused = io::Error::from_raw_os_error(libc::ENOENT);
-        assert_eq!(resolver_error(libc::EAI_SYSTEM, &refused), "No such file or directory");
-        assert_eq!(resolver_error(12345, &no_error), "Unknown error");
     }
 
     #[test]

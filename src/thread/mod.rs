@@ -4,6 +4,14 @@
 //! timers; run the sparse sessions and then, for one budget of bytes, bulk sessions. An event touches nothing but
 //! readiness, and a session is removed only by its own run, so an event cannot reach a session that is gone.
 
+pub mod accepting;
+pub mod acceptor;
+pub mod mailbox;
+pub mod recency;
+pub mod run_queue;
+pub mod sources;
+pub mod timers;
+
 use log::{debug, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
@@ -12,23 +20,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::accepting::{Accepting, STOP_TIMEOUT};
 use crate::address::EndpointAddress;
-use crate::admission::{self, Admission};
-use crate::batch::{Counts, Undelivered};
+use crate::base::error::{error_number, error_text};
+use crate::buffers::batch::{Counts, Undelivered};
+use crate::buffers::pools::Pools;
+use crate::buffers::splice::KernelPipe;
+use crate::config::settings::{Settings, ZeroCopy};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::SourceSocket;
-use crate::endpoint::{Carries, Listener, RemoteAddress, Route, SideName, Socket, SocketOptions};
+use crate::endpoint::{Carries, Listener, Route, SideName, Socket};
 use crate::flow::{Pace, Readiness};
-use crate::log::{error_number, error_text, flush};
-use crate::mailbox::{Inbox, Mailbox, mailbox};
-use crate::pools::Pools;
-use crate::run_queue::RunQueue;
+use crate::log::flush;
+use crate::service::admission::{self, Admission};
+use crate::service::{RemoteAddress, SocketOptions};
 use crate::session::{Dial, Dialer, End, Outcome, Session, Timeouts, Turn, logs_routes};
-use crate::settings::{Settings, ZeroCopy};
-use crate::sources::{Directory, Sources};
-use crate::splice::KernelPipe;
-use crate::timers::Timers;
+use crate::thread::accepting::{Accepting, STOP_TIMEOUT};
+use crate::thread::mailbox::{Inbox, Mailbox, mailbox};
+use crate::thread::run_queue::RunQueue;
+use crate::thread::sources::{Directory, Sources};
+use crate::thread::timers::Timers;
 
 /// Events taken from one poll.
 const EVENTS_PER_POLL: usize = 1024;
@@ -469,7 +479,7 @@ impl IoThread {
         let Some(deadline) = self.sessions[key].deadline(&self.timeouts) else {
             return self.timers.cancel(key);
         };
-        if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(crate::timers::TICK)) {
+        if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(crate::thread::timers::TICK)) {
             self.timers.arm(key, deadline);
         }
     }

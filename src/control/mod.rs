@@ -1,5 +1,9 @@
 //! Puts the parts together: start-up, the threads, signals and shutdown.
 
+pub mod limits;
+pub mod notify;
+pub mod signals;
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{info, warn};
 use std::fmt::Display;
@@ -8,20 +12,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::acceptor::{Acceptor, Stop};
 use crate::address::EndpointAddress;
-use crate::admission::{Admission, Counts};
+use crate::base::error::error_text;
+use crate::buffers::splice::pipes_allowed;
+use crate::config::settings::{Settings, ZeroCopy};
+use crate::control::limits::{open_descriptors, pipes_affordable, raise_descriptor_limit, sessions_allowed};
+use crate::control::signals::StopSignals;
 use crate::endpoint::Listener;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::tcp::TcpListener;
-use crate::io_thread::{IoThread, Message, Share};
-use crate::limits::{open_descriptors, pipes_affordable, raise_descriptor_limit, sessions_allowed};
-use crate::log::error_text;
-use crate::mailbox::Mailbox;
-use crate::notify;
-use crate::settings::{Settings, ZeroCopy};
-use crate::signals::StopSignals;
-use crate::splice::pipes_allowed;
+use crate::service::admission::{Admission, Counts};
+use crate::thread::acceptor::{Acceptor, Stop};
+use crate::thread::mailbox::Mailbox;
+use crate::thread::{IoThread, Message, Share};
 
 /// How long the threads may take to reset their sessions once they were told to.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);

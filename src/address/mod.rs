@@ -1,0 +1,191 @@
+//! Addresses of endpoints: what they are, how they are written (`parse`), and what names stand for (`resolve`).
+
+mod parse;
+mod resolve;
+
+pub use parse::AddressError;
+
+use crate::base::text::ShortText;
+use socket2::SockAddr;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+/// One address that an endpoint can listen at or be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(UnixAddress),
+    /// A UDP address.
+    Udp(SocketAddr),
+    /// A Unix socket of kind SEQPACKET: datagrams over a connection.
+    UnixPacket(UnixAddress),
+    /// A Unix datagram socket.
+    UnixDatagram(UnixAddress),
+    /// A stream (TCP or Unix) that carries datagrams, each behind its length.
+    Framed(Box<EndpointAddress>),
+    /// A network device of this name.
+    Device(DeviceKind, String),
+    /// The built-in echo service.
+    Echo,
+}
+
+/// Where a Unix socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnixAddress {
+    /// In the file system.
+    Path(PathBuf),
+    /// In Linux's abstract namespace, without the leading NUL byte.
+    Abstract(OsString),
+}
+
+impl UnixAddress {
+    /// The system's form of the address.
+    ///
+    /// # Errors
+    ///
+    /// The address is too long.
+    pub fn socket_address(&self) -> io::Result<SockAddr> {
+        match self {
+            UnixAddress::Path(path) => SockAddr::unix(path),
+            // A path that begins with a NUL is what abstract names are to the system.
+            UnixAddress::Abstract(name) => {
+                let mut path = OsString::from("\0");
+                path.push(name);
+                SockAddr::unix(path)
+            }
+        }
+    }
+}
+
+/// What a network device carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// IP packets.
+    Tun,
+    /// Ethernet frames.
+    Tap,
+}
+
+impl EndpointAddress {
+    /// Whether sessions can be made from what comes in here; the echo service only answers.
+    pub fn can_listen(&self) -> bool {
+        *self != EndpointAddress::Echo
+    }
+
+    /// How many descriptors a client here takes.
+    pub fn descriptors_of_client(&self) -> usize {
+        match self {
+            address if address.is_connectionless() => 0,
+            // Twice the device, its registration, and what tells the listener of the end.
+            EndpointAddress::Device(..) => 4,
+            _ => 1,
+        }
+    }
+
+    /// How many descriptors a session's connection to it takes.
+    pub fn descriptors_of_remote(&self) -> usize {
+        match self {
+            EndpointAddress::Echo => 2,
+            EndpointAddress::Device(..) => 3,
+            _ => 1,
+        }
+    }
+
+    /// Whether clients here are told apart by the address they send from, with no connection.
+    pub fn is_connectionless(&self) -> bool {
+        matches!(self, EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_))
+    }
+}
+
+/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; other kinds as the command line has them.
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointAddress::Tcp(address) => OriginalForm(*address).fmt(f),
+            EndpointAddress::Unix(address) => write!(f, "unix:{address}"),
+            EndpointAddress::Udp(address) => write!(f, "udp:{}", OriginalForm(*address)),
+            EndpointAddress::UnixPacket(address) => write!(f, "unixpacket:{address}"),
+            EndpointAddress::UnixDatagram(address) => write!(f, "unixgram:{address}"),
+            EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
+            EndpointAddress::Device(kind, name) => write!(f, "{kind}:{name}"),
+            EndpointAddress::Echo => f.write_str("echo:"),
+        }
+    }
+}
+
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixAddress::Path(path) => path.display().fmt(f),
+            UnixAddress::Abstract(name) => write!(f, "@{}", Path::new(name).display()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Tun => "tun",
+            DeviceKind::Tap => "tap",
+        })
+    }
+}
+
+/// Shows a TCP address in the original's form: `127.0.0.1:22`, `::1:22`, `fe80::1%2:22`.
+///
+/// The original's scope is the interface's name where it has one; here it is always its number, which takes no look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OriginalForm(pub SocketAddr);
+
+impl fmt::Display for OriginalForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            SocketAddr::V4(v4) => {
+                let mut text = ShortText::<32>::default();
+                add_v4(&mut text, v4);
+                f.write_str(text.as_str())
+            }
+            SocketAddr::V6(v6) if v6.scope_id() == 0 => write!(f, "{}:{}", v6.ip(), v6.port()),
+            SocketAddr::V6(v6) => write!(f, "{}%{}:{}", v6.ip(), v6.scope_id(), v6.port()),
+        }
+    }
+}
+
+/// Adds an IPv4 address and port, as [`OriginalForm`] shows them, at most 21 bytes.
+pub fn add_v4<const ROOM: usize>(text: &mut ShortText<ROOM>, address: &SocketAddrV4) {
+    for (index, octet) in address.ip().octets().into_iter().enumerate() {
+        if index > 0 {
+            text.add_byte(b'.');
+        }
+        text.add_octet(octet);
+    }
+    text.add_byte(b':');
+    text.add_number(address.port().into());
+}
+
+/// What one `-l` or `-r` argument names: one or more addresses, to be tried in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The argument as it was written.
+    pub argument: String,
+    /// What it resolved to; never empty.
+    pub addresses: Vec<EndpointAddress>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_reads_as_std_writes_it() {
+        for text in ["0.0.0.0:0", "127.0.0.1:22", "255.255.255.255:65535", "10.200.3.40:5000", "1.2.3.4:10"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(OriginalForm(address).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the proxy is asked to do: settings, and the units in which they are written.
+
+pub mod settings;
+pub mod units;

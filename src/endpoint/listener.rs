@@ -1,0 +1,98 @@
+//! What clients are accepted from: any kind of listener.
+
+use mio::{Interest, Registry, Token};
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+#[cfg(target_os = "linux")]
+use super::device;
+use super::{ListenError, Socket, connected, tcp, unix};
+use crate::address::EndpointAddress;
+
+/// What clients are accepted from.
+#[derive(Debug)]
+pub enum Listener {
+    /// A listening TCP socket.
+    Tcp(tcp::TcpListener),
+    /// A listening Unix stream socket.
+    Unix(unix::UnixListener),
+    /// A listening socket of Unix packets.
+    UnixPacket(connected::UnixPacketListener),
+    /// A listener whose streams carry datagrams.
+    Framed(Box<Listener>),
+    /// A network device.
+    #[cfg(target_os = "linux")]
+    Device(Box<device::DeviceListener>),
+}
+
+impl Listener {
+    /// Binds and listens; not to an address whose clients have no connection. The error is the whole message, without
+    /// the address's origin.
+    pub fn bind(address: &EndpointAddress, backlog: i32) -> Result<Listener, ListenError> {
+        match address {
+            EndpointAddress::Tcp(address) => tcp::TcpListener::bind(*address, backlog).map(Listener::Tcp),
+            EndpointAddress::Unix(unix) => unix::UnixListener::bind(unix, backlog).map(Listener::Unix),
+            EndpointAddress::UnixPacket(unix) => {
+                connected::UnixPacketListener::bind(unix, backlog).map(Listener::UnixPacket)
+            }
+            EndpointAddress::Framed(stream) => Listener::bind(stream, backlog).map(Listener::framed),
+            #[cfg(target_os = "linux")]
+            EndpointAddress::Device(kind, name) => {
+                device::DeviceListener::open(*kind, name).map(|device| Listener::Device(Box::new(device)))
+            }
+            other => Err(ListenError::new("error creating", other, io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// The same, whose streams carry datagrams.
+    pub fn framed(self) -> Listener {
+        Listener::Framed(Box::new(self))
+    }
+
+    /// Accepts one client. An error of kind `WouldBlock` means that none is waiting.
+    pub fn accept(&mut self) -> io::Result<Socket> {
+        match self {
+            Listener::Tcp(listener) => listener.accept().map(Socket::Tcp),
+            Listener::Unix(listener) => listener.accept().map(Socket::Unix),
+            Listener::UnixPacket(listener) => listener.accept().map(|endpoint| Socket::Connected(Box::new(endpoint))),
+            Listener::Framed(listener) => listener.accept().map(Socket::framed),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.accept().map(|endpoint| Socket::Device(Box::new(endpoint))),
+        }
+    }
+
+    /// When accepting is worth a try though no event says so.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.retry_at(),
+            _ => None,
+        }
+    }
+
+    /// Registers for clients to accept, edge-triggered.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => registry.register(listener.source(), token, Interest::READABLE),
+            Listener::Unix(listener) => registry.register(listener.source(), token, Interest::READABLE),
+            Listener::UnixPacket(listener) => listener.register(registry, token),
+            Listener::Framed(listener) => listener.register(registry, token),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.register(registry, token),
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Tcp(listener) => listener.fmt(f),
+            Listener::Unix(listener) => listener.fmt(f),
+            Listener::UnixPacket(listener) => listener.fmt(f),
+            Listener::Framed(listener) => write!(f, "framed:{listener}"),
+            #[cfg(target_os = "linux")]
+            Listener::Device(device) => device.fmt(f),
+        }
+    }
+}

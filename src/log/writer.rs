@@ -1,0 +1,156 @@
+//! The thread that writes the lines of all threads to standard output.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::stamp::{Stamp, microseconds_now};
+use super::{Batch, Logger};
+use crate::base::memory;
+
+/// How long the writer lets lines collect after it wrote some.
+const WRITE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// After so long without a line, memory is given back.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Writes what the threads flush until the logger is told to finish.
+pub(super) fn run_writer(logger: &Logger) {
+    let mut output = Output::standard();
+    // Whether lines were written since memory was given back.
+    let mut wrote = false;
+    loop {
+        let batches = logger.collect();
+        if !batches.is_empty() {
+            output.write(batches);
+            wrote = true;
+            thread::park_timeout(WRITE_INTERVAL);
+            continue;
+        }
+        if logger.finish.load(Ordering::SeqCst) {
+            logger.finished.store(true, Ordering::SeqCst);
+            return;
+        }
+        logger.writer_awake.store(false, Ordering::SeqCst);
+        // Lines may have come before the writer was seen to sleep.
+        if logger.collect_is_due() {
+            logger.writer_awake.store(true, Ordering::SeqCst);
+        } else {
+            if wrote {
+                thread::park_timeout(QUIET);
+            }
+            if std::mem::take(&mut wrote) && !logger.writer_awake.load(Ordering::SeqCst) {
+                // A burst of lines took some, and so did the sessions that it told of.
+                memory::give_back();
+            }
+            while !logger.writer_awake.load(Ordering::SeqCst) {
+                thread::park();
+            }
+        }
+    }
+}
+/// Standard output, as the writer sees it.
+struct Output {
+    /// `None` once nobody can read it any more.
+    file: Option<File>,
+    stamp: Stamp,
+    dropped: u64,
+    /// Whether the last write ended inside a line.
+    inside_line: bool,
+}
+
+impl Output {
+    fn standard() -> Output {
+        let file = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
+        Output { file, stamp: Stamp::default(), dropped: 0, inside_line: false }
+    }
+
+    fn write(&mut self, batches: Vec<Batch>) {
+        let lines: usize = batches.iter().map(|batch| batch.lines.len()).sum();
+        self.dropped += batches.iter().map(|batch| batch.dropped).sum::<u64>();
+        let mut text = String::new();
+        if self.inside_line {
+            text.push('\n');
+        }
+        if self.dropped > 0 {
+            self.stamp.write(microseconds_now(), &mut text);
+            let _ = writeln!(text, " [log] {} lines lost: standard output did not take them", self.dropped);
+        }
+        merge(&batches, &mut text);
+        match self.write_all(text.as_bytes()) {
+            Ok(()) => (self.dropped, self.inside_line) = (0, false),
+            Err(_) => self.dropped += lines as u64,
+        }
+    }
+
+    fn write_all(&mut self, mut text: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        while !text.is_empty() {
+            match file.write(text) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.inside_line = text[n - 1] != b'\n';
+                    text = &text[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody made it non-blocking: try again later.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(WRITE_INTERVAL),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        self.file = None;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+/// Appends the lines of all batches to `text`, in the order of their times.
+fn merge(batches: &[Batch], text: &mut String) {
+    if let [only] = batches {
+        text.push_str(&only.text);
+        return;
+    }
+    let mut lines: Vec<(u64, &str)> = Vec::new();
+    for batch in batches {
+        let mut start = 0;
+        for mark in &batch.lines {
+            lines.push((mark.time, &batch.text[start..mark.end]));
+            start = mark.end;
+        }
+    }
+    // Stable: lines of one thread keep their order.
+    lines.sort_by_key(|&(time, _)| time);
+    for (_, line) in lines {
+        text.push_str(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(lines: &[(u64, &str)]) -> Batch {
+        let mut batch = Batch::default();
+        for (time, line) in lines {
+            batch.text.push_str(line);
+            batch.end_line(*time);
+        }
+        batch
+    }
+
+    #[test]
+    fn lines_of_several_threads_are_merged_by_time() {
+        let mut first = batch(&[(1, "a\n"), (5, "b\n")]);
+        first.append(&mut batch(&[(6, "c\n")]));
+        let second = batch(&[(2, "x\n"), (5, "y\n")]);
+        let mut text = String::new();
+        merge(&[first, second], &mut text);
+        assert_eq!(text, "a\nx\nb\ny\nc\n");
+    }
+}

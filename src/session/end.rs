@@ -1,0 +1,137 @@
+//! How sessions end: for which reason, what the log says, and what the two sides are told.
+
+use log::info;
+use std::fmt;
+use std::io;
+
+use super::{Session, logs_routes};
+use crate::base::error::{error_number, error_text};
+use crate::base::text::ShortText;
+use crate::buffers::pools::Pools;
+use crate::endpoint::{Endpoint, Route, SideName};
+use crate::flow::{Broken, Side, Stopped};
+
+/// What ended a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both flows reached their end and delivered everything.
+    EndOfStream,
+    /// A side was reset.
+    Reset(SideName),
+    /// A side failed in another way, named by the system's error in the line before.
+    Error(SideName),
+    /// No address of the remote could be connected to.
+    ConnectFailed,
+    /// The last address of the remote did not answer in time.
+    ConnectTimeout,
+    /// No byte moved for too long.
+    IdleTimeout,
+    /// The proxy stopped, and the session did not end in the time it was given.
+    Drain,
+    /// It made room for another client without a connection, having moved nothing for the longest time.
+    MadeRoom,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::EndOfStream => f.write_str("end of stream"),
+            End::Reset(side) => write!(f, "reset by {side}"),
+            End::Error(side) => write!(f, "error on {side}"),
+            End::ConnectFailed => f.write_str("connect failed"),
+            End::ConnectTimeout => f.write_str("connect timeout"),
+            End::IdleTimeout => f.write_str("idle timeout"),
+            End::Drain => f.write_str("drain"),
+            End::MadeRoom => f.write_str("made room"),
+        }
+    }
+}
+
+/// How many datagrams were not delivered, for the end of a log line; nothing if all were.
+pub(super) struct Dropped(pub(super) u64);
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str(", 1 datagram dropped"),
+            count => write!(f, ", {count} datagrams dropped"),
+        }
+    }
+}
+
+impl<E: Endpoint> Session<E> {
+    /// Ends the session: gives back its buffers, logs, and resets both sides unless both flows had ended.
+    pub fn close(mut self, end: End, pools: &mut Pools<E::Pipe>) {
+        self.upstream.release(pools);
+        self.downstream.release(pools);
+        let moved = if logs_routes() { self.moved_text() } else { ShortText::default() };
+        let moved = moved.as_str();
+        let dropped = Dropped(self.progress().dropped);
+        let client = &mut self.client.endpoint;
+        info!("disconnect client to proxy {}: {end}, {moved}{dropped}", Route(client, SideName::Client));
+        cut_off(client, SideName::Client, end);
+        if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
+            info!("disconnect proxy to remote {}: {end}, {moved}{dropped}", Route(remote, SideName::Remote));
+            cut_off(remote, SideName::Remote, end);
+        }
+    }
+
+    /// How much went each way, for the log.
+    fn moved_text(&self) -> ShortText<80> {
+        let mut text = ShortText::default();
+        text.add("upstream ");
+        text.add_number(self.upstream.moved());
+        text.add(" bytes, downstream ");
+        text.add_number(self.downstream.moved());
+        text.add(" bytes");
+        text
+    }
+}
+
+/// The error of a side whose flow will not find it by reading: it is blocked by the other side, or done.
+pub(super) fn unread_error<E: Endpoint>(side: &mut Side<E>, name: SideName, stopped: Option<&Stopped>) -> Option<End> {
+    match stopped {
+        Some(Stopped::Spent) => None,
+        _ => pending_error(side, name),
+    }
+}
+
+/// Looks for a pending error if an event said that there may be one.
+pub(super) fn pending_error<E: Endpoint>(side: &mut Side<E>, name: SideName) -> Option<End> {
+    if !std::mem::take(&mut side.ready.error) {
+        return None;
+    }
+    let error = side.endpoint.take_error()?;
+    log_error(&side.endpoint, &error);
+    Some(end_for(&error, name))
+}
+
+/// Logs how a flow broke, and names the end of the session.
+pub(super) fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName), sink: (&Side<E>, SideName)) -> End {
+    let ((side, name), error) = match broken {
+        Broken::Source(error) => (source, error),
+        Broken::Sink(error) => (sink, error),
+    };
+    log_error(&side.endpoint, error);
+    end_for(error, name)
+}
+
+fn end_for(error: &io::Error, side: SideName) -> End {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    match error.kind() {
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => End::Reset(side),
+        _ => End::Error(side),
+    }
+}
+
+pub(super) fn log_error<E: Endpoint>(endpoint: &E, error: &io::Error) {
+    info!("fd {} errno {}: {}", endpoint.descriptor(), error_number(error), error_text(error));
+}
+
+/// Makes the close that follows tell the side that its stream was cut off, if it was and the side does not know.
+fn cut_off<E: Endpoint>(endpoint: &mut E, side: SideName, end: End) {
+    if end != End::EndOfStream && end != End::Reset(side) {
+        endpoint.abort();
+    }
+}

@@ -1,0 +1,172 @@
+//! One client joined to one remote: two sides, two flows, and the state of both.
+
+mod connect;
+mod end;
+mod relay;
+
+use log::{Level, log_enabled};
+
+use crate::buffers::pools::Pools;
+use crate::endpoint::{Carries, Endpoint, Lifetime, SideName};
+use crate::flow::{Flow, Pace, Readiness, Side};
+
+pub use connect::{Dial, Dialer};
+pub use end::End;
+use end::pending_error;
+
+/// What a session needs to know of the thread and the turn in which it runs.
+#[derive(Debug)]
+pub struct Turn<'a, P> {
+    /// What flows hold bytes in.
+    pub pools: &'a mut Pools<P>,
+    /// Milliseconds since the thread's origin.
+    pub now: u64,
+    /// Bytes that each flow may read.
+    pub budget: usize,
+    /// How long things may take.
+    pub timeouts: &'a Timeouts,
+}
+
+/// How long things may take, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// One attempt to connect.
+    pub connect: u64,
+    /// A session without a byte moving; `None`: for ever.
+    pub idle: Option<u64>,
+    /// The same for one whose client has no connection.
+    pub connectionless: Option<u64>,
+}
+
+impl Timeouts {
+    /// How long a session with such a client may go without a byte moving.
+    fn idle(&self, client: Lifetime) -> Option<u64> {
+        match client {
+            Lifetime::Connection | Lifetime::Endless => self.idle,
+            Lifetime::Idleness => self.connectionless,
+        }
+    }
+}
+
+/// How long the answer to the end of one side of a session with datagrams may keep it waiting, in milliseconds.
+const LAST_ANSWER: u64 = 2000;
+
+/// Whether a session will log routes, for which an endpoint must know all its names.
+pub fn logs_routes() -> bool {
+    log_enabled!(Level::Info)
+}
+
+/// What became of a session that ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It waits for an event or its timer.
+    Waiting,
+    /// It spent its budget and could still move.
+    Spent,
+    /// It is over and is to be closed.
+    Ended(End),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The remote was busy: it is to be dialled again at `retry`, and given up at `give_up`.
+    Busy { retry: u64, give_up: u64 },
+    /// A connection attempt is under way.
+    Connecting { give_up: u64 },
+    /// Bytes may move.
+    Open { last_moved: u64 },
+    /// One side of a session with datagrams has ended and the other has been told, which may still have an answer.
+    Ending { last_moved: u64, give_up: u64 },
+}
+
+/// One client joined, or about to be joined, to one remote.
+#[derive(Debug)]
+pub struct Session<E: Endpoint> {
+    client: Side<E>,
+    remote: Option<Side<E>>,
+    upstream: Flow<E::Pipe>,
+    downstream: Flow<E::Pipe>,
+    phase: Phase,
+    /// The number of the address that is being tried or was connected to.
+    address: usize,
+}
+
+impl<E: Endpoint> Session<E> {
+    /// A session for a client that was just accepted; [`Session::start`] must follow.
+    pub fn new(client: E, pace: Pace) -> Session<E> {
+        let flow = || match client.carries() {
+            Carries::Bytes => Flow::bytes(pace),
+            Carries::Datagrams { .. } => Flow::datagrams(),
+        };
+        Session {
+            upstream: flow(),
+            downstream: flow(),
+            client: Side {
+                ready: Readiness { writable: client.connects_at_once(), ..Readiness::default() },
+                endpoint: client,
+            },
+            remote: None,
+            phase: Phase::Connecting { give_up: 0 },
+            address: 0,
+        }
+    }
+
+    /// Notes what an event said of a side. The session is to be run then.
+    pub fn ready(&mut self, side: SideName, ready: Readiness) {
+        match (side, &mut self.remote) {
+            (SideName::Client, _) => self.client.ready.add(ready),
+            (SideName::Remote, Some(remote)) => remote.ready.add(ready),
+            (SideName::Remote, None) => {}
+        }
+    }
+
+    /// Does what can be done now, within the turn's budget.
+    pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        match self.phase {
+            Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
+            Phase::Busy { .. } | Phase::Connecting { .. } => {
+                if let Some(end) = pending_error(&mut self.client, SideName::Client) {
+                    return Outcome::Ended(end);
+                }
+                self.connect(turn, dialer)
+            }
+        }
+    }
+
+    /// Whether either flow carries bulk, as far as is known.
+    pub fn is_bulk(&self) -> bool {
+        self.upstream.is_bulk() || self.downstream.is_bulk()
+    }
+
+    /// Bytes that both flows have delivered, and what datagrams took beside their bytes.
+    pub fn moved(&self) -> u64 {
+        let flow = |flow: &Flow<E::Pipe>| flow.moved() + flow.counts().work;
+        flow(&self.upstream) + flow(&self.downstream)
+    }
+
+    /// Since when nothing has moved, if bytes could: milliseconds since the thread's origin.
+    pub fn last_moved(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Open { last_moved } | Phase::Ending { last_moved, .. } => Some(last_moved),
+            Phase::Busy { .. } | Phase::Connecting { .. } => None,
+        }
+    }
+
+    /// Whether nothing but the proxy will end it, as one of its sides is a device.
+    pub fn is_endless(&self) -> bool {
+        let endless = |side: &Side<E>| side.endpoint.lifetime() == Lifetime::Endless;
+        endless(&self.client) || self.remote.as_ref().is_some_and(endless)
+    }
+
+    /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<u64> {
+        match self.phase {
+            Phase::Busy { retry, .. } => Some(retry),
+            Phase::Connecting { give_up } => Some(give_up),
+            Phase::Open { last_moved } => {
+                timeouts.idle(self.client.endpoint.lifetime()).map(|idle| last_moved.saturating_add(idle))
+            }
+            Phase::Ending { last_moved, .. } => Some(last_moved.saturating_add(LAST_ANSWER)),
+        }
+    }
+}
