@@ -49,7 +49,7 @@ fn serve(settings: &Settings, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
     base::memory::use_one_arena();
     let signals = control::signals::StopSignals::block();
-    log::start(&settings.log);
+    log::start(&settings.process.log);
     for warning in warnings {
         warn!("{warning}");
     }

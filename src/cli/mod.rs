@@ -6,7 +6,7 @@ pub mod help;
 pub mod man;
 
 use crate::address::{EndpointAddress, Endpoints};
-use crate::config::settings::{BufferSize, IdleTimeout, Settings, ZeroCopy};
+use crate::config::settings::{BufferSize, IdleTimeout, ProcessSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::config::units::{parse_count, parse_duration, parse_size};
 use crate::log::LogSettings;
 use flags::{FLAGS, Flag, Group, Id};
@@ -237,12 +237,12 @@ impl Draft {
             }
             Id::Remote => self.remote = Some(endpoints(value)?),
             Id::BufferSize => {
-                let size = parse_size(value, Settings::MAX_BUFFER_SIZE as u64);
+                let size = parse_size(value, ProcessSettings::MAX_BUFFER_SIZE as u64);
                 self.buffer_size = Some(size.map_err(|e| invalid("buffer size", value, &e))? as usize);
             }
             Id::NoDelay => self.no_delay = true,
             Id::IoThreads => {
-                let threads = parse_count(value, Settings::MAX_IO_THREADS as u64);
+                let threads = parse_count(value, ProcessSettings::MAX_IO_THREADS as u64);
                 self.io_threads = Some(threads.map_err(|e| invalid("num io threads", value, &e))? as usize);
             }
             Id::ZeroCopy => self.zero_copy = Some(zero_copy(value)?),
@@ -290,21 +290,25 @@ impl Draft {
         let Some(remote) = self.remote else {
             return Err(Problem::Usage("a remote address (-r) is required".to_string()));
         };
-        let default = Settings::new(self.listeners, remote);
-        Ok(Settings {
-            buffer_size: self.buffer_size.map_or(default.buffer_size, BufferSize::Fixed),
-            no_delay: self.no_delay,
-            io_threads: self.io_threads.unwrap_or(default.io_threads),
-            zero_copy: self.zero_copy.unwrap_or(default.zero_copy),
+        let process = ProcessSettings::default();
+        let process = ProcessSettings {
+            io_threads: self.io_threads.unwrap_or(process.io_threads),
+            buffer_size: self.buffer_size.map_or(process.buffer_size, BufferSize::Fixed),
+            zero_copy: self.zero_copy.unwrap_or(process.zero_copy),
             reuse_port: self.reuse_port,
-            connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
-            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
-            drain_timeout: self.drain_timeout.unwrap_or(default.drain_timeout),
-            keepalive: self.keepalive,
-            backlog: self.backlog.unwrap_or(default.backlog),
+            drain_timeout: self.drain_timeout.unwrap_or(process.drain_timeout),
             log,
-            ..default
-        })
+        };
+        let service = ServiceSettings::new("", self.listeners, remote);
+        let service = ServiceSettings {
+            no_delay: self.no_delay,
+            keepalive: self.keepalive,
+            backlog: self.backlog.unwrap_or(service.backlog),
+            connect_timeout: self.connect_timeout.unwrap_or(service.connect_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(service.idle_timeout),
+            ..service
+        };
+        Ok(Settings { process, services: vec![service] })
     }
 
     /// What `--log-level`, or else `-q` and `-v`, ask for.
@@ -346,8 +350,8 @@ fn keepalive(value: &str) -> Result<Option<Duration>, String> {
     let time = parse_duration(value)?;
     if time.subsec_nanos() != 0 {
         Err("expected whole seconds".to_string())
-    } else if time > Settings::MAX_KEEPALIVE {
-        Err(format!("more than {}s", Settings::MAX_KEEPALIVE.as_secs()))
+    } else if time > ServiceSettings::MAX_KEEPALIVE {
+        Err(format!("more than {}s", ServiceSettings::MAX_KEEPALIVE.as_secs()))
     } else {
         Ok(Some(time).filter(|time| !time.is_zero()))
     }

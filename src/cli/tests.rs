@@ -65,19 +65,19 @@ const fn secs(secs: u64) -> Duration {
 #[test]
 fn defaults() {
     let settings = with(&[]);
-    assert_eq!(settings.listeners.len(), 1);
-    assert_eq!(settings.listeners[0].argument, "127.0.0.1:5000");
-    assert_eq!(settings.listeners[0].addresses, tcp("127.0.0.1:5000"));
-    assert_eq!(settings.remote.addresses, tcp("127.0.0.1:22"));
-    assert_eq!(settings.buffer_size, BufferSize::Growing(16384));
-    assert!(!settings.no_delay);
-    assert_eq!(settings.io_threads, 1);
-    assert_eq!(settings.connect_timeout, secs(10));
-    assert_eq!(settings.idle_timeout, IdleTimeout::ByClient);
-    assert_eq!(settings.drain_timeout, secs(30));
-    assert_eq!(settings.keepalive, None);
-    assert_eq!(settings.backlog, i32::MAX);
-    assert_eq!(settings.log, LogSettings::Environment);
+    assert_eq!(settings.services[0].listeners.len(), 1);
+    assert_eq!(settings.services[0].listeners[0].argument, "127.0.0.1:5000");
+    assert_eq!(settings.services[0].listeners[0].addresses, tcp("127.0.0.1:5000"));
+    assert_eq!(settings.services[0].remote.addresses, tcp("127.0.0.1:22"));
+    assert_eq!(settings.process.buffer_size, BufferSize::Growing(16384));
+    assert!(!settings.services[0].no_delay);
+    assert_eq!(settings.process.io_threads, 1);
+    assert_eq!(settings.services[0].connect_timeout, secs(10));
+    assert_eq!(settings.services[0].idle_timeout, IdleTimeout::ByClient);
+    assert_eq!(settings.process.drain_timeout, secs(30));
+    assert_eq!(settings.services[0].keepalive, None);
+    assert_eq!(settings.services[0].backlog, i32::MAX);
+    assert_eq!(settings.process.log, LogSettings::Environment);
 }
 
 /// What the table says holds without a flag is what holds.
@@ -118,38 +118,41 @@ fn every_option() {
     ];
     let (settings, warnings) = run(&long);
     assert!(warnings.is_empty());
-    assert_eq!(settings.listeners[0].addresses, tcp("127.0.0.1:5000"));
-    assert_eq!(settings.listeners[1].addresses, tcp("[::1]:5001"));
-    assert_eq!(settings.remote.addresses, [EndpointAddress::Unix(UnixAddress::Path("/tmp/s".into()))]);
-    assert_eq!(settings.buffer_size, BufferSize::Fixed(65536));
-    assert!(settings.no_delay);
-    assert_eq!(settings.io_threads, 4);
-    assert_eq!(settings.connect_timeout, Duration::from_millis(500));
-    assert_eq!(settings.idle_timeout, IdleTimeout::After(secs(300)));
-    assert_eq!(settings.drain_timeout, secs(3600));
-    assert_eq!(settings.keepalive, Some(secs(120)));
-    assert_eq!(settings.backlog, 5);
-    assert_eq!(settings.log, LogSettings::Level(LevelFilter::Warn));
+    assert_eq!(settings.services[0].listeners[0].addresses, tcp("127.0.0.1:5000"));
+    assert_eq!(settings.services[0].listeners[1].addresses, tcp("[::1]:5001"));
+    assert_eq!(settings.services[0].remote.addresses, [EndpointAddress::Unix(UnixAddress::Path("/tmp/s".into()))]);
+    assert_eq!(settings.process.buffer_size, BufferSize::Fixed(65536));
+    assert!(settings.services[0].no_delay);
+    assert_eq!(settings.process.io_threads, 4);
+    assert_eq!(settings.services[0].connect_timeout, Duration::from_millis(500));
+    assert_eq!(settings.services[0].idle_timeout, IdleTimeout::After(secs(300)));
+    assert_eq!(settings.process.drain_timeout, secs(3600));
+    assert_eq!(settings.services[0].keepalive, Some(secs(120)));
+    assert_eq!(settings.services[0].backlog, 5);
+    assert_eq!(settings.process.log, LogSettings::Level(LevelFilter::Warn));
 }
 
 #[test]
 fn clusters_and_attached_values() {
     let (settings, _) = run(&["-l127.0.0.1:5000", "-nt2", "-b8192", "-r127.0.0.1:22"]);
-    assert!(settings.no_delay);
-    assert_eq!((settings.io_threads, settings.buffer_size), (2, BufferSize::Fixed(8192)));
-    assert_eq!(with(&["-nt", "3"]).io_threads, 3);
-    assert_eq!(with(&["-nnqt", "3"]).io_threads, 3);
+    assert!(settings.services[0].no_delay);
+    assert_eq!((settings.process.io_threads, settings.process.buffer_size), (2, BufferSize::Fixed(8192)));
+    assert_eq!(with(&["-nt", "3"]).process.io_threads, 3);
+    assert_eq!(with(&["-nnqt", "3"]).process.io_threads, 3);
     let (settings, _) = run(&["-nl", "127.0.0.1:5000", "-nr", "127.0.0.1:22"]);
-    assert!(settings.no_delay);
+    assert!(settings.services[0].no_delay);
 }
 
 #[test]
 fn the_last_value_holds() {
     let settings = with(&["-b", "1", "-t2", "-n", "-b", "2", "-n", "--io-threads=3", "--buffer-size", "4k"]);
-    assert_eq!((settings.buffer_size, settings.io_threads, settings.no_delay), (BufferSize::Fixed(4096), 3, true));
-    assert_eq!(with(&["--buffer-size=9", "-b7"]).buffer_size, BufferSize::Fixed(7));
-    assert_eq!(with(&["--idle-timeout=5", "--idle-timeout=0"]).idle_timeout, IdleTimeout::Never);
-    assert_eq!(with(&["--keepalive=5", "--keepalive=0"]).keepalive, None);
+    assert_eq!(
+        (settings.process.buffer_size, settings.process.io_threads, settings.services[0].no_delay),
+        (BufferSize::Fixed(4096), 3, true)
+    );
+    assert_eq!(with(&["--buffer-size=9", "-b7"]).process.buffer_size, BufferSize::Fixed(7));
+    assert_eq!(with(&["--idle-timeout=5", "--idle-timeout=0"]).services[0].idle_timeout, IdleTimeout::Never);
+    assert_eq!(with(&["--keepalive=5", "--keepalive=0"]).services[0].keepalive, None);
     // But every value must be good, as in the original.
     assert_eq!(invalid(&["-b", "abc", "-b", "5"]), "invalid buffer size abc");
 }
@@ -157,7 +160,8 @@ fn the_last_value_holds() {
 #[test]
 fn listeners_keep_their_order() {
     let (settings, _) = run(&["-l", "127.0.0.1:1", "-r", "127.0.0.1:22", "--listen=127.0.0.1:2", "-nl127.0.0.1:3"]);
-    let arguments: Vec<_> = settings.listeners.iter().map(|endpoints| endpoints.argument.as_str()).collect();
+    let arguments: Vec<_> =
+        settings.services[0].listeners.iter().map(|endpoints| endpoints.argument.as_str()).collect();
     assert_eq!(arguments, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
 }
 
@@ -210,14 +214,14 @@ fn bad_values_of_new_options() {
 
 #[test]
 fn limits() {
-    assert_eq!(with(&["-b1"]).buffer_size, BufferSize::Fixed(1));
-    assert_eq!(with(&["-b", "1g"]).buffer_size, BufferSize::Fixed(1 << 30));
-    assert_eq!(with(&["-t1024"]).io_threads, 1024);
-    assert_eq!(with(&["--backlog=2147483647"]).backlog, i32::MAX);
-    assert_eq!(with(&["--drain-timeout=0"]).drain_timeout, Duration::ZERO);
-    assert_eq!(with(&["--keepalive=32767"]).keepalive, Some(secs(32767)));
-    assert_eq!(with(&["--keepalive=1000ms"]).keepalive, Some(secs(1)));
-    assert_eq!(with(&["--connect-timeout=1ms"]).connect_timeout, Duration::from_millis(1));
+    assert_eq!(with(&["-b1"]).process.buffer_size, BufferSize::Fixed(1));
+    assert_eq!(with(&["-b", "1g"]).process.buffer_size, BufferSize::Fixed(1 << 30));
+    assert_eq!(with(&["-t1024"]).process.io_threads, 1024);
+    assert_eq!(with(&["--backlog=2147483647"]).services[0].backlog, i32::MAX);
+    assert_eq!(with(&["--drain-timeout=0"]).process.drain_timeout, Duration::ZERO);
+    assert_eq!(with(&["--keepalive=32767"]).services[0].keepalive, Some(secs(32767)));
+    assert_eq!(with(&["--keepalive=1000ms"]).services[0].keepalive, Some(secs(1)));
+    assert_eq!(with(&["--connect-timeout=1ms"]).services[0].connect_timeout, Duration::from_millis(1));
 }
 
 #[test]
@@ -240,7 +244,7 @@ fn log_levels() {
         (&["--log-level=warn", "-vv"], Warn),
         (&["-q", "--log-level=warn", "--log-level=trace"], Trace),
     ] {
-        assert_eq!(with(arguments).log, LogSettings::Level(level), "{arguments:?}");
+        assert_eq!(with(arguments).process.log, LogSettings::Level(level), "{arguments:?}");
     }
 }
 
@@ -248,7 +252,7 @@ fn log_levels() {
 fn stray_operands_are_warned_about() {
     let (settings, warnings) =
         run(&["one", "-l", "127.0.0.1:5000", "two", "-nr", "127.0.0.1:22", "", "-", "--", "-n", "-z"]);
-    assert!(settings.no_delay);
+    assert!(settings.services[0].no_delay);
     assert_eq!(warnings, ["ignoring what is no option: 'one' 'two' '' '-' '-n' '-z'"]);
     let (_, warnings) = run(&[&BOTH[..], &["--"]].concat());
     assert!(warnings.is_empty());
@@ -300,7 +304,7 @@ fn a_second_remote_is_a_usage_error() {
 /// A quirk of getopts that is harmless: two hyphens before a letter are as good as one.
 #[test]
 fn letters_after_two_hyphens() {
-    assert_eq!(with(&["--t=3", "--b", "5", "--n"]).io_threads, 3);
+    assert_eq!(with(&["--t=3", "--b", "5", "--n"]).process.io_threads, 3);
 }
 
 #[test]

@@ -1,72 +1,118 @@
 //! What the command line asked for: typed, validated, and immutable once the proxy runs.
 
-use crate::address::Endpoints;
+use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
 use std::time::Duration;
 
-/// The settings of one running proxy.
-#[derive(Debug, Clone)]
+/// What one process was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where clients are accepted, in the order given.
-    pub listeners: Vec<Endpoints>,
-    /// What every session is connected to.
-    pub remote: Endpoints,
-    /// Bytes in one flow's buffer.
-    pub buffer_size: BufferSize,
-    /// Whether `TCP_NODELAY` is set on both sides.
-    pub no_delay: bool,
+    /// What all services share.
+    pub process: ProcessSettings,
+    /// The services, in the order given; never empty.
+    pub services: Vec<ServiceSettings>,
+}
+
+/// What concerns the process, whatever its services are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSettings {
     /// How many I/O threads run.
     pub io_threads: usize,
+    /// Bytes in one flow's buffer.
+    pub buffer_size: BufferSize,
     /// Whether bytes go through kernel pipes.
     pub zero_copy: ZeroCopy,
     /// Whether each I/O thread accepts for itself.
     pub reuse_port: bool,
-    /// How long one connection attempt to a remote address may take; never zero.
-    pub connect_timeout: Duration,
-    /// How long a session may move no byte either way.
-    pub idle_timeout: IdleTimeout,
     /// How long sessions may go on after SIGTERM or SIGINT; zero: they end at once.
     pub drain_timeout: Duration,
-    /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
-    pub keepalive: Option<Duration>,
-    /// The listen(2) backlog; the system lowers it to its own maximum.
-    pub backlog: i32,
     /// What is logged.
     pub log: LogSettings,
 }
 
-impl Settings {
+/// One service: its listeners, its remote, and the policies for its sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Its name; empty for the one of the command line.
+    pub name: String,
+    /// Where clients are accepted, in the order given.
+    pub listeners: Vec<Endpoints>,
+    /// What every session is connected to.
+    pub remote: Endpoints,
+    /// Whether `TCP_NODELAY` is set on both sides.
+    pub no_delay: bool,
+    /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
+    pub keepalive: Option<Duration>,
+    /// The listen(2) backlog; the system lowers it to its own maximum.
+    pub backlog: i32,
+    /// How long one connection attempt to a remote address may take; never zero.
+    pub connect_timeout: Duration,
+    /// How long a session may move no byte either way.
+    pub idle_timeout: IdleTimeout,
+    /// What becomes of the sessions that are open when a reload changes or removes the service.
+    pub on_reload: OnReload,
+}
+
+impl Default for ProcessSettings {
+    fn default() -> ProcessSettings {
+        ProcessSettings {
+            io_threads: 1,
+            buffer_size: BufferSize::Growing(Self::DEFAULT_BUFFER_SIZE),
+            zero_copy: ZeroCopy::Auto,
+            reuse_port: false,
+            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
+            log: LogSettings::Environment,
+        }
+    }
+}
+
+impl ProcessSettings {
     /// The `-b` of the original where none is given.
     pub const DEFAULT_BUFFER_SIZE: usize = 16 * 1024;
     /// The most that `-b` takes.
     pub const MAX_BUFFER_SIZE: usize = 1 << 30;
     /// The most that `-t` takes.
     pub const MAX_IO_THREADS: usize = 1024;
-    /// The `--connect-timeout` where none is given.
-    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     /// The `--drain-timeout` where none is given.
     pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+}
+
+impl ServiceSettings {
+    /// The `--connect-timeout` where none is given.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     /// The most that `--keepalive` takes: what Linux takes (`MAX_TCP_KEEPIDLE`).
     pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32767);
 
     /// The defaults, between these listeners and this remote.
-    pub fn new(listeners: Vec<Endpoints>, remote: Endpoints) -> Settings {
-        Settings {
+    pub fn new(name: &str, listeners: Vec<Endpoints>, remote: Endpoints) -> ServiceSettings {
+        ServiceSettings {
+            name: name.to_string(),
             listeners,
             remote,
-            buffer_size: BufferSize::Growing(Self::DEFAULT_BUFFER_SIZE),
             no_delay: false,
-            io_threads: 1,
-            zero_copy: ZeroCopy::Auto,
-            reuse_port: false,
-            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
-            idle_timeout: IdleTimeout::ByClient,
-            drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             keepalive: None,
             backlog: i32::MAX,
-            log: LogSettings::Environment,
+            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            idle_timeout: IdleTimeout::ByClient,
+            on_reload: OnReload::Keep,
         }
     }
+
+    /// The addresses that are listened on. As the original: a name that has several is listened on at its first.
+    pub fn listening(&self) -> impl Iterator<Item = &EndpointAddress> {
+        self.listeners.iter().filter_map(|endpoints| endpoints.addresses.first())
+    }
+}
+
+/// What becomes of open sessions when a reload changes or removes their service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReload {
+    /// They go on until they end by themselves, with the settings they began with.
+    Keep,
+    /// They may go on for the drain timeout, and are reset then.
+    Drain,
+    /// They are reset at once.
+    Reset,
 }
 
 /// How long a session may move no byte either way.

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use crate::address::EndpointAddress;
 use crate::base::error::error_text;
 use crate::buffers::splice::pipes_allowed;
-use crate::config::settings::{Settings, ZeroCopy};
+use crate::config::settings::{ServiceSettings, Settings, ZeroCopy};
 use crate::control::limits::{open_descriptors, pipes_affordable, raise_descriptor_limit, sessions_allowed};
 use crate::control::signals::StopSignals;
 use crate::endpoint::Listener;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::tcp::TcpListener;
+use crate::service::Service;
 use crate::service::admission::{Admission, Counts};
 use crate::thread::acceptor::{Acceptor, Stop};
 use crate::thread::mailbox::Mailbox;
@@ -48,16 +49,23 @@ enum Notice {
 pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     log_settings(settings);
     let descriptors = raise_descriptor_limit().map_err(named("descriptor limit"))?;
-    let pipes = match settings.zero_copy {
+    let pipes = match settings.process.zero_copy {
         ZeroCopy::Never => 0,
         ZeroCopy::Auto | ZeroCopy::Always => pipes_affordable(descriptors, pipes_allowed()),
     };
     let (connectionless, connected): (Vec<_>, Vec<_>) =
         listening(settings).partition(|address| address.is_connectionless());
-    let shared = settings.io_threads * (connectionless.len() + usize::from(settings.reuse_port) * connected.len());
-    let sockets = shared + settings.listeners.len();
-    let most_sessions =
-        sessions_allowed(descriptors, open_descriptors(), sockets, settings.io_threads, pipes, per_session(settings));
+    let shared = settings.process.io_threads
+        * (connectionless.len() + usize::from(settings.process.reuse_port) * connected.len());
+    let sockets = shared + listening(settings).count();
+    let most_sessions = sessions_allowed(
+        descriptors,
+        open_descriptors(),
+        sockets,
+        settings.process.io_threads,
+        pipes,
+        per_session(settings),
+    );
     // Clients without a connection must not take all the room: they make it only for each other.
     let most_sources = if connected.is_empty() { most_sessions } else { most_sessions - most_sessions / 4 };
     info!("descriptor limit = {descriptors} ({most_sessions} sessions, {pipes} pipes)");
@@ -65,21 +73,21 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     let listeners = bind_all(settings)?;
     let (notices, notice) = bounded(16);
     // The last is the acceptor's.
-    let counts: Vec<_> = (0..=settings.io_threads).map(|_| Arc::new(Counts::default())).collect();
+    let counts: Vec<_> = (0..=settings.process.io_threads).map(|_| Arc::new(Counts::default())).collect();
     let admission = |number: usize| Admission::new(most_sessions, counts[number].clone(), counts.clone());
     let own = listeners.own.into_iter().zip(listeners.sources);
     let shares = own.enumerate().map(|(number, (listeners, sources))| Share {
         counts: counts[number].clone(),
-        pipes: pipes / settings.io_threads,
+        pipes: pipes / settings.process.io_threads,
         listeners,
         sources,
-        most_sources: (most_sources / settings.io_threads).max(1),
+        most_sources: (most_sources / settings.process.io_threads).max(1),
         admission: admission(number),
     });
     // Before there is a thread whose lines could overtake these.
     crate::log::flush();
     let io_threads = start_io_threads(settings, shares, &notices)?;
-    let admission = admission(settings.io_threads);
+    let admission = admission(settings.process.io_threads);
     let acceptor = start_acceptor(listeners.shared, io_threads.clone(), admission, &notices)?;
     start_signal_thread(signals, notices)?;
     told(notify::ready());
@@ -88,15 +96,16 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
     Ok(())
 }
 
-/// The addresses that are listened on. As the original: a name that has several is listened on at its first.
+/// The addresses that are listened on.
 fn listening(settings: &Settings) -> impl Iterator<Item = &EndpointAddress> {
-    settings.listeners.iter().filter_map(|endpoints| endpoints.addresses.first())
+    settings.services.iter().flat_map(ServiceSettings::listening)
 }
 
 /// How many descriptors a session takes, at most.
 fn per_session(settings: &Settings) -> usize {
     let client = listening(settings).map(EndpointAddress::descriptors_of_client).max().unwrap_or(1);
-    let remote = settings.remote.addresses.iter().map(EndpointAddress::descriptors_of_remote).max().unwrap_or(1);
+    let remote =
+        settings.services[0].remote.addresses.iter().map(EndpointAddress::descriptors_of_remote).max().unwrap_or(1);
     client + remote
 }
 
@@ -112,12 +121,12 @@ pub fn polling_backend() -> &'static str {
 }
 
 fn log_settings(settings: &Settings) {
-    for address in &settings.remote.addresses {
+    for address in &settings.services[0].remote.addresses {
         info!("remote address = {address}");
     }
-    info!("buffer size = {}", settings.buffer_size.bytes());
-    info!("no delay = {}", u8::from(settings.no_delay));
-    info!("num io threads = {}", settings.io_threads);
+    info!("buffer size = {}", settings.process.buffer_size.bytes());
+    info!("no delay = {}", u8::from(settings.services[0].no_delay));
+    info!("num io threads = {}", settings.process.io_threads);
     info!("using {}", polling_backend());
 }
 
@@ -133,20 +142,21 @@ struct Listeners {
 
 fn bind_all(settings: &Settings) -> Result<Listeners, String> {
     let mut listeners = Listeners { shared: Vec::new(), own: Vec::new(), sources: Vec::new() };
-    listeners.own.resize_with(settings.io_threads, Vec::new);
-    listeners.sources.resize_with(settings.io_threads, Vec::new);
+    listeners.own.resize_with(settings.process.io_threads, Vec::new);
+    listeners.sources.resize_with(settings.process.io_threads, Vec::new);
     for (number, address) in listening(settings).enumerate() {
         match address {
             EndpointAddress::Udp(address) => bind_udp(*address, &mut listeners.sources)?,
             EndpointAddress::UnixDatagram(address) => {
                 let socket = SourceSocket::unix(address).map_err(|error| error.to_string())?;
                 info!("listening on {socket}");
-                listeners.sources[number % settings.io_threads].push(socket);
+                listeners.sources[number % settings.process.io_threads].push(socket);
             }
-            address => match shareable(address).filter(|_| settings.reuse_port) {
-                Some((tcp, wrap)) => bind_for_each_thread(tcp, wrap, settings.backlog, &mut listeners.own)?,
+            address => match shareable(address).filter(|_| settings.process.reuse_port) {
+                Some((tcp, wrap)) => bind_for_each_thread(tcp, wrap, settings.services[0].backlog, &mut listeners.own)?,
                 None => {
-                    let listener = Listener::bind(address, settings.backlog).map_err(|error| error.to_string())?;
+                    let listener =
+                        Listener::bind(address, settings.services[0].backlog).map_err(|error| error.to_string())?;
                     info!("listening on {listener}");
                     listeners.shared.push(listener);
                 }
@@ -210,9 +220,11 @@ fn start_io_threads(
     shares: impl Iterator<Item = Share>,
     notices: &Sender<Notice>,
 ) -> Result<Vec<Mailbox<Message>>, String> {
+    let service = Arc::new(Service::new(&settings.services[0]).map_err(named("remote"))?);
     let mut mailboxes = Vec::new();
     for (number, share) in shares.enumerate() {
-        let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
+        let (io_thread, mailbox) =
+            IoThread::new(&settings.process, service.clone(), share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);
     }
@@ -284,10 +296,13 @@ fn wait_and_drain(
                 last_signal = Some((signal, Instant::now()));
                 signalled += 1;
                 if signalled == 1 {
-                    info!("signal {signal}: no new clients, sessions may go on for {:?}", settings.drain_timeout);
+                    info!(
+                        "signal {signal}: no new clients, sessions may go on for {:?}",
+                        settings.process.drain_timeout
+                    );
                     // It reports back when the last client has been dealt, so that no client comes after `Drain`.
                     let _ = acceptor.send(Stop::Soon);
-                    told(notify::stopping(settings.drain_timeout));
+                    told(notify::stopping(settings.process.drain_timeout));
                 } else {
                     info!("signal {signal}: sessions are reset");
                     if acceptor_ended {
@@ -300,7 +315,7 @@ fn wait_and_drain(
             }
             Some(Notice::AcceptorEnded) => {
                 (running, acceptor_ended) = (running - 1, true);
-                let timeout = if signalled > 1 { Duration::ZERO } else { settings.drain_timeout };
+                let timeout = if signalled > 1 { Duration::ZERO } else { settings.process.drain_timeout };
                 drain(io_threads, Instant::now().checked_add(timeout).unwrap_or_else(far_future));
             }
             Some(Notice::IoThreadEnded) => running -= 1,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::settings::Settings;
+use crate::config::settings::ServiceSettings;
 
 /// Socket options that the settings decide.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    /// The options that `settings` ask for.
-    pub fn new(settings: &Settings) -> SocketOptions {
+    /// The options that a service asks for.
+    pub fn new(settings: &ServiceSettings) -> SocketOptions {
         SocketOptions { no_delay: settings.no_delay, keepalive: settings.keepalive }
     }
 

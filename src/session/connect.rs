@@ -7,6 +7,7 @@ use super::end::log_error;
 use super::{End, Outcome, Phase, Session, Turn};
 use crate::endpoint::{Carries, Endpoint, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
+use crate::service::Service;
 
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
@@ -26,15 +27,15 @@ pub enum Dial<E> {
 
 /// Connects sessions to their remote.
 pub trait Dialer<E> {
-    /// Starts connecting to the remote's address of this number, from 0, for a client that carries this.
-    fn dial(&mut self, address: usize, client: Carries) -> Dial<E>;
+    /// Starts connecting to the service's remote, at its address of this number, from 0, for a client that carries this.
+    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E>;
 }
 
 impl<E: Endpoint> Session<E> {
     /// Starts connecting to the first address of the remote that can be tried.
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
-        self.dial(turn.now.saturating_add(turn.timeouts.connect), End::ConnectFailed, turn, dialer)
+        self.dial(turn.now.saturating_add(self.service.timeouts.connect), End::ConnectFailed, turn, dialer)
     }
 
     pub(super) fn connect(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
@@ -74,7 +75,7 @@ impl<E: Endpoint> Session<E> {
 
     fn try_next_address(&mut self, reason: End, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         self.address += 1;
-        self.dial(turn.now.saturating_add(turn.timeouts.connect), reason, turn, dialer)
+        self.dial(turn.now.saturating_add(self.service.timeouts.connect), reason, turn, dialer)
     }
 
     /// Dials the current address, or the next that can be; `reason` is why there is none, if there is none.
@@ -89,9 +90,9 @@ impl<E: Endpoint> Session<E> {
         loop {
             let give_up = match self.address {
                 address if address == first => give_up,
-                _ => turn.now.saturating_add(turn.timeouts.connect),
+                _ => turn.now.saturating_add(self.service.timeouts.connect),
             };
-            match dialer.dial(self.address, self.client.endpoint.carries()) {
+            match dialer.dial(&self.service, self.address as usize, self.client.endpoint.carries()) {
                 Dial::Started(endpoint) => {
                     self.log_given_up(reason);
                     let connected = endpoint.connects_at_once();

@@ -5,10 +5,12 @@ mod end;
 mod relay;
 
 use log::{Level, log_enabled};
+use std::sync::Arc;
 
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Lifetime, SideName};
 use crate::flow::{Flow, Pace, Readiness, Side};
+use crate::service::Service;
 
 pub use connect::{Dial, Dialer};
 pub use end::End;
@@ -23,30 +25,10 @@ pub struct Turn<'a, P> {
     pub now: u64,
     /// Bytes that each flow may read.
     pub budget: usize,
-    /// How long things may take.
-    pub timeouts: &'a Timeouts,
 }
 
-/// How long things may take, in milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// One attempt to connect.
-    pub connect: u64,
-    /// A session without a byte moving; `None`: for ever.
-    pub idle: Option<u64>,
-    /// The same for one whose client has no connection.
-    pub connectionless: Option<u64>,
-}
-
-impl Timeouts {
-    /// How long a session with such a client may go without a byte moving.
-    fn idle(&self, client: Lifetime) -> Option<u64> {
-        match client {
-            Lifetime::Connection | Lifetime::Endless => self.idle,
-            Lifetime::Idleness => self.connectionless,
-        }
-    }
-}
+/// How long a session whose client has no connection may be idle while it drains, in milliseconds: nothing else ends it.
+const DRAINING_IDLE: u64 = 2000;
 
 /// How long the answer to the end of one side of a session with datagrams may keep it waiting, in milliseconds.
 const LAST_ANSWER: u64 = 2000;
@@ -87,13 +69,17 @@ pub struct Session<E: Endpoint> {
     upstream: Flow<E::Pipe>,
     downstream: Flow<E::Pipe>,
     phase: Phase,
+    /// The service that it belongs to, whose settings it keeps.
+    service: Arc<Service>,
     /// The number of the address that is being tried or was connected to.
-    address: usize,
+    address: u32,
+    /// It is to end soon, also where its client has no connection to end.
+    draining: bool,
 }
 
 impl<E: Endpoint> Session<E> {
     /// A session for a client that was just accepted; [`Session::start`] must follow.
-    pub fn new(client: E, pace: Pace) -> Session<E> {
+    pub fn new(client: E, service: Arc<Service>, pace: Pace) -> Session<E> {
         let flow = || match client.carries() {
             Carries::Bytes => Flow::bytes(pace),
             Carries::Datagrams { .. } => Flow::datagrams(),
@@ -107,7 +93,9 @@ impl<E: Endpoint> Session<E> {
             },
             remote: None,
             phase: Phase::Connecting { give_up: 0 },
+            service,
             address: 0,
+            draining: false,
         }
     }
 
@@ -158,14 +146,34 @@ impl<E: Endpoint> Session<E> {
         endless(&self.client) || self.remote.as_ref().is_some_and(endless)
     }
 
+    /// The service that it belongs to.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Has it end soon, where its client has no connection whose end would end it.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// How long it may go without a byte moving.
+    fn idle_timeout(&self) -> Option<u64> {
+        let timeouts = &self.service.timeouts;
+        match self.client.endpoint.lifetime() {
+            Lifetime::Connection | Lifetime::Endless => timeouts.idle,
+            Lifetime::Idleness if self.draining => {
+                Some(timeouts.connectionless.map_or(DRAINING_IDLE, |idle| idle.min(DRAINING_IDLE)))
+            }
+            Lifetime::Idleness => timeouts.connectionless,
+        }
+    }
+
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
-    pub fn deadline(&self, timeouts: &Timeouts) -> Option<u64> {
+    pub fn deadline(&self) -> Option<u64> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),
             Phase::Connecting { give_up } => Some(give_up),
-            Phase::Open { last_moved } => {
-                timeouts.idle(self.client.endpoint.lifetime()).map(|idle| last_moved.saturating_add(idle))
-            }
+            Phase::Open { last_moved } => self.idle_timeout().map(|idle| last_moved.saturating_add(idle)),
             Phase::Ending { last_moved, .. } => Some(last_moved.saturating_add(LAST_ANSWER)),
         }
     }

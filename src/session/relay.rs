@@ -123,7 +123,7 @@ impl<E: Endpoint> Session<E> {
             }
             _ => false,
         };
-        if !self.note_progress(before, turn) && self.deadline(turn.timeouts).is_some_and(|at| at <= turn.now) {
+        if !self.note_progress(before, turn) && self.deadline().is_some_and(|at| at <= turn.now) {
             match &mut self.phase {
                 // What is kept would be lost; what the system has would be, were the peer to answer a closed socket.
                 Phase::Ending { last_moved, give_up } if unsent && *give_up > turn.now => *last_moved = turn.now,

@@ -20,20 +20,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::address::EndpointAddress;
 use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::{Counts, Undelivered};
 use crate::buffers::pools::Pools;
 use crate::buffers::splice::KernelPipe;
-use crate::config::settings::{Settings, ZeroCopy};
+use crate::config::settings::{ProcessSettings, ZeroCopy};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::{Carries, Listener, Route, SideName, Socket};
 use crate::flow::{Pace, Readiness};
 use crate::log::flush;
 use crate::service::admission::{self, Admission};
-use crate::service::{RemoteAddress, SocketOptions};
-use crate::session::{Dial, Dialer, End, Outcome, Session, Timeouts, Turn, logs_routes};
+use crate::service::{RemoteAddress, Service, SocketOptions};
+use crate::session::{Dial, Dialer, End, Outcome, Session, Turn, logs_routes};
 use crate::thread::accepting::{Accepting, STOP_TIMEOUT};
 use crate::thread::mailbox::{Inbox, Mailbox, mailbox};
 use crate::thread::run_queue::RunQueue;
@@ -66,9 +65,6 @@ const FIRST_LISTENER: usize = usize::MAX - 65536;
 
 /// The token of the first socket for clients without a connection; no session has it or one above it.
 const FIRST_SOURCE: usize = FIRST_LISTENER - 65536;
-
-/// How long a session whose client has no connection may be idle while the thread drains: nothing else ends it.
-const DRAINING_IDLE: Duration = Duration::from_secs(2);
 
 /// How long no new client without a connection gets a session, in milliseconds, after one could not be
 /// connected: otherwise every datagram would be an attempt, with its log lines.
@@ -115,8 +111,7 @@ pub struct IoThread {
     lost: u64,
     /// Sessions of such clients that were started.
     started: usize,
-    remotes: Remotes,
-    timeouts: Timeouts,
+    service: Arc<Service>,
     counts: Arc<admission::Counts>,
     /// The zero of the milliseconds that timers count.
     origin: Instant,
@@ -142,15 +137,13 @@ pub struct Share {
     pub admission: Admission,
 }
 
-/// The remote's addresses, and what connecting to them needs.
-struct Remotes {
-    addresses: Vec<RemoteAddress>,
-    options: SocketOptions,
-}
-
 impl IoThread {
     /// Makes a thread's state, and the mailbox to reach it by. [`IoThread::run`] is to be called on the thread.
-    pub fn new(settings: &Settings, share: Share) -> io::Result<(IoThread, Mailbox<Message>)> {
+    pub fn new(
+        settings: &ProcessSettings,
+        service: Arc<Service>,
+        share: Share,
+    ) -> io::Result<(IoThread, Mailbox<Message>)> {
         let poll = Poll::new()?;
         let accepting = match share.listeners {
             listeners if listeners.is_empty() => None,
@@ -161,8 +154,6 @@ impl IoThread {
             sockets => Some(Sources::new(sockets, share.admission, poll.registry(), FIRST_SOURCE)?),
         };
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
-        // One more, as the clock's readings are rounded down: a timeout is never early.
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis() + 1).unwrap_or(u64::MAX);
         let thread = IoThread {
             poll,
             inbox,
@@ -178,12 +169,7 @@ impl IoThread {
             sources_paused: 0,
             lost: 0,
             started: 0,
-            remotes: Remotes::new(&settings.remote.addresses, SocketOptions::new(settings))?,
-            timeouts: Timeouts {
-                connect: milliseconds(settings.connect_timeout),
-                idle: settings.idle_timeout.connected().map(milliseconds),
-                connectionless: settings.idle_timeout.connectionless().map(milliseconds),
-            },
+            service,
             counts: share.counts,
             origin: Instant::now(),
             now: 0,
@@ -275,10 +261,8 @@ impl IoThread {
         if let Some(accepting) = &mut self.accepting {
             accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         }
-        // What has no end of its own is given one.
-        let idle = DRAINING_IDLE.as_millis() as u64;
-        self.timeouts.connectionless = Some(self.timeouts.connectionless.map_or(idle, |now| now.min(idle)));
         for key in self.directory.keys(None) {
+            self.sessions[key].drain();
             self.arm(key);
         }
         let endless = self.sessions.iter().filter(|(_, session)| session.is_endless());
@@ -328,7 +312,7 @@ impl IoThread {
                 batch.drop_all(Undelivered::NoSession);
                 return self.log_lost(batch.take_counts());
             };
-            let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.timeouts };
+            let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
             let outcome = session.offer(batch, &mut turn);
             self.after(key, outcome);
         });
@@ -424,12 +408,12 @@ impl IoThread {
         let entry = self.sessions.vacant_entry();
         let key = entry.key();
         let registered = client
-            .apply(&self.remotes.options)
+            .apply(&self.service.options)
             .and_then(|()| client.register(self.poll.registry(), token(key, SideName::Client)));
-        let session = entry.insert(Session::new(client, self.pace));
-        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.timeouts };
+        let session = entry.insert(Session::new(client, self.service.clone(), self.pace));
+        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = match registered {
-            Ok(()) => session.start(&turn, &mut ThreadDialer::new(&self.remotes, self.poll.registry(), key)),
+            Ok(()) => session.start(&turn, &mut ThreadDialer { registry: self.poll.registry(), key }),
             Err(error) => {
                 debug!("client socket errno {}: {}", error_number(&error), error_text(&error));
                 Outcome::Ended(End::Error(SideName::Client))
@@ -443,8 +427,8 @@ impl IoThread {
     fn run_session(&mut self, key: usize, budget: usize) -> u64 {
         let Some(session) = self.sessions.get_mut(key) else { return 0 };
         let before = session.moved();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.timeouts };
-        let outcome = session.run(&mut turn, &mut ThreadDialer::new(&self.remotes, self.poll.registry(), key));
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
+        let outcome = session.run(&mut turn, &mut ThreadDialer { registry: self.poll.registry(), key });
         let moved = session.moved() - before;
         if moved > 0 {
             self.directory.touch(key);
@@ -476,7 +460,7 @@ impl IoThread {
     /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move. One that is not needed any
     /// more is disarmed: with no timer armed, the poll need not set one either.
     fn arm(&mut self, key: usize) {
-        let Some(deadline) = self.sessions[key].deadline(&self.timeouts) else {
+        let Some(deadline) = self.sessions[key].deadline() else {
             return self.timers.cancel(key);
         };
         if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(crate::thread::timers::TICK)) {
@@ -496,27 +480,15 @@ impl IoThread {
     }
 }
 
-impl Remotes {
-    fn new(addresses: &[EndpointAddress], options: SocketOptions) -> io::Result<Remotes> {
-        let addresses = addresses.iter().map(RemoteAddress::new).collect::<io::Result<_>>()?;
-        Ok(Remotes { addresses, options })
-    }
-}
-
 /// Connects and registers one session's remote side.
 struct ThreadDialer<'a> {
-    remotes: &'a Remotes,
     registry: &'a Registry,
     key: usize,
 }
 
-impl<'a> ThreadDialer<'a> {
-    fn new(remotes: &'a Remotes, registry: &'a Registry, key: usize) -> ThreadDialer<'a> {
-        ThreadDialer { remotes, registry, key }
-    }
-
-    fn connect(&self, address: &RemoteAddress, client: Carries) -> io::Result<Socket> {
-        let mut socket = Socket::connect(address, &self.remotes.options, client)?;
+impl ThreadDialer<'_> {
+    fn connect(&self, address: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
+        let mut socket = Socket::connect(address, options, client)?;
         socket.register(self.registry, token(self.key, SideName::Remote))?;
         if logs_routes() {
             socket.complete_names();
@@ -526,9 +498,9 @@ impl<'a> ThreadDialer<'a> {
 }
 
 impl Dialer<Socket> for ThreadDialer<'_> {
-    fn dial(&mut self, address: usize, client: Carries) -> Dial<Socket> {
-        let Some(address) = self.remotes.addresses.get(address) else { return Dial::NoSuchAddress };
-        match self.connect(address, client) {
+    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<Socket> {
+        let Some(address) = service.remotes.get(address) else { return Dial::NoSuchAddress };
+        match self.connect(address, &service.options, client) {
             Ok(socket) => {
                 log::info!("connect starting proxy to remote {}", Route(&socket, SideName::Remote));
                 Dial::Started(socket)

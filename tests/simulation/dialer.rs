@@ -1,6 +1,7 @@
 //! How a session reaches the remote's addresses in a schedule, and the check that it tries them in their order.
 
 use cproxy::endpoint::Carries;
+use cproxy::service::Service;
 use cproxy::session::{Dial, Dialer, End};
 
 use super::kernel::{SharedKernel, SimSocket};
@@ -118,7 +119,7 @@ pub struct SimDialer<'a> {
 }
 
 impl<const SHORT: bool> Dialer<SimSocket<SHORT>> for SimDialer<'_> {
-    fn dial(&mut self, address: usize, _client: Carries) -> Dial<SimSocket<SHORT>> {
+    fn dial(&mut self, _service: &Service, address: usize, _client: Carries) -> Dial<SimSocket<SHORT>> {
         self.dialling.answer(address, self.kernel)
     }
 }

@@ -1,8 +1,9 @@
 //! Everything that a seed decides before a schedule starts.
 
-use cproxy::config::settings::BufferSize;
+use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
-use cproxy::session::Timeouts;
+use cproxy::service::{Service, ServiceId, SocketOptions, Timeouts};
+use std::sync::Arc;
 
 use super::peer::Script;
 use super::pipe::PipePlan;
@@ -108,6 +109,13 @@ impl Plan {
             sessions,
         }
     }
+}
+
+/// A service whose sessions have these timeouts; whoever simulates it knows its remote.
+pub fn service(timeouts: Timeouts) -> Arc<Service> {
+    let options = SocketOptions { no_delay: false, keepalive: None };
+    let id = ServiceId::next();
+    Arc::new(Service { id, name: String::new(), remotes: Vec::new(), options, timeouts, on_reload: OnReload::Keep })
 }
 
 /// A size of up to about `limit`, which is for few bytes.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use super::dialer::{Dialling, SimDialer};
 use super::kernel::{Kernel, SharedKernel, SimSocket};
 use super::pipe::{self, SimPipe};
-use super::plan::{Plan, SessionPlan};
+use super::plan::{Plan, SessionPlan, service};
 use super::random::Random;
 use super::sight::{Sight, Sights};
 use super::socket::Socket;
@@ -212,7 +212,7 @@ impl<const SHORT: bool> Thread<SHORT> {
     fn start_session(&mut self, number: usize, plan: SessionPlan) {
         let client = self.kernel.borrow_mut().accept(number, &plan.client);
         let key = self.sessions.insert(Entry {
-            session: Session::new(SimSocket::new(&self.kernel, client), self.plan.pace),
+            session: Session::new(SimSocket::new(&self.kernel, client), service(self.plan.timeouts), self.plan.pace),
             number,
             client,
             dialling: Dialling::new(client, plan.addresses, self.plan.timeouts.connect),
@@ -225,7 +225,7 @@ impl<const SHORT: bool> Thread<SHORT> {
         self.keys[number] = Some(key);
         self.kernel.borrow_mut().begin_run();
         let Entry { session, dialling, .. } = &mut self.sessions[key];
-        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.plan.timeouts };
+        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = session.start(&turn, &mut SimDialer { dialling, kernel: &self.kernel });
         self.after(key, outcome);
     }
@@ -271,7 +271,7 @@ impl<const SHORT: bool> Thread<SHORT> {
         let Entry { session, dialling, woken, .. } = &mut self.sessions[key];
         *woken = false;
         let before = session.moved();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.plan.timeouts };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
         let outcome = session.run(&mut turn, &mut SimDialer { dialling, kernel: &self.kernel });
         let moved = session.moved() - before;
         self.observe(key);
@@ -299,7 +299,7 @@ impl<const SHORT: bool> Thread<SHORT> {
 
     /// As `IoThread::arm` does it.
     fn arm(&mut self, key: usize) {
-        let Some(deadline) = self.sessions[key].session.deadline(&self.plan.timeouts) else { return };
+        let Some(deadline) = self.sessions[key].session.deadline() else { return };
         if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(TICK)) {
             self.timers.arm(key, deadline);
         }
@@ -430,7 +430,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                 continue;
             }
             assert!(!entry.woken, "session {number} was woken and did not run");
-            let deadlines = [entry.session.deadline(&self.plan.timeouts), self.expected_deadline(entry)];
+            let deadlines = [entry.session.deadline(), self.expected_deadline(entry)];
             for deadline in deadlines.into_iter().flatten() {
                 assert!(deadline + TICK > self.now, "session {number} missed its deadline {deadline}");
             }

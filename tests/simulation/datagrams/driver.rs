@@ -9,10 +9,11 @@ use cproxy::buffers::pools::{DropLog, Pools};
 use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::{Carries, SideName};
 use cproxy::flow::Pace;
+use cproxy::service::Service;
 use cproxy::session::{Dial, Dialer, End, Outcome, Session, Turn};
 use cproxy::thread::timers::TICK;
 
-use super::super::plan::Answer;
+use super::super::plan::{Answer, service};
 use super::super::random::Random;
 use super::super::sight::Sights;
 use super::dropped;
@@ -92,7 +93,7 @@ struct SimDialer<'a> {
 }
 
 impl<const SHORT: bool> Dialer<SimEndpoint<SHORT>> for SimDialer<'_> {
-    fn dial(&mut self, address: usize, client: Carries) -> Dial<SimEndpoint<SHORT>> {
+    fn dial(&mut self, _service: &Service, address: usize, client: Carries) -> Dial<SimEndpoint<SHORT>> {
         let Dialling { addresses, remote, address: last, began, exhausted } = &mut *self.dialling;
         let mut world = self.world.borrow_mut();
         assert_eq!(
@@ -137,7 +138,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         let dialling =
             Dialling { addresses: plan.addresses.clone(), remote: None, address: None, began: 0, exhausted: false };
         Driver {
-            session: Some(Session::new(SimEndpoint::new(&world, 0), Pace::START)),
+            session: Some(Session::new(SimEndpoint::new(&world, 0), service(plan.timeouts), Pace::START)),
             plan,
             world,
             dialling,
@@ -244,7 +245,7 @@ impl<const SHORT: bool> Driver<SHORT> {
 
     fn start(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let turn = Turn { pools: &mut self.pools, now: 0, budget: 0, timeouts: &self.plan.timeouts };
+        let turn = Turn { pools: &mut self.pools, now: 0, budget: 0 };
         let outcome = session.start(&turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
         self.note_open();
         self.after(outcome);
@@ -257,7 +258,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         (self.woken, self.spent) = (false, false);
         self.pools.drop_log = DropLog::default();
         let budget = self.plan.budget;
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget, timeouts: &self.plan.timeouts };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
         let outcome = session.run(&mut turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
         if outcome == Outcome::Spent {
             let mut world = self.world.borrow_mut();
@@ -337,7 +338,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         let dropped = world.passages[0].dropped;
         drop(world);
         self.pools.drop_log = DropLog::default();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0, timeouts: &self.plan.timeouts };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = session.offer(batch, &mut turn);
         assert_eq!(batch.take_counts(), Counts::default(), "what became of a batch is counted by the flow");
         let mut world = self.world.borrow_mut();
@@ -391,7 +392,7 @@ impl<const SHORT: bool> Driver<SHORT> {
     /// As `IoThread::arm` does it.
     fn arm(&mut self) {
         let Some(session) = &self.session else { return };
-        match session.deadline(&self.plan.timeouts) {
+        match session.deadline() {
             None => self.timer = None,
             Some(deadline) if self.timer.is_none_or(|timer| timer > deadline.saturating_add(TICK)) => {
                 self.timer = Some(deadline.div_ceil(TICK) * TICK);

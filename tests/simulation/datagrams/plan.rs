@@ -1,7 +1,7 @@
 //! Everything that a seed decides about a session of datagrams before its schedule starts.
 
 use cproxy::buffers::batch::MAX_DATAGRAM;
-use cproxy::session::Timeouts;
+use cproxy::service::Timeouts;
 
 use super::super::plan::{Answer, Style};
 use super::super::random::Random;
