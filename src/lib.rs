@@ -20,14 +20,17 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use base::error::error_text;
 use cli::Command;
 use config::settings::Settings;
+use control::reload::Load;
+use control::signals::Signals;
 use log::LogSettings;
 
 /// Runs the program with its arguments (without its own name) and says how it ends.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments) {
-        Command::Run(settings, warnings) => serve(&settings, &warnings),
+        Command::Run(settings, warnings) => serve(*settings, None, &warnings),
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
         Command::Usage { complaint, usage } => {
             if let Some(complaint) = complaint {
@@ -45,17 +48,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(settings: &Settings, warnings: &[String]) -> ExitCode {
+fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
     base::memory::use_one_arena();
-    let signals = control::signals::StopSignals::block();
+    let signals = Signals::block(load.is_some());
     log::start(&settings.process.log);
     for warning in warnings {
         warn!("{warning}");
     }
-    let result =
-        signals.map_err(|error| format!("signals: {error}")).and_then(|signals| control::run(settings, signals));
-    if let Err(message) = &result {
+    let result = match signals {
+        Ok(signals) => control::run(settings, load, signals),
+        Err(error) => Err(vec![format!("signals: {}", error_text(&error))]),
+    };
+    for message in result.as_ref().err().into_iter().flatten() {
         error!("{message}");
     }
     log::finish();
@@ -67,7 +72,7 @@ fn print(text: &str, status: ExitCode) -> ExitCode {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "cproxy: standard output: {}", base::error::error_text(&error));
+            let _ = writeln!(io::stderr(), "cproxy: standard output: {}", error_text(&error));
             ExitCode::FAILURE
         }
         _ => status,

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 /// One address that an endpoint can listen at or be connected to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
     /// A TCP address.
     Tcp(SocketAddr),
@@ -35,7 +35,7 @@ pub enum EndpointAddress {
 }
 
 /// Where a Unix socket is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UnixAddress {
     /// In the file system.
     Path(PathBuf),
@@ -63,7 +63,7 @@ impl UnixAddress {
 }
 
 /// What a network device carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// IP packets.
     Tun,
@@ -139,7 +139,7 @@ impl fmt::Display for DeviceKind {
 /// Shows a TCP address in the original's form: `127.0.0.1:22`, `::1:22`, `fe80::1%2:22`.
 ///
 /// The original's scope is the interface's name where it has one; here it is always its number, which takes no look-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalForm(pub SocketAddr);
 
 impl fmt::Display for OriginalForm {
@@ -169,7 +169,7 @@ pub fn add_v4<const ROOM: usize>(text: &mut ShortText<ROOM>, address: &SocketAdd
 }
 
 /// What one `-l` or `-r` argument names: one or more addresses, to be tried in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoints {
     /// The argument as it was written.
     pub argument: String,

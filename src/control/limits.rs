@@ -2,12 +2,66 @@
 
 use std::io;
 
-/// Raises the soft limit on descriptors to the hard one and returns what it is then.
-///
-/// # Errors
-///
-/// The system's, from getrlimit(2). A limit that cannot be raised stays as it is.
-pub fn raise_descriptor_limit() -> io::Result<u64> {
+use crate::address::EndpointAddress;
+use crate::config::settings::{ServiceSettings, Settings};
+
+/// The descriptors that the process may have, and what of them is taken already.
+#[derive(Debug)]
+pub struct Descriptors {
+    limit: u64,
+    /// Open before the proxy opened any, inherited ones included.
+    open: u64,
+    io_threads: usize,
+    pipes: usize,
+}
+
+impl Descriptors {
+    /// Raises the limit as far as may be. Of the pipes that the system's other limits allow, as many are taken as are
+    /// in proportion.
+    ///
+    /// # Errors
+    ///
+    /// The system's, from getrlimit(2).
+    pub fn of_process(io_threads: usize, pipes_allowed: usize) -> io::Result<Descriptors> {
+        let limit = raise_limit()?;
+        let pipes = usize::try_from(limit / 64).unwrap_or(usize::MAX).min(pipes_allowed);
+        Ok(Descriptors { limit, open: count_open(), io_threads, pipes })
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// How many pipes, of two descriptors each, there may be.
+    pub fn pipes(&self) -> usize {
+        self.pipes
+    }
+
+    /// How many sessions fit beside so many listeners.
+    pub fn sessions(&self, listeners: usize, settings: &Settings) -> usize {
+        let (listeners, io_threads, pipes) = (listeners as u64, self.io_threads as u64, self.pipes as u64);
+        // The log's copy of standard output; a poll and its waker for each thread; one session too many for each thread
+        // that admits clients, and some to spare for libraries.
+        let own = 1 + listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 6;
+        let free = self.limit.saturating_sub(self.open + own);
+        usize::try_from(free / per_session(settings) as u64).unwrap_or(usize::MAX).max(1)
+    }
+}
+
+/// How many descriptors a session takes, at most.
+fn per_session(settings: &Settings) -> usize {
+    let of_service = |service: &ServiceSettings| {
+        let client = service.listening().map(EndpointAddress::descriptors_of_client).max().unwrap_or(1);
+        let remote = service.remote.addresses.iter().map(EndpointAddress::descriptors_of_remote).max().unwrap_or(1);
+        client + remote
+    };
+    settings.services.iter().map(of_service).max().unwrap_or(2)
+}
+
+/// Raises the soft limit on descriptors to the hard one and returns what it is then. A limit that cannot be raised stays
+/// as it is.
+fn raise_limit() -> io::Result<u64> {
     let mut limit = get()?;
     let before = limit.rlim_cur;
     // Some systems refuse more than a constant of their own although the hard limit is infinite.
@@ -23,31 +77,9 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 }
 
 /// How many descriptors are open, inherited ones included.
-pub fn open_descriptors() -> u64 {
+fn count_open() -> u64 {
     // The one that reads the directory is in it, too; where there is no such directory, the standard streams are open.
     std::fs::read_dir("/dev/fd").map_or(3, |entries| (entries.count() as u64).saturating_sub(1)).max(3)
-}
-
-/// How many sessions, of `per_session` descriptors each, fit into `descriptors` beside the `open` ones and what else the
-/// proxy itself needs.
-pub fn sessions_allowed(
-    descriptors: u64,
-    open: u64,
-    listeners: usize,
-    io_threads: usize,
-    pipes: usize,
-    per_session: usize,
-) -> usize {
-    let (listeners, io_threads, pipes) = (listeners as u64, io_threads as u64, pipes as u64);
-    // The log's copy of standard output; a poll and its waker for each thread; one session too many for each thread
-    // that admits clients, and some to spare for libraries.
-    let own = 1 + listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 6;
-    usize::try_from(descriptors.saturating_sub(open + own) / per_session as u64).unwrap_or(usize::MAX).max(1)
-}
-
-/// How many pipes, of two descriptors each, may be taken from `descriptors`, of `allowed` by the system's other limits.
-pub fn pipes_affordable(descriptors: u64, allowed: usize) -> usize {
-    usize::try_from(descriptors / 64).unwrap_or(usize::MAX).min(allowed)
 }
 
 fn get() -> io::Result<libc::rlimit> {
@@ -67,27 +99,37 @@ fn set(limit: &libc::rlimit) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Endpoints;
 
     #[test]
     fn the_soft_limit_becomes_the_hard_one_or_as_near_as_the_system_lets_it() {
-        let raised = raise_descriptor_limit().unwrap();
+        let raised = raise_limit().unwrap();
         let limit = get().unwrap();
         assert_eq!(i128::from(raised), i128::from(limit.rlim_cur));
         assert!(limit.rlim_cur <= limit.rlim_max && limit.rlim_cur >= 10240.min(limit.rlim_max));
     }
 
+    fn settings(listener: &str) -> Settings {
+        let endpoints = |argument| Endpoints::parse(argument).unwrap();
+        let service = ServiceSettings::new("", vec![endpoints(listener)], endpoints("127.0.0.1:1"));
+        Settings { process: Default::default(), services: vec![service] }
+    }
+
     #[test]
-    fn a_session_takes_two_descriptors() {
-        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 0, 2), 9_990);
-        assert_eq!(sessions_allowed(20_000, 4, 1, 1, 100, 2), 9_890);
-        assert_eq!(sessions_allowed(3, 3, 1, 1, 0, 2), 1);
+    fn a_session_takes_a_descriptor_for_each_side_that_has_its_own() {
+        let descriptors = |limit, open, pipes| Descriptors { limit, open, io_threads: 1, pipes };
+        let (stream, datagrams) = (settings("127.0.0.1:0"), settings("udp:127.0.0.1:0"));
+        assert_eq!(descriptors(20_000, 4, 0).sessions(1, &stream), 9_990);
+        assert_eq!(descriptors(20_000, 4, 100).sessions(1, &stream), 9_890);
+        assert_eq!(descriptors(20_000, 4, 0).sessions(1, &datagrams), 19_980);
+        assert_eq!(descriptors(3, 3, 0).sessions(1, &stream), 1);
     }
 
     #[test]
     fn open_descriptors_are_counted() {
-        let before = open_descriptors();
+        let before = count_open();
         let _files: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
         // Other tests open and close some, too.
-        assert!(open_descriptors() > before.min(40), "{before}");
+        assert!(count_open() > before.min(40), "{before}");
     }
 }

@@ -16,13 +16,25 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// What threads need to end after the last session was reset.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Every listener is bound: clients may come.
+/// Every listener is bound: clients may come. The status is one line for people to read.
 ///
 /// # Errors
 ///
 /// The system's, where there is a manager and it cannot be reached.
-pub fn ready() -> io::Result<()> {
-    tell("READY=1")
+pub fn ready(status: &str) -> io::Result<()> {
+    tell(&format!("READY=1\nSTATUS={}", status.replace('\n', " ")))
+}
+
+/// The configuration is being read again; [`ready`] follows, whatever comes of it.
+///
+/// # Errors
+///
+/// As [`ready`].
+pub fn reloading() -> io::Result<()> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec, which the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000))
 }
 
 /// No more clients are taken, and sessions have this long to end. The manager is asked for as much patience.

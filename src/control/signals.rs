@@ -1,16 +1,21 @@
-//! SIGTERM and SIGINT, waited for by a thread of their own instead of being handled.
+//! SIGTERM, SIGINT and SIGHUP, waited for by a thread of their own instead of being handled.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// The signals that stop the proxy, blocked in the calling thread and in all it starts later.
-pub struct StopSignals(libc::sigset_t);
+/// The signals that tell the proxy something, blocked in the calling thread and in all it starts later.
+pub struct Signals(libc::sigset_t);
 
-impl StopSignals {
-    /// Blocks them; to be called before the first thread is started. One that is ignored, as nohup(1) and shells do
-    /// for background jobs, stays ignored.
-    pub fn block() -> io::Result<StopSignals> {
+impl Signals {
+    /// Blocks those that stop the proxy and, if it can reload, the one that asks for that; to be called before the first
+    /// thread is started. One that stops the proxy and is ignored, as nohup(1) and shells do for background jobs, stays
+    /// ignored. Nobody sends the other one by accident to a program that has been told to reload.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn block(reloads: bool) -> io::Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set it is given; the other calls then work on an initialised set.
         let result = unsafe {
@@ -20,16 +25,23 @@ impl StopSignals {
                     libc::sigaddset(set.as_mut_ptr(), signal);
                 }
             }
+            if reloads {
+                libc::sigaddset(set.as_mut_ptr(), libc::SIGHUP);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut())
         };
         match result {
             // SAFETY: initialised above.
-            0 => Ok(StopSignals(unsafe { set.assume_init() })),
+            0 => Ok(Signals(unsafe { set.assume_init() })),
             error => Err(io::Error::from_raw_os_error(error)),
         }
     }
 
     /// Waits for the next of them and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
     pub fn wait(&self) -> io::Result<i32> {
         let mut signal = 0;
         // SAFETY: both pointers are to live values of the right types.

@@ -184,6 +184,12 @@ impl UnixPacketListener {
     }
 }
 
+impl AsRawFd for UnixPacketListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.listener.as_raw_fd()
+    }
+}
+
 impl fmt::Display for UnixPacketListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (fd={})", self.name, self.listener.as_raw_fd())

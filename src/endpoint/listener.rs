@@ -3,6 +3,7 @@
 use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 #[cfg(target_os = "linux")]
@@ -59,6 +60,29 @@ impl Listener {
             Listener::Framed(listener) => listener.accept().map(Socket::framed),
             #[cfg(target_os = "linux")]
             Listener::Device(device) => device.accept().map(|endpoint| Socket::Device(Box::new(endpoint))),
+        }
+    }
+
+    /// Changes how many clients may wait to be accepted (listen(2) on a socket that listens already).
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn set_backlog(&self, backlog: i32) -> io::Result<()> {
+        let listen = |socket: &dyn AsRawFd| {
+            // SAFETY: the call takes numbers only.
+            match unsafe { libc::listen(socket.as_raw_fd(), backlog) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        match self {
+            Listener::Tcp(listener) => listen(listener),
+            Listener::Unix(listener) => listen(listener),
+            Listener::UnixPacket(listener) => listen(listener),
+            Listener::Framed(listener) => listener.set_backlog(backlog),
+            #[cfg(target_os = "linux")]
+            Listener::Device(_) => Ok(()),
         }
     }
 

@@ -83,9 +83,14 @@ impl SourceSocket {
         self.blocked.load(Relaxed) && self.blocked.swap(false, Relaxed)
     }
 
-    /// Whether a client waits, and no event will say that it need not any more: it is the receiver's queue that is full.
+    /// Whether no event says that clients need not wait any more: where it is the receiver's queue that is full.
+    pub fn may_wait_unannounced(&self) -> bool {
+        self.socket.family() == Family::Unix
+    }
+
+    /// Whether a client waits, and no event will say that it need not any more.
     pub fn waits_unannounced(&self) -> bool {
-        self.socket.family() == Family::Unix && self.blocked.load(Relaxed)
+        self.may_wait_unannounced() && self.blocked.load(Relaxed)
     }
 }
 

@@ -5,7 +5,7 @@ use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use super::stream::{Names, Stream, StreamEndpoint};
@@ -183,6 +183,12 @@ impl TcpListener {
 
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
         &mut self.listener
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.listener.as_raw_fd()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who may come in: no more sessions than the descriptors allow.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 /// What one thread has counted, in cache lines of its own: it alone writes, those who admit clients read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Counts {
+struct Counts {
     admitted: Count,
     ended: Count,
 }
@@ -25,64 +26,177 @@ impl Count {
     }
 }
 
-impl Counts {
-    /// Counts a session that has ended. Only the thread that holds these counts may call this.
-    pub fn session_ended(&self) {
-        self.ended.add_one();
+/// Wakes a thread that may be asleep.
+pub type Bell = Box<dyn Fn() + Send + Sync>;
+
+/// How many sessions there may be, in all threads together.
+pub struct Room {
+    most_sessions: AtomicU64,
+    counts: Vec<Counts>,
+    /// Which threads have clients that wait for room, and how many threads these are.
+    waiting: Vec<AtomicBool>,
+    waiting_threads: AtomicUsize,
+    bells: OnceLock<Vec<Bell>>,
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("most_sessions", &self.most_sessions).finish_non_exhaustive()
     }
 }
 
-/// The view that a thread which admits clients has of how many sessions are open, in all threads together.
+impl Room {
+    /// At most `most_sessions` at once, admitted and ended by so many threads.
+    pub fn new(most_sessions: usize, threads: usize) -> Room {
+        Room {
+            most_sessions: AtomicU64::new(most_sessions as u64),
+            counts: (0..threads).map(|_| Counts::default()).collect(),
+            waiting: (0..threads).map(|_| AtomicBool::new(false)).collect(),
+            waiting_threads: AtomicUsize::new(0),
+            bells: OnceLock::new(),
+        }
+    }
+
+    /// Changes the limit; sessions that are open stay so.
+    pub fn set_most_sessions(&self, most_sessions: usize) {
+        self.most_sessions.store(most_sessions as u64, Ordering::Relaxed);
+    }
+
+    /// Says how to wake each thread. Until then none is woken when a session ends.
+    pub fn hang_bells(&self, bells: Vec<Bell>) {
+        // They are hung once, when the threads have been made.
+        let _ = self.bells.set(bells);
+    }
+
+    fn has_room(&self) -> bool {
+        // In this order a count that moves meanwhile makes the result too large rather than too small.
+        let ended: u64 = self.counts.iter().map(|counts| counts.ended.get()).sum();
+        let admitted: u64 = self.counts.iter().map(|counts| counts.admitted.get()).sum();
+        admitted - ended < self.most_sessions.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn wake_waiting(&self) {
+        for (thread, waiting) in self.waiting.iter().enumerate() {
+            if waiting.swap(false, Ordering::SeqCst) {
+                self.waiting_threads.fetch_sub(1, Ordering::SeqCst);
+                if let Some(bell) = self.bells.get().and_then(|bells| bells.get(thread)) {
+                    bell();
+                }
+            }
+        }
+    }
+}
+
+/// The view that one thread has of the room. Threads that admit at the same time may let in one too many each.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    most_sessions: u64,
-    own: Arc<Counts>,
-    all: Vec<Arc<Counts>>,
+    room: Arc<Room>,
+    thread: usize,
 }
 
 impl Admission {
-    /// At most `most_sessions` at once, admitted and ended by the threads that hold `all` counts; `own` are those of the
-    /// thread itself. Threads that admit at the same time may let in one too many each.
-    pub fn new(most_sessions: usize, own: Arc<Counts>, all: Vec<Arc<Counts>>) -> Admission {
-        Admission { most_sessions: most_sessions as u64, own, all }
+    /// That of the thread with this number. There must be one for each thread only, as its counts have one writer.
+    pub fn new(room: &Arc<Room>, thread: usize) -> Admission {
+        Admission { room: room.clone(), thread }
     }
 
     /// Whether one more session may be opened.
     pub fn has_room(&self) -> bool {
-        // In this order a count that moves meanwhile makes the result too large rather than too small.
-        let ended: u64 = self.all.iter().map(|counts| counts.ended.get()).sum();
-        let admitted: u64 = self.all.iter().map(|counts| counts.admitted.get()).sum();
-        admitted - ended < self.most_sessions
+        self.room.has_room()
     }
 
     /// Counts a client that was admitted.
     pub fn admit(&self) {
-        self.own.admitted.add_one();
+        self.room.counts[self.thread].admitted.add_one();
+    }
+
+    /// Counts a session that has ended, and wakes the threads whose clients wait for that.
+    pub fn session_ended(&self) {
+        self.room.counts[self.thread].ended.add_one();
+        // Pairs with the fence in `wait_for_room`: either we see that a thread waits, or it sees the end.
+        fence(Ordering::SeqCst);
+        if self.room.waiting_threads.load(Ordering::Relaxed) > 0 {
+            self.room.wake_waiting();
+        }
+    }
+
+    /// Has this thread be woken when a session ends. `false`: there is room already.
+    pub fn wait_for_room(&self) -> bool {
+        if !self.room.waiting[self.thread].swap(true, Ordering::SeqCst) {
+            self.room.waiting_threads.fetch_add(1, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
+        if self.room.has_room() {
+            self.stop_waiting();
+            return false;
+        }
+        true
+    }
+
+    /// Whether this thread waits, and no session has ended since it began to.
+    pub fn is_waiting(&self) -> bool {
+        self.room.waiting[self.thread].load(Ordering::SeqCst)
+    }
+
+    /// Has this thread not be woken any more.
+    pub fn stop_waiting(&self) {
+        if self.room.waiting[self.thread].swap(false, Ordering::SeqCst) {
+            self.room.waiting_threads.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// The limit.
     pub fn most_sessions(&self) -> u64 {
-        self.most_sessions
+        self.room.most_sessions.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU32;
 
     #[test]
     fn a_session_that_ends_makes_room_for_another() {
-        let all: Vec<_> = (0..3).map(|_| Arc::new(Counts::default())).collect();
-        let acceptor = Admission::new(2, all[0].clone(), all.clone());
-        let io_thread = Admission::new(2, all[1].clone(), all.clone());
+        let room = Arc::new(Room::new(2, 3));
+        let [acceptor, io_thread, other] = [0, 1, 2].map(|thread| Admission::new(&room, thread));
         assert!(acceptor.has_room());
         acceptor.admit();
         assert!(io_thread.has_room());
         io_thread.admit();
         assert!(!acceptor.has_room() && !io_thread.has_room());
-        all[2].session_ended();
+        other.session_ended();
         assert!(acceptor.has_room() && io_thread.has_room());
         acceptor.admit();
         assert!(!acceptor.has_room() && !io_thread.has_room());
+        room.set_most_sessions(3);
+        assert!(acceptor.has_room());
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken_once_by_an_end() {
+        let room = Arc::new(Room::new(1, 2));
+        let rung = Arc::new([const { AtomicU32::new(0) }; 2]);
+        room.hang_bells(
+            (0..2)
+                .map(|thread| {
+                    let rung = rung.clone();
+                    let ring = move || {
+                        rung[thread].fetch_add(1, Ordering::Relaxed);
+                    };
+                    Box::new(ring) as Bell
+                })
+                .collect(),
+        );
+        let (acceptor, io_thread) = (Admission::new(&room, 0), Admission::new(&room, 1));
+        assert!(!acceptor.wait_for_room() && !acceptor.is_waiting());
+        acceptor.admit();
+        assert!(acceptor.wait_for_room() && acceptor.wait_for_room() && acceptor.is_waiting());
+        io_thread.session_ended();
+        assert!(!acceptor.is_waiting());
+        acceptor.admit();
+        io_thread.session_ended();
+        assert_eq!(rung.each_ref().map(|count| count.load(Ordering::Relaxed)), [1, 0]);
     }
 }

@@ -4,6 +4,7 @@ pub mod admission;
 mod options;
 mod remote;
 
+use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -50,6 +51,11 @@ pub struct Timeouts {
 }
 
 impl Service {
+    /// A line of the log, with the service's name before it where it has one.
+    pub fn named(&self, line: &impl Display) -> String {
+        if self.name.is_empty() { line.to_string() } else { format!("service {}: {line}", self.name) }
+    }
+
     /// Makes a service ready for use.
     ///
     /// # Errors

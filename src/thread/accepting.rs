@@ -1,30 +1,50 @@
-//! Accepting clients from listeners: a bounded number a turn, with a pause when there is no room for more.
+//! Accepting clients from listeners: in turns, a bounded number each, with a pause when there is no room for more.
 
 use log::{info, warn};
-use mio::{Registry, Token};
+use mio::Registry;
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::change::{Change, ListenerId};
+use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
+use crate::service::Service;
 use crate::service::admission::Admission;
 
 /// Clients accepted from one listener before the others are looked at.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// How long accepting pauses when there is no room, before it is tried again.
+/// Turns in which those that wait in the queue of a listener that is removed are accepted.
+const LAST_TURNS: usize = 64;
+
+/// How long accepting pauses when there is no room, unless a session ends before.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the clients that wait in the listeners' queues are still taken at the end.
 pub const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// A client that was accepted, and its service.
+#[derive(Debug)]
+pub struct Client {
+    /// Its endpoint.
+    pub socket: Socket,
+    /// The service of the listener that it came to.
+    pub service: Arc<Service>,
+}
+
 /// Whether clients are being accepted.
 #[derive(Debug, Clone, Copy)]
 enum State {
     Accepting,
-    /// There is no room until, perhaps, this time.
-    Paused(Instant),
+    /// There is no room until a session ends or, perhaps, this time.
+    WithoutRoom(Instant),
+    /// The system lacks something until, perhaps, this time.
+    InTrouble(Instant),
     /// What waits in the queues is still taken, until this time.
     Stopping(Instant),
 }
@@ -35,112 +55,223 @@ enum Accepted {
     All,
     /// Somebody may still wait.
     Some,
-    /// There are no descriptors for another session.
-    NoRoom,
+    /// There are no descriptors for another session; whether a client was accepted before.
+    NoRoom(bool),
     /// Accepting fails, and not because of the one client: descriptors or memory of the system have run out.
     Failed(io::Error),
+}
+
+/// A listener of the thread.
+#[derive(Debug)]
+struct Bound {
+    listener: Listener,
+    service: Arc<Service>,
+    /// Somebody may wait in its queue, so that it waits for its turn.
+    queued: bool,
 }
 
 /// The listeners of one thread.
 #[derive(Debug)]
 pub struct Accepting {
-    listeners: Vec<Listener>,
-    /// Whether somebody may wait in the listener's queue.
-    ready: Vec<bool>,
+    listeners: Slab<Bound>,
+    indices: HashMap<ListenerId, usize>,
+    /// Those in whose queue somebody may wait, in the order of their turns.
+    turns: VecDeque<usize>,
+    /// Those that are worth a try at certain times though no event says so.
+    timed: Vec<usize>,
     admission: Admission,
     state: State,
 }
 
 impl Accepting {
-    /// Registers the listeners; the token of each is `first_token` and its index.
-    pub fn new(
-        mut listeners: Vec<Listener>,
-        admission: Admission,
-        registry: &Registry,
-        first_token: usize,
-    ) -> io::Result<Accepting> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            listener.register(registry, Token(first_token + index))?;
+    /// No listeners yet.
+    pub fn new(admission: Admission) -> Accepting {
+        Accepting {
+            listeners: Slab::new(),
+            indices: HashMap::new(),
+            turns: VecDeque::new(),
+            timed: Vec::new(),
+            admission,
+            state: State::Accepting,
         }
-        let ready = vec![true; listeners.len()];
-        Ok(Accepting { listeners, ready, admission, state: State::Accepting })
+    }
+
+    /// Adds, changes and removes listeners. Clients that wait in the queue of one that goes are accepted first.
+    pub fn change(&mut self, change: Change<Listener>, registry: &Registry, take: &mut impl FnMut(Client)) {
+        for (id, listener, service) in change.added {
+            if let Err(error) = self.add(id, listener, service, registry) {
+                warn!("a listener cannot be watched: {}", error_text(&error));
+            }
+        }
+        for kept in change.kept {
+            let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.listeners.get_mut(index)) else {
+                continue;
+            };
+            bound.service = kept.service;
+            if let Err(error) = bound.listener.set_backlog(kept.backlog) {
+                warn!("listen error on {}: {}", bound.listener, error_text(&error));
+            }
+        }
+        for id in change.removed {
+            if let Some(index) = self.indices.remove(&id) {
+                // Bounded, as they may come as fast as they are taken.
+                let mut left = LAST_TURNS;
+                while left > 0 && matches!(self.accept_from(index, take), Accepted::Some) {
+                    left -= 1;
+                }
+                self.timed.retain(|&timed| timed != index);
+                self.turns.retain(|&queued| queued != index);
+                self.listeners.remove(index);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: ListenerId,
+        mut listener: Listener,
+        service: Arc<Service>,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let entry = self.listeners.vacant_entry();
+        let index = entry.key();
+        listener.register(registry, Place::Listener(index).token())?;
+        if listener.retry_at().is_some() {
+            self.timed.push(index);
+        }
+        entry.insert(Bound { listener, service, queued: false });
+        self.indices.insert(id, index);
+        self.note(index);
+        Ok(())
     }
 
     /// Notes an event of a listener, by its index.
     pub fn note(&mut self, index: usize) {
-        self.ready[index] = true;
+        if let Some(bound) = self.listeners.get_mut(index).filter(|bound| !bound.queued) {
+            bound.queued = true;
+            self.turns.push_back(index);
+        }
     }
 
     /// How long there is nothing to accept: `None` until an event comes.
     pub fn wait(&self) -> Option<Duration> {
         match self.state {
-            State::Paused(until) => Some(until.saturating_duration_since(Instant::now())),
-            _ if self.ready.contains(&true) => Some(Duration::ZERO),
+            State::WithoutRoom(until) | State::InTrouble(until) if self.is_paused() => {
+                Some(until.saturating_duration_since(Instant::now()))
+            }
+            State::WithoutRoom(_) | State::InTrouble(_) => Some(Duration::ZERO),
+            _ if !self.turns.is_empty() => Some(Duration::ZERO),
             State::Accepting => {
-                let retry = self.listeners.iter().filter_map(Listener::retry_at).min();
+                let retry = self.timed.iter().filter_map(|&index| self.listeners[index].listener.retry_at()).min();
                 retry.map(|at| at.saturating_duration_since(Instant::now()))
             }
             State::Stopping(_) => None,
         }
     }
 
+    /// Whether the thread may sleep as long as [`Accepting::wait`] said: nothing has ended its pause since.
+    pub fn may_sleep(&self) -> bool {
+        !matches!(self.state, State::WithoutRoom(_)) || self.admission.is_waiting()
+    }
+
+    fn is_paused(&self) -> bool {
+        match self.state {
+            State::WithoutRoom(until) => self.admission.is_waiting() && until > Instant::now(),
+            State::InTrouble(until) => until > Instant::now(),
+            State::Accepting | State::Stopping(_) => false,
+        }
+    }
+
     /// Accepts what can be accepted in one turn and hands it to `take`.
-    pub fn accept(&mut self, mut take: impl FnMut(Socket)) {
-        if matches!(self.state, State::Paused(until) if until > Instant::now()) {
+    pub fn accept(&mut self, mut take: impl FnMut(Client)) {
+        self.queue_timed();
+        if self.is_paused() {
             return;
         }
-        for index in 0..self.listeners.len() {
-            if !self.ready[index] && !self.is_due(index) {
-                continue;
-            }
+        for _ in 0..self.turns.len() {
+            let Some(index) = self.turns.pop_front() else { break };
             match self.accept_from(index, &mut take) {
-                Accepted::All => self.ready[index] = false,
-                Accepted::Some => {}
-                Accepted::NoRoom => {
+                Accepted::All => self.listeners[index].queued = false,
+                Accepted::Some => self.turns.push_back(index),
+                Accepted::NoRoom(accepted) => {
+                    // One that had some of the room lets the others have their turns.
+                    if accepted {
+                        self.turns.push_back(index)
+                    } else {
+                        self.turns.push_front(index)
+                    }
                     let most = self.admission.most_sessions();
-                    return self.pause(format_args!("out of descriptors: at most {most} sessions fit"));
+                    self.pause(State::WithoutRoom, format_args!("out of descriptors: at most {most} sessions fit"));
+                    // If one has ended meanwhile, the next turn finds that nobody waits, and tries again.
+                    self.admission.wait_for_room();
+                    return;
                 }
                 Accepted::Failed(error) => {
+                    self.turns.push_back(index);
                     let number = error_number(&error);
-                    return self.pause(format_args!("accept error errno {number}: {}", error_text(&error)));
+                    let reason = error_text(&error);
+                    return self.pause(State::InTrouble, format_args!("accept error errno {number}: {reason}"));
                 }
             }
         }
-        if let State::Paused(_) = self.state {
+        if let State::WithoutRoom(_) | State::InTrouble(_) = self.state {
             info!("accepting again");
+            self.admission.stop_waiting();
             self.state = State::Accepting;
         }
     }
 
     /// Accepts what waits already, for at most this long, and then no more.
     pub fn stop(&mut self, timeout: Duration) {
-        self.ready.fill(!timeout.is_zero());
+        self.admission.stop_waiting();
         self.state = State::Stopping(Instant::now() + timeout);
+        self.turns.clear();
+        if !timeout.is_zero() {
+            self.turns.extend(self.listeners.iter().map(|(index, _)| index));
+        }
     }
 
     /// Whether it was stopped and has taken what waited: the listeners can be closed.
     pub fn has_stopped(&self) -> bool {
         match self.state {
-            State::Stopping(until) => !self.ready.contains(&true) || until <= Instant::now(),
-            State::Accepting | State::Paused(_) => false,
+            State::Stopping(until) => self.turns.is_empty() || until <= Instant::now(),
+            State::Accepting | State::WithoutRoom(_) | State::InTrouble(_) => false,
         }
     }
 
-    /// Whether it is time to try the listener though no event said so.
-    fn is_due(&self, index: usize) -> bool {
-        self.listeners[index].retry_at().is_some_and(|at| at <= Instant::now())
+    /// Closes all listeners, once it has stopped.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.indices.clear();
+        self.turns.clear();
+        self.timed.clear();
     }
 
-    fn accept_from(&mut self, index: usize, take: &mut impl FnMut(Socket)) -> Accepted {
-        for _ in 0..ACCEPTS_PER_TURN {
-            if !self.admission.has_room() {
-                return Accepted::NoRoom;
+    /// Queues listeners whose time has come though no event said so.
+    fn queue_timed(&mut self) {
+        if self.timed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for number in 0..self.timed.len() {
+            let index = self.timed[number];
+            if self.listeners[index].listener.retry_at().is_some_and(|at| at <= now) {
+                self.note(index);
             }
-            match self.listeners[index].accept() {
-                Ok(client) => {
-                    info!("accepted fd {}", client.descriptor());
+        }
+    }
+
+    fn accept_from(&mut self, index: usize, take: &mut impl FnMut(Client)) -> Accepted {
+        let Bound { listener, service, .. } = &mut self.listeners[index];
+        for number in 0..ACCEPTS_PER_TURN {
+            if !self.admission.has_room() {
+                return Accepted::NoRoom(number > 0);
+            }
+            match listener.accept() {
+                Ok(socket) => {
+                    info!("accepted fd {}", socket.descriptor());
                     self.admission.admit();
-                    take(client);
+                    take(Client { socket, service: service.clone() });
                 }
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
@@ -154,14 +285,14 @@ impl Accepting {
         Accepted::Some
     }
 
-    fn pause(&mut self, reason: fmt::Arguments<'_>) {
+    fn pause(&mut self, pause: impl FnOnce(Instant) -> State, reason: fmt::Arguments<'_>) {
         match self.state {
             // What still waits in the queues is reset when the listeners are closed.
-            State::Stopping(_) => return self.ready.fill(false),
+            State::Stopping(_) => return self.turns.clear(),
             State::Accepting => warn!("{reason}; accepting pauses"),
-            State::Paused(_) => {}
+            State::WithoutRoom(_) | State::InTrouble(_) => {}
         }
-        self.state = State::Paused(Instant::now() + PAUSE);
+        self.state = pause(Instant::now() + PAUSE);
     }
 }
 

@@ -12,17 +12,36 @@ use std::time::Duration;
 #[repr(align(128))]
 struct Asleep(AtomicBool);
 
-/// The sending end; clones reach the same thread.
-#[derive(Debug)]
-pub struct Mailbox<T> {
-    sender: Sender<T>,
+/// Wakes a thread if it sleeps.
+#[derive(Debug, Clone)]
+pub struct Bell {
     asleep: Arc<Asleep>,
     waker: Arc<Waker>,
 }
 
+impl Bell {
+    /// Wakes the thread, unless it is awake and will look at what it is woken for before it sleeps.
+    pub fn ring(&self) {
+        // Pairs with the fence in `Inbox::sleep`: either we see that the thread sleeps, or it sees what we did before.
+        fence(Ordering::SeqCst);
+        if self.asleep.0.load(Ordering::Relaxed) && self.asleep.0.swap(false, Ordering::Relaxed) {
+            if let Err(error) = self.waker.wake() {
+                log::error!("waking a thread failed: {error}");
+            }
+        }
+    }
+}
+
+/// The sending end; clones reach the same thread.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    sender: Sender<T>,
+    bell: Bell,
+}
+
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Mailbox<T> {
-        Mailbox { sender: self.sender.clone(), asleep: self.asleep.clone(), waker: self.waker.clone() }
+        Mailbox { sender: self.sender.clone(), bell: self.bell.clone() }
     }
 }
 
@@ -41,7 +60,7 @@ pub fn mailbox<T>(registry: &Registry, token: Token) -> io::Result<(Mailbox<T>, 
     let asleep = Arc::new(Asleep::default());
     let waker = Arc::new(Waker::new(registry, token)?);
     let inbox = Inbox { receiver, asleep: asleep.clone(), _waker: waker.clone() };
-    Ok((Mailbox { sender, asleep, waker }, inbox))
+    Ok((Mailbox { sender, bell: Bell { asleep, waker } }, inbox))
 }
 
 impl<T> Mailbox<T> {
@@ -52,24 +71,28 @@ impl<T> Mailbox<T> {
     /// The message, if the thread is gone.
     pub fn send(&self, message: T) -> Result<(), T> {
         self.sender.send(message).map_err(|error| error.into_inner())?;
-        // Pairs with the fence in `sleep`: either we see that the thread sleeps, or it sees the message.
-        fence(Ordering::SeqCst);
-        if self.asleep.0.load(Ordering::Relaxed) && self.asleep.0.swap(false, Ordering::Relaxed) {
-            if let Err(error) = self.waker.wake() {
-                log::error!("waking a thread failed: {error}");
-            }
-        }
+        self.bell.ring();
         Ok(())
+    }
+
+    /// What wakes the thread without a message.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 }
 
 impl<T> Inbox<T> {
-    /// Polls for at most `wait` (`None`: until an event comes), and not at all longer than until a message is there.
-    pub fn poll(&self, poll: &mut Poll, events: &mut Events, wait: Option<Duration>) {
-        let sleeps = wait != Some(Duration::ZERO) && self.sleep();
-        let result = poll.poll(events, if sleeps { wait } else { Some(Duration::ZERO) });
+    /// Polls for at most `wait` (`None`: until an event comes), and not at all longer than until a message is there, or,
+    /// by `awaits`, what the thread may have been woken for without one.
+    pub fn poll(&self, poll: &mut Poll, events: &mut Events, wait: Option<Duration>, awaits: impl FnOnce() -> bool) {
+        let sleeps = wait != Some(Duration::ZERO) && self.sleep(awaits);
+        let mut result = poll.poll(events, if sleeps { wait } else { Some(Duration::ZERO) });
         if sleeps {
             self.wake_up();
+        }
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
+            // A process that was stopped and goes on is told so first. What came meanwhile counts before the time.
+            result = poll.poll(events, Some(Duration::ZERO));
         }
         match result {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -80,10 +103,10 @@ impl<T> Inbox<T> {
     }
 
     /// Announces that the thread is going to sleep. `false`: it must not, a message is there.
-    fn sleep(&self) -> bool {
+    fn sleep(&self, awaits: impl FnOnce() -> bool) -> bool {
         self.asleep.0.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.receiver.is_empty() {
+        if self.receiver.is_empty() && awaits() {
             return true;
         }
         self.wake_up();
@@ -121,7 +144,7 @@ mod tests {
         let mut events = Events::with_capacity(4);
         let mut expected = 0;
         while expected < 20_000 {
-            if inbox.sleep() {
+            if inbox.sleep(|| true) {
                 poll.poll(&mut events, None).unwrap();
                 inbox.wake_up();
             }

@@ -1,43 +1,47 @@
-//! One I/O thread: its poll loop, its slab of sessions, their run queue and timers.
+//! One I/O thread: it owns a poll and everything that concerns its sessions, and this is its loop.
 //!
-//! A turn: poll; note what the events say on the sides of sessions and queue those; take new clients; look at the
-//! timers; run the sparse sessions and then, for one budget of bytes, bulk sessions. An event touches nothing but
-//! readiness, and a session is removed only by its own run, so an event cannot reach a session that is gone.
+//! A turn: poll; note what the events say; take messages; wake the sessions whose timers are due; accept; run the sparse
+//! sessions; read the sockets of sources; run bulk sessions for one budget of bytes. An event touches nothing but
+//! readiness, and all events of a poll are noted before any session starts, runs or ends in that turn, so an event cannot
+//! reach a session that is gone, or another one in its slot.
 
 pub mod accepting;
 pub mod acceptor;
+pub mod change;
+pub mod dealing;
+pub mod dial;
+pub mod directory;
+pub mod drain;
 pub mod mailbox;
 pub mod recency;
 pub mod run_queue;
+pub mod sessions;
 pub mod sources;
 pub mod timers;
+pub mod tokens;
 
-use log::{debug, warn};
 use mio::event::Event;
-use mio::{Events, Poll, Registry, Token};
-use slab::Slab;
+use mio::{Events, Poll};
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::error::{error_number, error_text};
-use crate::buffers::batch::{Counts, Undelivered};
 use crate::buffers::pools::Pools;
-use crate::buffers::splice::KernelPipe;
 use crate::config::settings::{ProcessSettings, ZeroCopy};
-use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::SourceSocket;
-use crate::endpoint::{Carries, Listener, Route, SideName, Socket};
+use crate::endpoint::{Listener, Socket};
 use crate::flow::{Pace, Readiness};
 use crate::log::flush;
-use crate::service::admission::{self, Admission};
-use crate::service::{RemoteAddress, Service, SocketOptions};
-use crate::session::{Dial, Dialer, End, Outcome, Session, Turn, logs_routes};
-use crate::thread::accepting::{Accepting, STOP_TIMEOUT};
-use crate::thread::mailbox::{Inbox, Mailbox, mailbox};
-use crate::thread::run_queue::RunQueue;
-use crate::thread::sources::{Directory, Sources};
-use crate::thread::timers::Timers;
+use crate::service::ServiceId;
+use crate::service::admission::Admission;
+use crate::session::End;
+use accepting::{Accepting, Client, STOP_TIMEOUT};
+use change::{Change, Done};
+use dial::ThreadHost;
+use drain::Drain;
+use mailbox::{Inbox, Mailbox, mailbox};
+use sessions::{Budgets, Sessions};
+use sources::Sources;
+use tokens::{INBOX, Place};
 
 /// Events taken from one poll.
 const EVENTS_PER_POLL: usize = 1024;
@@ -45,136 +49,76 @@ const EVENTS_PER_POLL: usize = 1024;
 /// New clients taken in one turn.
 const CLIENTS_PER_TURN: usize = 64;
 
-/// Bytes bulk sessions may move in one turn, and a flow may read in one run, while only bulk sessions are about.
-const LARGE_BUDGET: usize = 1 << 20;
-
-/// The same while sparse sessions are about, which wait for it to be over.
-const SMALL_BUDGET: usize = 256 << 10;
-
-/// A sparse session that moved at most this many bytes in its run carries messages, whose latency matters.
-const MESSAGE: u64 = 16 << 10;
-
-/// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
-pub const SPARSE_MEMORY: u64 = 5;
-
-/// The token of the inbox's waker; no session has it.
-const INBOX: Token = Token(usize::MAX);
-
-/// The token of the first listener; no session has it or one above it.
-const FIRST_LISTENER: usize = usize::MAX - 65536;
-
-/// The token of the first socket for clients without a connection; no session has it or one above it.
-const FIRST_SOURCE: usize = FIRST_LISTENER - 65536;
-
-/// How long no new client without a connection gets a session, in milliseconds, after one could not be
-/// connected: otherwise every datagram would be an attempt, with its log lines.
-const SOURCES_PAUSE: u64 = 100;
-
-/// A session makes room for another only when nothing has moved in it for so long, in milliseconds: an answer may be on
-/// its way, and of more clients than there is room for, some are served rather than none.
-const MADE_ROOM_AFTER: u64 = 200;
-
-/// What a session costs to start, in bytes that could be moved in the time: some 20 us.
-const NEW_SESSION_COST: usize = 32 << 10;
-
-/// In place of a session's key: there is none.
-const NOBODY: usize = usize::MAX;
-
 /// What an I/O thread is told.
 #[derive(Debug)]
 pub enum Message {
     /// A client for it to serve.
-    Client(Socket),
+    Client(Client),
+    /// What becomes of its own listeners and sockets.
+    Listen(Box<Own>),
+    /// A reload has replaced a service: its sessions are to end, and what is left of them is reset at this time.
+    Retire(ServiceId, Instant),
     /// No more clients will come: end when the last session has, and reset what is left at this time.
     Drain(Instant),
+}
+
+/// What becomes of what an I/O thread takes clients from itself.
+#[derive(Debug)]
+pub struct Own {
+    /// Its listeners.
+    pub listeners: Change<Listener>,
+    /// Its sockets of sources.
+    pub sockets: Change<SourceSocket>,
+    /// How many sources may have sessions at once.
+    pub most_sources: usize,
+    /// Dropped when all this has been done.
+    pub done: Done,
 }
 
 /// One I/O thread's state.
 pub struct IoThread {
     poll: Poll,
     inbox: Inbox<Message>,
-    sessions: Slab<Session<Socket>>,
-    queue: RunQueue,
-    timers: Timers,
-    pools: Pools<KernelPipe>,
-    pace: Pace,
-    /// Listeners of the thread's own, until it drains.
-    accepting: Option<Accepting>,
+    sessions: Sessions<Socket>,
+    /// Listeners of the thread's own.
+    accepting: Accepting,
     /// The sockets of clients without a connection.
-    sources: Option<Sources>,
-    /// The sessions of these clients, and how many there may be.
-    directory: Directory,
-    most_sources: usize,
-    /// No new ones until then: connecting failed.
-    sources_paused: u64,
-    /// Datagrams dropped that no session counts.
-    lost: u64,
-    /// Sessions of such clients that were started.
-    started: usize,
-    service: Arc<Service>,
-    counts: Arc<admission::Counts>,
-    /// The zero of the milliseconds that timers count.
+    sources: Sources,
+    admission: Admission,
+    drain: Drain,
+    /// The zero of the milliseconds that sessions count.
     origin: Instant,
-    now: u64,
-    /// When a session that carries messages was last seen.
-    sparse_seen: Option<u64>,
-    drain: Option<u64>,
 }
 
-/// What an I/O thread shares out with the others, or needs of its own to accept.
+/// What an I/O thread shares out with the others.
+#[derive(Debug)]
 pub struct Share {
-    /// What the thread counts for others.
-    pub counts: Arc<admission::Counts>,
+    /// Who may come in, and what the thread counts for others.
+    pub admission: Admission,
     /// Pipes that the thread may have at once.
     pub pipes: usize,
-    /// Listeners for it to accept from.
-    pub listeners: Vec<Listener>,
-    /// Sockets of clients without a connection.
-    pub sources: Vec<SourceSocket>,
-    /// How many of these clients may have sessions at once.
-    pub most_sources: usize,
-    /// Who may come in there.
-    pub admission: Admission,
 }
 
 impl IoThread {
     /// Makes a thread's state, and the mailbox to reach it by. [`IoThread::run`] is to be called on the thread.
-    pub fn new(
-        settings: &ProcessSettings,
-        service: Arc<Service>,
-        share: Share,
-    ) -> io::Result<(IoThread, Mailbox<Message>)> {
+    ///
+    /// # Errors
+    ///
+    /// The system's, where it has no descriptor for the poll.
+    pub fn new(settings: &ProcessSettings, share: Share) -> io::Result<(IoThread, Mailbox<Message>)> {
         let poll = Poll::new()?;
-        let accepting = match share.listeners {
-            listeners if listeners.is_empty() => None,
-            listeners => Some(Accepting::new(listeners, share.admission.clone(), poll.registry(), FIRST_LISTENER)?),
-        };
-        let sources = match share.sources {
-            sockets if sockets.is_empty() => None,
-            sockets => Some(Sources::new(sockets, share.admission, poll.registry(), FIRST_SOURCE)?),
-        };
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
+        let pools = Pools::new(settings.buffer_size, share.pipes);
+        let pace = if settings.zero_copy == ZeroCopy::Always { Pace::AlwaysBulk } else { Pace::START };
         let thread = IoThread {
             poll,
             inbox,
-            sessions: Slab::new(),
-            queue: RunQueue::default(),
-            timers: Timers::default(),
-            pools: Pools::new(settings.buffer_size, share.pipes),
-            pace: if settings.zero_copy == ZeroCopy::Always { Pace::AlwaysBulk } else { Pace::START },
-            accepting,
-            sources,
-            directory: Directory::default(),
-            most_sources: share.most_sources,
-            sources_paused: 0,
-            lost: 0,
-            started: 0,
-            service,
-            counts: share.counts,
+            sessions: Sessions::new(pools, pace, Budgets::default()),
+            accepting: Accepting::new(share.admission.clone()),
+            sources: Sources::default(),
+            admission: share.admission,
+            drain: Drain::default(),
             origin: Instant::now(),
-            now: 0,
-            sparse_seen: None,
-            drain: None,
         };
         Ok((thread, mailbox))
     }
@@ -182,349 +126,96 @@ impl IoThread {
     /// Serves clients until it was told to drain and all sessions have ended.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
-        let mut due = Vec::new();
-        while self.drain.is_none() || self.accepting.is_some() || !self.sessions.is_empty() {
+        while !self.has_ended() {
             self.poll(&mut events);
             for event in &events {
                 self.note(event);
             }
             self.receive();
-            self.timers.expire(self.now, &mut due);
-            for key in due.drain(..) {
-                self.queue.wake(key, false);
-            }
+            self.sessions.wake_due();
             self.accept();
-            self.run_sparse();
-            self.receive_datagrams();
-            self.run_bulk();
-            self.end_drain();
+            let IoThread { sessions, sources, poll, admission, .. } = &mut self;
+            let host = &mut ThreadHost { registry: poll.registry(), admission };
+            sessions.run_sparse(host);
+            sources.receive(sessions, host);
+            sessions.run_bulk(host);
+            self.end_what_is_due();
             flush();
         }
     }
 
+    fn has_ended(&self) -> bool {
+        self.drain.is_draining() && self.accepting.has_stopped() && self.sessions.is_empty()
+    }
+
     /// Waits for events unless sessions or messages wait, and reads the turn's clock.
     fn poll(&mut self, events: &mut Events) {
-        let wait = if self.queue.is_empty() { self.wait() } else { Some(Duration::ZERO) };
-        self.inbox.poll(&mut self.poll, events, wait);
-        self.now = self.milliseconds(Instant::now());
-    }
-
-    /// How long the thread may sleep; `None`: until an event comes.
-    fn wait(&self) -> Option<Duration> {
-        let drain = self.drain.map(|at| Duration::from_millis(at.saturating_sub(self.now)));
-        let accepting = self.accepting.as_ref().and_then(Accepting::wait);
-        let sources = self.sources.as_ref().and_then(Sources::wait);
-        [self.timers.wait(self.now), drain, accepting, sources].into_iter().flatten().min()
-    }
-
-    fn milliseconds(&self, time: Instant) -> u64 {
-        time.saturating_duration_since(self.origin).as_millis() as u64
+        let accepting = &self.accepting;
+        let waits = [self.sessions.wait(), self.drain.wait(), accepting.wait(), self.sources.wait()];
+        self.inbox.poll(&mut self.poll, events, waits.into_iter().flatten().min(), || accepting.may_sleep());
+        let now = Instant::now().saturating_duration_since(self.origin);
+        self.sessions.begin_turn(now.as_millis() as u64);
     }
 
     fn note(&mut self, event: &Event) {
-        match event.token() {
-            INBOX => {}
-            Token(listener) if listener >= FIRST_LISTENER => {
-                if let Some(accepting) = &mut self.accepting {
-                    accepting.note(listener - FIRST_LISTENER);
-                }
-            }
-            Token(source) if source >= FIRST_SOURCE => {
-                if let Some(sources) = &mut self.sources {
-                    sources.note(source - FIRST_SOURCE, event);
-                }
-            }
-            token => {
-                let (key, side) = key_and_side(token);
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.ready(side, readiness(event));
-                    self.queue.wake(key, session.is_bulk());
-                }
-            }
+        match Place::from(event.token()) {
+            Place::Inbox => {}
+            Place::Listener(index) => self.accepting.note(index),
+            Place::Source(index) => self.sources.note(index, event),
+            Place::Side { key, side } => self.sessions.note(key, side, readiness(event)),
         }
     }
 
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
-            match self.inbox.next() {
-                Some(Message::Client(client)) => {
-                    self.start_session(client);
+            let Some(message) = self.inbox.next() else { return };
+            let IoThread { sessions, accepting, sources, poll, admission, .. } = self;
+            let host = &mut ThreadHost { registry: poll.registry(), admission };
+            match message {
+                Message::Client(Client { socket, service }) => {
+                    sessions.start(socket, service, host);
                 }
-                Some(Message::Drain(deadline)) => self.start_drain(deadline),
-                None => break,
-            }
-        }
-    }
-
-    fn start_drain(&mut self, deadline: Instant) {
-        self.drain = Some(self.milliseconds(deadline) + 1);
-        if let Some(accepting) = &mut self.accepting {
-            accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
-        }
-        for key in self.directory.keys(None) {
-            self.sessions[key].drain();
-            self.arm(key);
-        }
-        let endless = self.sessions.iter().filter(|(_, session)| session.is_endless());
-        for key in endless.map(|(key, _)| key).collect::<Vec<_>>() {
-            self.after(key, Outcome::Ended(End::Drain));
-        }
-    }
-
-    /// Takes datagrams of clients without a connection, for one budget of bytes from each socket.
-    fn receive_datagrams(&mut self) {
-        let Some(mut sources) = self.sources.take() else { return };
-        for index in 0..sources.count() {
-            if sources.unblocked(index) {
-                for key in self.directory.keys(Some(index)) {
-                    self.sessions[key].ready(SideName::Client, Readiness { writable: true, ..Readiness::default() });
-                    self.queue.wake(key, false);
+                Message::Listen(own) => {
+                    sessions.set_most_sources(own.most_sources);
+                    accepting.change(own.listeners, poll.registry(), &mut |Client { socket, service }| {
+                        sessions.start(socket, service, host);
+                    });
+                    sources.change(own.sockets, poll.registry(), sessions);
                 }
-            }
-            let mut budget = self.budget();
-            while budget > 0 && sources.receive(index) {
-                budget = budget.saturating_sub(sources.batch.cost());
-                if sources.batch.size() as u64 <= MESSAGE {
-                    self.sparse_seen = Some(self.now);
+                Message::Retire(service, deadline) => {
+                    sessions.drain(Some(service), host);
+                    self.drain.service_by(service, deadline);
                 }
-                let started = self.deal_datagrams(&mut sources, index);
-                budget = budget.saturating_sub(started * NEW_SESSION_COST);
-            }
-        }
-        self.sources = Some(sources);
-    }
-
-    /// Gives what was read from a socket to the sessions of those who sent it. Returns how many it tried to start.
-    fn deal_datagrams(&mut self, sources: &mut Sources, index: usize) -> usize {
-        let before = self.started;
-        let mut keys = std::mem::take(&mut sources.keys);
-        keys.clear();
-        for (number, origin) in sources.origins.iter().enumerate() {
-            let key = match keys.last() {
-                Some(&key) if sources.origins[number - 1] == *origin => key,
-                _ => self.session_of(sources, index, origin, &keys).unwrap_or(NOBODY),
-            };
-            keys.push(key);
-        }
-        self.log_lost(sources.batch.take_counts());
-        sources.batch.for_each_key(&keys, |key, batch| {
-            let Some(session) = self.sessions.get_mut(key) else {
-                batch.drop_all(Undelivered::NoSession);
-                return self.log_lost(batch.take_counts());
-            };
-            let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
-            let outcome = session.offer(batch, &mut turn);
-            self.after(key, outcome);
-        });
-        sources.keys = keys;
-        self.started - before
-    }
-
-    /// Logs datagrams that no session counts, now and then.
-    fn log_lost(&mut self, counts: Counts) {
-        self.lost += counts.dropped;
-        let Some(why) = counts.why else { return };
-        if self.pools.drop_log.may_log(self.now) {
-            warn!("datagrams of no session dropped so far: {}, the last one because: {why}", self.lost);
-        }
-    }
-
-    /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
-    fn session_of(&mut self, sources: &Sources, index: usize, origin: &Origin, taken: &[usize]) -> Option<usize> {
-        let source = (index, origin.clone());
-        if let Some(key) = self.directory.find(&source) {
-            self.directory.touch(key);
-            return Some(key);
-        }
-        if self.drain.is_some() || self.now < self.sources_paused {
-            return None;
-        }
-        if self.directory.count() >= self.most_sources || !sources.admission().has_room() {
-            let oldest = self.directory.oldest().filter(|key| !taken.contains(key))?;
-            let idle = self.sessions[oldest].last_moved().is_none_or(|moved| moved + MADE_ROOM_AFTER <= self.now);
-            if !idle {
-                return None;
-            }
-            self.after(oldest, Outcome::Ended(End::MadeRoom));
-        }
-        sources.admission().admit();
-        self.started += 1;
-        match self.start_session(Socket::Source(sources.client(index, origin))) {
-            Some(key) => {
-                self.directory.add(source, key);
-                Some(key)
-            }
-            None => {
-                self.sources_paused = self.now + SOURCES_PAUSE;
-                None
+                Message::Drain(deadline) => {
+                    accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+                    sessions.close_doors();
+                    sessions.drain(None, host);
+                    self.drain.thread_by(deadline);
+                }
             }
         }
     }
 
     fn accept(&mut self) {
-        let Some(mut accepting) = self.accepting.take() else { return };
-        accepting.accept(|client| {
-            self.start_session(client);
+        let IoThread { sessions, accepting, poll, admission, .. } = self;
+        let host = &mut ThreadHost { registry: poll.registry(), admission };
+        accepting.accept(|Client { socket, service }| {
+            sessions.start(socket, service, host);
         });
-        if !accepting.has_stopped() {
-            self.accepting = Some(accepting);
-        }
-    }
-
-    fn run_sparse(&mut self) {
-        while let Some(key) = self.queue.next_sparse() {
-            let moved = self.run_session(key, self.budget());
-            if moved <= MESSAGE && !self.queue.is_bulk(key) {
-                self.sparse_seen = Some(self.now);
-            }
-        }
-    }
-
-    fn run_bulk(&mut self) {
-        let budget = self.budget();
-        let mut moved = 0;
-        for _ in 0..self.queue.bulk_waiting() {
-            let Some(key) = self.queue.next_bulk() else { return };
-            moved += self.run_session(key, budget);
-            if moved >= budget as u64 {
-                return;
-            }
-        }
-    }
-
-    /// How many bytes may be moved before others must have had their turn.
-    fn budget(&self) -> usize {
-        match self.sparse_seen {
-            Some(seen) if self.now <= seen + SPARSE_MEMORY => SMALL_BUDGET,
-            _ => LARGE_BUDGET,
-        }
-    }
-
-    /// Starts a client's session and returns its key, if it did not end at once.
-    fn start_session(&mut self, mut client: Socket) -> Option<usize> {
-        if logs_routes() {
-            client.complete_names();
-        }
-        let entry = self.sessions.vacant_entry();
-        let key = entry.key();
-        let registered = client
-            .apply(&self.service.options)
-            .and_then(|()| client.register(self.poll.registry(), token(key, SideName::Client)));
-        let session = entry.insert(Session::new(client, self.service.clone(), self.pace));
-        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
-        let outcome = match registered {
-            Ok(()) => session.start(&turn, &mut ThreadDialer { registry: self.poll.registry(), key }),
-            Err(error) => {
-                debug!("client socket errno {}: {}", error_number(&error), error_text(&error));
-                Outcome::Ended(End::Error(SideName::Client))
-            }
-        };
-        self.after(key, outcome);
-        (!matches!(outcome, Outcome::Ended(_))).then_some(key)
-    }
-
-    /// Runs a session and says how many bytes it delivered.
-    fn run_session(&mut self, key: usize, budget: usize) -> u64 {
-        let Some(session) = self.sessions.get_mut(key) else { return 0 };
-        let before = session.moved();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
-        let outcome = session.run(&mut turn, &mut ThreadDialer { registry: self.poll.registry(), key });
-        let moved = session.moved() - before;
-        if moved > 0 {
-            self.directory.touch(key);
-        }
-        self.after(key, outcome);
-        moved
-    }
-
-    fn after(&mut self, key: usize, outcome: Outcome) {
-        match outcome {
-            Outcome::Waiting => self.arm(key),
-            Outcome::Spent => {
-                self.arm(key);
-                self.queue.spent(key);
-            }
-            Outcome::Ended(end) => {
-                self.timers.cancel(key);
-                let was_source = self.directory.forget(key);
-                if was_source && matches!(end, End::ConnectFailed | End::ConnectTimeout) {
-                    self.sources_paused = self.now + SOURCES_PAUSE;
-                }
-                self.sessions.remove(key).close(end, &mut self.pools);
-                self.counts.session_ended();
-            }
-        }
-    }
-
-    /// Sees to it that the session's timer is due by its deadline. One that is due earlier is left alone: it finds
-    /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move. One that is not needed any
-    /// more is disarmed: with no timer armed, the poll need not set one either.
-    fn arm(&mut self, key: usize) {
-        let Some(deadline) = self.sessions[key].deadline() else {
-            return self.timers.cancel(key);
-        };
-        if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(crate::thread::timers::TICK)) {
-            self.timers.arm(key, deadline);
+        if accepting.has_stopped() {
+            accepting.close();
         }
     }
 
     /// Resets what is left when the time to drain is over.
-    fn end_drain(&mut self) {
-        if self.drain.is_some_and(|deadline| deadline <= self.now) {
-            for (key, session) in std::mem::take(&mut self.sessions) {
-                self.directory.forget(key);
-                session.close(End::Drain, &mut self.pools);
-                self.counts.session_ended();
+    fn end_what_is_due(&mut self) {
+        while let Some(whose) = self.drain.due() {
+            let host = &mut ThreadHost { registry: self.poll.registry(), admission: &self.admission };
+            self.sessions.end_all(whose, End::Drain, host);
+            if whose.is_none() {
+                return;
             }
         }
-    }
-}
-
-/// Connects and registers one session's remote side.
-struct ThreadDialer<'a> {
-    registry: &'a Registry,
-    key: usize,
-}
-
-impl ThreadDialer<'_> {
-    fn connect(&self, address: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
-        let mut socket = Socket::connect(address, options, client)?;
-        socket.register(self.registry, token(self.key, SideName::Remote))?;
-        if logs_routes() {
-            socket.complete_names();
-        }
-        Ok(socket)
-    }
-}
-
-impl Dialer<Socket> for ThreadDialer<'_> {
-    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<Socket> {
-        let Some(address) = service.remotes.get(address) else { return Dial::NoSuchAddress };
-        match self.connect(address, &service.options, client) {
-            Ok(socket) => {
-                log::info!("connect starting proxy to remote {}", Route(&socket, SideName::Remote));
-                Dial::Started(socket)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Dial::Busy,
-            Err(error) => {
-                warn!("remote socket connect error errno = {}: {}", error_number(&error), error_text(&error));
-                Dial::Failed
-            }
-        }
-    }
-}
-
-fn token(key: usize, side: SideName) -> Token {
-    Token(match side {
-        SideName::Client => 2 * key,
-        SideName::Remote => 2 * key + 1,
-    })
-}
-
-fn key_and_side(token: Token) -> (usize, SideName) {
-    match token.0 % 2 {
-        0 => (token.0 / 2, SideName::Client),
-        _ => (token.0 / 2, SideName::Remote),
     }
 }
 
@@ -540,17 +231,5 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_names_a_session_and_a_side() {
-        for key in [0, 1, 77] {
-            for side in [SideName::Client, SideName::Remote] {
-                assert_eq!(key_and_side(token(key, side)), (key, side));
-                assert_ne!(token(key, side), INBOX);
-            }
-        }
-    }
-}
+/// How long a thread may take for what it is told about listeners, before nobody waits for it any longer.
+pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,19 +1,23 @@
-//! Clients without a connection: which session the datagrams of a sender belong to.
+//! The bound datagram sockets of one thread, from which the datagrams of its sources are read.
 
+use log::warn;
+use mio::Registry;
 use mio::event::Event;
-use mio::{Registry, Token};
-use std::collections::HashMap;
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::change::{Change, ListenerId};
+use super::dealing::{Arrivals, Door};
+use super::sessions::{Host, Sessions};
+use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
-use crate::buffers::batch::Batch;
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::source::{SourceEndpoint, SourceSocket};
 use crate::endpoint::{Endpoint, Received, Socket};
-use crate::service::admission::Admission;
-use crate::thread::recency::Recency;
+use crate::service::Service;
 
 /// How long a receiver whose queue is full is left alone, where no event will say that it is not any more.
 const RETRY: Duration = Duration::from_millis(10);
@@ -22,162 +26,171 @@ const RETRY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 struct Bound {
     socket: Arc<SourceSocket>,
+    service: Arc<Service>,
     readable: bool,
     writable: bool,
+    /// It waits for its turn, as one of these is true.
+    queued: bool,
     /// When clients that wait unannounced are woken next.
     retry_at: Instant,
+    /// Whether new sources are let in: it was not removed.
+    open: bool,
 }
 
 /// The bound datagram sockets of one thread, and what was read from them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sources {
-    bound: Vec<Bound>,
-    /// What one call brought.
-    pub batch: Batch,
-    /// Who sent each of it.
-    pub origins: Vec<Origin>,
-    /// Room for the key of each one's session.
-    pub keys: Vec<usize>,
-    admission: Admission,
+    bound: Slab<Bound>,
+    indices: HashMap<ListenerId, usize>,
+    /// Those that have something to read, or have room again, in the order of their turns.
+    turns: VecDeque<usize>,
+    /// Those whose clients may wait without an event that ends it.
+    unannounced: Vec<usize>,
+    /// Those that were removed, and are closed when their sources' sessions have ended.
+    removed: Vec<usize>,
+    arrivals: Arrivals,
 }
 
 impl Sources {
-    /// Registers the sockets; the token of each is `first_token` and its index.
-    pub fn new(
-        sockets: Vec<SourceSocket>,
-        admission: Admission,
-        registry: &Registry,
-        first_token: usize,
-    ) -> io::Result<Sources> {
-        let mut bound = Vec::with_capacity(sockets.len());
-        for (index, mut socket) in sockets.into_iter().enumerate() {
-            socket.register(registry, Token(first_token + index))?;
-            bound.push(Bound { socket: Arc::new(socket), readable: true, writable: false, retry_at: Instant::now() });
+    /// Adds, changes and removes sockets. One that is removed serves the sessions of its sources to their ends, which
+    /// they are given soon.
+    pub fn change(&mut self, change: Change<SourceSocket>, registry: &Registry, sessions: &mut Sessions<Socket>) {
+        for (id, socket, service) in change.added {
+            if let Err(error) = self.add(id, socket, service, registry) {
+                warn!("a socket cannot be watched: {}", error_text(&error));
+            }
         }
-        Ok(Sources { bound, batch: Batch::default(), origins: Vec::new(), keys: Vec::new(), admission })
+        for kept in change.kept {
+            if let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.bound.get_mut(index)) {
+                bound.service = kept.service;
+            }
+        }
+        for id in change.removed {
+            if let Some(index) = self.indices.remove(&id) {
+                self.bound[index].open = false;
+                self.removed.push(index);
+                sessions.close_door(index);
+            }
+        }
     }
 
-    /// How many sockets there are.
-    pub fn count(&self) -> usize {
-        self.bound.len()
-    }
-
-    /// Who may come in.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
+    fn add(
+        &mut self,
+        id: ListenerId,
+        mut socket: SourceSocket,
+        service: Arc<Service>,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let entry = self.bound.vacant_entry();
+        let index = entry.key();
+        socket.register(registry, Place::Source(index).token())?;
+        if socket.may_wait_unannounced() {
+            self.unannounced.push(index);
+        }
+        let (socket, retry_at) = (Arc::new(socket), Instant::now());
+        entry.insert(Bound { socket, service, readable: true, writable: false, queued: true, retry_at, open: true });
+        self.turns.push_back(index);
+        self.indices.insert(id, index);
+        Ok(())
     }
 
     /// Notes an event of a socket, by its index.
     pub fn note(&mut self, index: usize, event: &Event) {
-        let bound = &mut self.bound[index];
+        let Some(bound) = self.bound.get_mut(index) else { return };
         bound.readable |= event.is_readable() || event.is_error();
         bound.writable |= event.is_writable() || event.is_error();
+        if !std::mem::replace(&mut bound.queued, true) {
+            self.turns.push_back(index);
+        }
     }
 
     /// How long there is nothing to do: `None` until an event comes.
     pub fn wait(&self) -> Option<Duration> {
-        if self.bound.iter().any(|bound| bound.readable) {
+        if !self.turns.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.bound.iter().any(|bound| bound.socket.waits_unannounced()).then_some(RETRY)
+        let waits = |&index: &usize| self.bound[index].socket.waits_unannounced();
+        self.unannounced.iter().any(waits).then_some(RETRY)
     }
 
-    /// Whether clients of this socket that waited for it to take more need not wait any longer.
-    pub fn unblocked(&mut self, index: usize) -> bool {
-        let Bound { socket, writable, retry_at, .. } = &mut self.bound[index];
-        let mut unblocked = std::mem::take(writable);
-        if socket.waits_unannounced() {
-            let now = Instant::now();
-            if *retry_at <= now {
-                *retry_at = now + RETRY;
-                unblocked = true;
+    /// Takes datagrams of sources, for one budget of bytes from each socket, and deals them to their sessions.
+    pub fn receive(&mut self, sessions: &mut Sessions<Socket>, host: &mut impl Host<Socket>) {
+        for &index in &self.unannounced {
+            if self.bound[index].is_due() {
+                sessions.wake_sources(index);
             }
         }
-        unblocked && socket.take_blocked()
+        for _ in 0..self.turns.len() {
+            let Some(index) = self.turns.pop_front() else { break };
+            let bound = &mut self.bound[index];
+            if bound.unblocked() {
+                sessions.wake_sources(index);
+            }
+            let mut budget = sessions.budget();
+            while budget > 0 && bound.receive(&mut self.arrivals) {
+                let client = |origin: &Origin| Socket::Source(SourceEndpoint::new(&bound.socket, origin.clone()));
+                let door = Door { index, service: &bound.service, open: bound.open, client: &client };
+                budget = budget.saturating_sub(sessions.deal(&mut self.arrivals, &door, host));
+            }
+            bound.queued = bound.readable;
+            if bound.queued {
+                self.turns.push_back(index);
+            }
+        }
+        self.close_removed(sessions);
     }
 
-    /// Reads from a socket, if it has something. `false`: nothing came.
-    pub fn receive(&mut self, index: usize) -> bool {
-        let Bound { socket, readable, .. } = &mut self.bound[index];
-        self.batch.clear();
-        self.origins.clear();
-        if !*readable {
+    /// Closes sockets that were removed and that no session needs any more.
+    fn close_removed(&mut self, sessions: &Sessions<Socket>) {
+        for position in (0..self.removed.len()).rev() {
+            let index = self.removed[position];
+            if sessions.count_sources(index) == 0 {
+                self.removed.swap_remove(position);
+                self.turns.retain(|&queued| queued != index);
+                self.unannounced.retain(|&waiting| waiting != index);
+                self.bound.remove(index);
+            }
+        }
+    }
+}
+
+impl Bound {
+    /// Whether an event said that clients which waited for the socket to take more need not wait any longer.
+    fn unblocked(&mut self) -> bool {
+        let unblocked = std::mem::take(&mut self.writable);
+        unblocked && !self.socket.may_wait_unannounced() && self.socket.take_blocked()
+    }
+
+    /// Whether clients that wait without an event which ends it are to try again.
+    fn is_due(&mut self) -> bool {
+        if !self.socket.waits_unannounced() {
             return false;
         }
-        match socket.receive(&mut self.batch, &mut self.origins) {
+        let now = Instant::now();
+        let due = self.retry_at <= now;
+        if due {
+            self.retry_at = now + RETRY;
+        }
+        due && self.socket.take_blocked()
+    }
+
+    /// Reads from the socket, if it has something. `false`: nothing came.
+    fn receive(&mut self, arrivals: &mut Arrivals) -> bool {
+        arrivals.clear();
+        if !self.readable {
+            return false;
+        }
+        match self.socket.receive(&mut arrivals.batch, &mut arrivals.origins) {
             Ok(Received::More | Received::End) => {}
-            Ok(Received::Last) => *readable = !Socket::SHORT_MEANS_BLOCKED,
+            Ok(Received::Last) => self.readable = !Socket::SHORT_MEANS_BLOCKED,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                *readable = false;
+                self.readable = false;
                 if error.kind() != io::ErrorKind::WouldBlock {
-                    log::warn!("{socket}: errno {}: {}", error_number(&error), error_text(&error));
+                    warn!("{}: errno {}: {}", self.socket, error_number(&error), error_text(&error));
                 }
             }
         }
-        !self.origins.is_empty()
-    }
-
-    /// The client that sends from there, at the socket of this index.
-    pub fn client(&self, index: usize, origin: &Origin) -> SourceEndpoint {
-        SourceEndpoint::new(&self.bound[index].socket, origin.clone())
-    }
-}
-
-/// Where a datagram came from: a socket's index, and the sender.
-type Source = (usize, Origin);
-
-/// The sessions of one thread's sources.
-#[derive(Debug, Default)]
-pub struct Directory {
-    keys: HashMap<Source, usize>,
-    /// By session key.
-    sources: Vec<Option<Source>>,
-    recency: Recency,
-}
-
-impl Directory {
-    /// The session of a source.
-    pub fn find(&self, source: &Source) -> Option<usize> {
-        self.keys.get(source).copied()
-    }
-
-    /// Adds a source's session.
-    pub fn add(&mut self, source: Source, key: usize) {
-        if key >= self.sources.len() {
-            self.sources.resize(key + 1, None);
-        }
-        self.sources[key] = Some(source.clone());
-        self.keys.insert(source, key);
-        self.recency.add(key);
-    }
-
-    /// Forgets a session and says whether it was a source's.
-    pub fn forget(&mut self, key: usize) -> bool {
-        let Some(source) = self.sources.get_mut(key).and_then(Option::take) else { return false };
-        self.keys.remove(&source);
-        self.recency.remove(key);
-        true
-    }
-
-    /// Notes that something moved in a session.
-    pub fn touch(&mut self, key: usize) {
-        self.recency.touch(key);
-    }
-
-    /// The session in which nothing has moved for the longest time.
-    pub fn oldest(&self) -> Option<usize> {
-        self.recency.oldest()
-    }
-
-    /// How many sessions there are.
-    pub fn count(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// The sessions of one socket's sources, or of all.
-    pub fn keys(&self, index: Option<usize>) -> Vec<usize> {
-        let of = |source: &Source| index.is_none_or(|index| source.0 == index);
-        self.keys.iter().filter(|(source, _)| of(source)).map(|(_, &key)| key).collect()
+        !arrivals.origins.is_empty()
     }
 }

@@ -120,9 +120,9 @@ fn an_address_that_cannot_be_bound_is_an_error() {
         ("192.0.2.1:5000".to_string(), "Cannot assign requested address"),
     ] {
         let messages = failed(&["-l", LISTEN, "-l", &address, "-r", REMOTE]);
-        let [.., before, last] = &messages[..] else { panic!("{messages:?}") };
-        assert!(before.starts_with("listening on 127.0.0.1:"), "{before}");
-        assert_eq!(*last, format!("bind error on server socket {address}: {reason}"));
+        // Nothing is listened on unless everything is.
+        assert!(!messages.iter().any(|line| line.starts_with("listening on ")), "{messages:?}");
+        assert_eq!(*messages.last().expect("a line"), format!("bind error on server socket {address}: {reason}"));
     }
     // One that was in use a moment ago is not.
     let proxy = Proxy::on(&[]).listen_on(taken.clone()).args(&["-r", REMOTE]).start();

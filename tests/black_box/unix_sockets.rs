@@ -80,7 +80,7 @@ fn the_file_is_removed_when_another_listener_fails() {
     let listen = format!("unix:{}", path.display());
     let finished = run(&["-l", &listen, "-l", &taken.address.to_string(), "-r", "127.0.0.1:9"]);
     assert_eq!(finished.code, Some(1));
-    assert!(finished.stdout.contains(&format!("listening on {listen} (fd=")), "{}", finished.stdout);
+    assert!(finished.stdout.contains("Address already in use"), "{}", finished.stdout);
     assert!(!exists(&path));
 }
 

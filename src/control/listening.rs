@@ -1,0 +1,267 @@
+//! The table of what is listened on: binds what is new, keeps what stays, and tells the threads.
+
+use log::info;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::address::EndpointAddress;
+use crate::endpoint::source::SourceSocket;
+use crate::endpoint::tcp::TcpListener;
+use crate::endpoint::{ListenError, Listener};
+use crate::service::Service;
+use crate::thread::change::{Change, Kept, ListenerId};
+
+/// Who takes clients from a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Acceptor,
+    /// The I/O thread of this number, which accepts for itself.
+    Thread(usize),
+    /// The I/O thread of this number, which reads datagrams of sources.
+    Sources(usize),
+}
+
+/// One address, and the listeners or sockets that are bound to it.
+#[derive(Debug)]
+struct Entry {
+    address: EndpointAddress,
+    bound: Vec<(ListenerId, Home)>,
+}
+
+/// A listener or a socket that was bound just now.
+enum Fresh {
+    Listener(Listener),
+    Sources(SourceSocket),
+}
+
+/// One address that was bound just now, for a service.
+struct Addition {
+    address: EndpointAddress,
+    service: Arc<Service>,
+    bound: Vec<(Home, Fresh)>,
+}
+
+/// A service, and where it is to listen.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The service.
+    pub service: &'a Arc<Service>,
+    /// Its addresses.
+    pub addresses: Vec<&'a EndpointAddress>,
+    /// How many clients may wait to be accepted at each of them.
+    pub backlog: i32,
+}
+
+/// All that is to be changed, bound already; dropping it leaves everything as it was.
+pub struct Plan {
+    /// Entries that stay, by their place in the table.
+    kept: HashMap<usize, (Arc<Service>, i32)>,
+    added: Vec<Addition>,
+}
+
+impl Plan {
+    /// How many listeners and sockets were bound for it.
+    pub fn count_added(&self) -> usize {
+        self.added.iter().map(|addition| addition.bound.len()).sum()
+    }
+}
+
+/// What each thread is to be told.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The acceptor.
+    pub acceptor: Change<Listener>,
+    /// Each I/O thread.
+    pub threads: Vec<(Change<Listener>, Change<SourceSocket>)>,
+}
+
+/// Everything that is listened on.
+#[derive(Debug)]
+pub struct Listening {
+    entries: Vec<Entry>,
+    io_threads: usize,
+    /// Whether each I/O thread accepts for itself.
+    reuse_port: bool,
+    /// The I/O thread that reads the next socket which cannot be shared.
+    next_thread: usize,
+}
+
+impl Listening {
+    /// Nothing yet.
+    pub fn new(io_threads: usize, reuse_port: bool) -> Listening {
+        Listening { entries: Vec::new(), io_threads, reuse_port, next_thread: 0 }
+    }
+
+    /// How many listeners and sockets there are.
+    pub fn count(&self) -> usize {
+        self.entries.iter().map(|entry| entry.bound.len()).sum()
+    }
+
+    /// Binds what is wanted and not there yet.
+    ///
+    /// # Errors
+    ///
+    /// One line for each address that cannot be listened on. Nothing has changed then.
+    pub fn prepare(&mut self, wanted: &[Wanted<'_>]) -> Result<Plan, Vec<String>> {
+        let mut there: HashMap<&EndpointAddress, VecDeque<usize>> = HashMap::new();
+        for (place, entry) in self.entries.iter().enumerate() {
+            there.entry(&entry.address).or_default().push_back(place);
+        }
+        let mut plan = Plan { kept: HashMap::new(), added: Vec::new() };
+        let mut missing = Vec::new();
+        for Wanted { service, addresses, backlog } in wanted {
+            for &address in addresses {
+                match there.get_mut(address).and_then(VecDeque::pop_front) {
+                    Some(place) => drop(plan.kept.insert(place, (Arc::clone(service), *backlog))),
+                    None => missing.push((*service, address, *backlog)),
+                }
+            }
+        }
+        let mut errors = Vec::new();
+        for (service, address, backlog) in missing {
+            match self.bind(address, backlog) {
+                Ok(bound) => plan.added.push(Addition { address: address.clone(), service: service.clone(), bound }),
+                Err(error) => errors.push(service.named(&error)),
+            }
+        }
+        if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    }
+
+    /// Makes a plan true in the table, and says what the threads are to be told.
+    pub fn commit(&mut self, plan: Plan) -> Changes {
+        let mut changes = Changes::default();
+        changes.threads.resize_with(self.io_threads, Default::default);
+        let entries = std::mem::take(&mut self.entries);
+        for (place, entry) in entries.into_iter().enumerate() {
+            match plan.kept.get(&place) {
+                Some((service, backlog)) => {
+                    for &(id, home) in &entry.bound {
+                        changes.keep(home, Kept { id, service: service.clone(), backlog: *backlog });
+                    }
+                    self.entries.push(entry);
+                }
+                None => {
+                    info!("no longer listening on {}", entry.address);
+                    entry.bound.iter().for_each(|&(id, home)| changes.remove(home, id));
+                }
+            }
+        }
+        for Addition { address, service, bound } in plan.added {
+            let mut entry = Entry { address, bound: Vec::new() };
+            for (home, fresh) in bound {
+                let id = ListenerId::next();
+                log_listening(&fresh, &service);
+                changes.add(home, id, fresh, &service);
+                entry.bound.push((id, home));
+            }
+            self.entries.push(entry);
+        }
+        changes
+    }
+
+    /// Binds everything that one address needs.
+    fn bind(&mut self, address: &EndpointAddress, backlog: i32) -> Result<Vec<(Home, Fresh)>, ListenError> {
+        match address {
+            EndpointAddress::Udp(address) => self.bind_udp(*address),
+            EndpointAddress::UnixDatagram(address) => {
+                let socket = SourceSocket::unix(address)?;
+                let thread = self.next_thread;
+                self.next_thread = (thread + 1) % self.io_threads;
+                Ok(vec![(Home::Sources(thread), Fresh::Sources(socket))])
+            }
+            address => match shareable(address).filter(|_| self.reuse_port) {
+                Some((tcp, wrap)) => self.bind_for_each_thread(tcp, wrap, backlog),
+                None => Ok(vec![(Home::Acceptor, Fresh::Listener(Listener::bind(address, backlog)?))]),
+            },
+        }
+    }
+
+    /// Binds one UDP socket for each I/O thread where the kernel deals senders to them, and one otherwise.
+    fn bind_udp(&self, mut address: SocketAddr) -> Result<Vec<(Home, Fresh)>, ListenError> {
+        let dealt = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
+        let threads = if dealt { self.io_threads } else { 1 };
+        if threads > 1 {
+            // Sockets that share an address do not notice that another program has it: one that does not share does.
+            drop(SourceSocket::udp(address, false)?);
+        }
+        let mut bound = Vec::with_capacity(threads);
+        for thread in 0..threads {
+            let socket = SourceSocket::udp(address, threads > 1)?;
+            address = socket.udp_address().unwrap_or(address);
+            bound.push((Home::Sources(thread), Fresh::Sources(socket)));
+        }
+        Ok(bound)
+    }
+
+    /// Binds one listener for each I/O thread; where the port is 0, all to the one that the system picks first.
+    fn bind_for_each_thread(
+        &self,
+        mut address: SocketAddr,
+        wrap: Wrap,
+        backlog: i32,
+    ) -> Result<Vec<(Home, Fresh)>, ListenError> {
+        let mut bound = Vec::with_capacity(self.io_threads);
+        for thread in 0..self.io_threads {
+            let listener = TcpListener::bind_shared(address, backlog)?;
+            address = listener.address();
+            bound.push((Home::Thread(thread), Fresh::Listener(wrap(Listener::Tcp(listener)))));
+        }
+        Ok(bound)
+    }
+}
+
+fn log_listening(fresh: &Fresh, service: &Service) {
+    let of = if service.name.is_empty() { String::new() } else { format!(", service {}", service.name) };
+    match fresh {
+        Fresh::Listener(listener) => info!("listening on {listener}{of}"),
+        Fresh::Sources(socket) => info!("listening on {socket}{of}"),
+    }
+}
+
+/// Makes the listener of an address from one of the stream that it is over.
+type Wrap = fn(Listener) -> Listener;
+
+/// The TCP address that several listeners can be bound to, and what is made of these.
+fn shareable(address: &EndpointAddress) -> Option<(SocketAddr, Wrap)> {
+    match address {
+        EndpointAddress::Tcp(address) => Some((*address, |listener| listener)),
+        EndpointAddress::Framed(stream) => match **stream {
+            EndpointAddress::Tcp(address) => Some((address, Listener::framed)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl Changes {
+    fn add(&mut self, home: Home, id: ListenerId, fresh: Fresh, service: &Arc<Service>) {
+        let service = service.clone();
+        match (home, fresh) {
+            (Home::Acceptor, Fresh::Listener(listener)) => self.acceptor.added.push((id, listener, service)),
+            (Home::Thread(thread) | Home::Sources(thread), Fresh::Listener(listener)) => {
+                self.threads[thread].0.added.push((id, listener, service));
+            }
+            (Home::Thread(thread) | Home::Sources(thread), Fresh::Sources(socket)) => {
+                self.threads[thread].1.added.push((id, socket, service));
+            }
+            (Home::Acceptor, Fresh::Sources(_)) => debug_assert!(false, "the acceptor reads no datagrams"),
+        }
+    }
+
+    fn keep(&mut self, home: Home, kept: Kept) {
+        match home {
+            Home::Acceptor => self.acceptor.kept.push(kept),
+            Home::Thread(thread) => self.threads[thread].0.kept.push(kept),
+            Home::Sources(thread) => self.threads[thread].1.kept.push(kept),
+        }
+    }
+
+    fn remove(&mut self, home: Home, id: ListenerId) {
+        match home {
+            Home::Acceptor => self.acceptor.removed.push(id),
+            Home::Thread(thread) => self.threads[thread].0.removed.push(id),
+            Home::Sources(thread) => self.threads[thread].1.removed.push(id),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Reload: reads the settings again, and changes what can be changed without a client noticing.
+//!
+//! Everything is read, resolved and bound before anything changes, so that a failure leaves all as it was.
+
+use log::{error, info, warn};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::start::{most_sources, running};
+use super::{Control, Plan, Running, notify, shutdown, told, wanted};
+use crate::config::settings::{OnReload, ProcessSettings, Settings};
+use crate::service::Service;
+use crate::thread::Message;
+
+/// Reads the settings; each error is one line.
+pub type Load = Box<dyn Fn() -> Result<Settings, Vec<String>>>;
+
+/// A reload that is ready to be carried out.
+struct Ready {
+    settings: Settings,
+    services: Vec<Running>,
+    plan: Plan,
+}
+
+/// What became of services, for the log and the service manager.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Difference {
+    added: usize,
+    changed: usize,
+    removed: usize,
+}
+
+impl Control {
+    /// Reads the settings and makes them true, or leaves everything as it is and says why.
+    pub(super) fn reload(&mut self, load: &Load) {
+        info!("reload: reading the configuration");
+        told(notify::reloading());
+        let status = match self.prepare(load) {
+            Ok(ready) => self.carry_out(ready),
+            Err(errors) => {
+                for line in &errors {
+                    error!("reload failed: {line}");
+                }
+                error!("reload failed: everything stays as it was");
+                format!("the last reload failed, serving {} as before: {}", self.services_text(), errors.join("; "))
+            }
+        };
+        told(notify::ready(&status));
+    }
+
+    /// Everything that can fail.
+    fn prepare(&mut self, load: &Load) -> Result<Ready, Vec<String>> {
+        let settings = load()?;
+        let mut former: HashMap<&str, &Running> =
+            self.services.iter().map(|running| (running.settings.name.as_str(), running)).collect();
+        let mut services = Vec::with_capacity(settings.services.len());
+        let mut errors = Vec::new();
+        for wanted in &settings.services {
+            match former.remove(wanted.name.as_str()) {
+                // The same one goes on: whatever it has counted or learnt, it keeps.
+                Some(same) if same.settings == *wanted => {
+                    services.push(Running { settings: wanted.clone(), service: same.service.clone() });
+                }
+                _ => match running(wanted) {
+                    Ok(running) => services.push(running),
+                    Err(error) => errors.push(error),
+                },
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let plan = self.listening.prepare(&wanted(&services))?;
+        Ok(Ready { settings, services, plan })
+    }
+
+    /// What cannot fail any more. Returns what the service manager is told.
+    fn carry_out(&mut self, ready: Ready) -> String {
+        let Ready { settings, services, plan } = ready;
+        warn_of_restart(&self.settings.process, &settings.process);
+        let changes = self.listening.commit(plan);
+        let former = std::mem::replace(&mut self.services, services);
+        // What needs a restart stays as it is.
+        let process =
+            ProcessSettings { drain_timeout: settings.process.drain_timeout, ..self.settings.process.clone() };
+        self.settings = Settings { process, services: settings.services };
+        let most_sessions = self.descriptors.sessions(self.listening.count(), &self.settings);
+        self.room.set_most_sessions(most_sessions);
+        self.tell(changes, most_sources(most_sessions, &self.settings));
+
+        let (difference, replaced) = self.compare(former);
+        for service in replaced {
+            self.retire(service);
+        }
+        match difference {
+            Difference { added: 0, changed: 0, removed: 0 } => {
+                info!("reload: nothing has changed");
+                format!("serving {}, nothing has changed", self.services_text())
+            }
+            Difference { added, changed, removed } => {
+                info!("reload: {added} services added, {changed} changed, {removed} removed");
+                format!("serving {}: {added} added, {changed} changed, {removed} removed", self.services_text())
+            }
+        }
+    }
+
+    /// Says what has changed, and which services have been replaced or removed.
+    fn compare(&self, former: Vec<Running>) -> (Difference, Vec<Arc<Service>>) {
+        let mut former: HashMap<String, Running> =
+            former.into_iter().map(|running| (running.settings.name.clone(), running)).collect();
+        let mut difference = Difference::default();
+        let mut replaced = Vec::new();
+        for Running { settings, service } in &self.services {
+            match former.remove(&settings.name) {
+                None => {
+                    info!("reload: service {} added", settings.name);
+                    difference.added += 1;
+                }
+                Some(before) if Arc::ptr_eq(&before.service, service) => {}
+                Some(before) => {
+                    info!("reload: service {} changed", settings.name);
+                    difference.changed += 1;
+                    replaced.push(before.service);
+                }
+            }
+        }
+        let mut removed: Vec<Running> = former.into_values().collect();
+        removed.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
+        for Running { settings, service } in removed {
+            info!("reload: service {} removed", settings.name);
+            difference.removed += 1;
+            replaced.push(service);
+        }
+        (difference, replaced)
+    }
+
+    /// Sees to the sessions of a service that no client can come to any more.
+    fn retire(&self, service: Arc<Service>) {
+        // Each session holds the service, and nobody else does now.
+        let sessions = match Arc::strong_count(&service) - 1 {
+            0 => return,
+            1 => "1 session".to_string(),
+            count => format!("{count} sessions"),
+        };
+        let name = &service.name;
+        let by = match service.on_reload {
+            OnReload::Keep => {
+                let go = if sessions.starts_with("1 ") { "goes" } else { "go" };
+                return info!("reload: service {name}: {sessions} {go} on with the former configuration");
+            }
+            OnReload::Drain => {
+                let timeout = self.settings.process.drain_timeout;
+                info!("reload: service {name}: {sessions} with the former configuration may go on for {timeout:?}");
+                shutdown::after(timeout)
+            }
+            OnReload::Reset => {
+                info!("reload: service {name}: {sessions} with the former configuration reset");
+                Instant::now()
+            }
+        };
+        for io_thread in &self.io_threads {
+            // A thread that has ended, ended the program.
+            let _ = io_thread.send(Message::Retire(service.id, by));
+        }
+    }
+}
+
+/// Says what the file asks for and only a restart can change.
+fn warn_of_restart(now: &ProcessSettings, wanted: &ProcessSettings) {
+    for (key, differs) in [
+        ("io-threads", now.io_threads != wanted.io_threads),
+        ("buffer-size", now.buffer_size != wanted.buffer_size),
+        ("zero-copy", now.zero_copy != wanted.zero_copy),
+        ("reuse-port", now.reuse_port != wanted.reuse_port),
+        ("log-level", now.log != wanted.log),
+    ] {
+        if differs {
+            warn!("reload: {key} is not changed before a restart");
+        }
+    }
+}

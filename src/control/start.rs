@@ -1,0 +1,170 @@
+//! Start-up: what is found out and bound before there is any thread, and then the threads.
+
+use crossbeam_channel::{Receiver, Sender};
+use log::info;
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use super::limits::Descriptors;
+use super::listening::Listening;
+use super::signals::Signals;
+use super::{Control, Notice, Running, wanted};
+use crate::base::error::error_text;
+use crate::buffers::splice::pipes_allowed;
+use crate::config::settings::{ProcessSettings, ServiceSettings, Settings, ZeroCopy};
+use crate::log::flush;
+use crate::service::Service;
+use crate::service::admission::{Admission, Bell, Room};
+use crate::thread::acceptor::{Acceptor, Command};
+use crate::thread::mailbox::Mailbox;
+use crate::thread::{IoThread, Message, Share};
+
+/// Starts everything but the thread that takes signals.
+pub(super) fn start(
+    settings: Settings,
+    notices: Receiver<Notice>,
+    sender: &Sender<Notice>,
+) -> Result<Control, Vec<String>> {
+    log_settings(&settings);
+    let one = |error: String| vec![error];
+    let pipes = if settings.process.zero_copy == ZeroCopy::Never { 0 } else { pipes_allowed() };
+    let descriptors = Descriptors::of_process(settings.process.io_threads, pipes).map_err(named("descriptor limit"));
+    let descriptors = descriptors.map_err(one)?;
+    let services = settings.services.iter().map(running).collect::<Result<Vec<_>, _>>().map_err(one)?;
+    let mut listening = Listening::new(settings.process.io_threads, settings.process.reuse_port);
+    // Before there is a thread: a failure leaves nothing behind.
+    let plan = listening.prepare(&wanted(&services))?;
+    let most_sessions = descriptors.sessions(plan.count_added(), &settings);
+    info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
+    let changes = listening.commit(plan);
+    // Before there is a thread whose lines could overtake these.
+    flush();
+    let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
+    let io_threads = start_io_threads(&settings.process, descriptors.pipes(), &room, sender).map_err(one)?;
+    let acceptor = start_acceptor(&io_threads, &room, sender).map_err(one)?;
+    hang_bells(&room, &io_threads, &acceptor);
+    let most_sources = most_sources(most_sessions, &settings);
+    let control = Control { settings, services, listening, descriptors, room, acceptor, io_threads, notices };
+    control.tell(changes, most_sources);
+    Ok(control)
+}
+
+/// Makes a service ready for use.
+pub(super) fn running(settings: &ServiceSettings) -> Result<Running, String> {
+    let service = Service::new(settings)
+        .map_err(|error| format!("remote {}: {}", settings.remote.argument, error_text(&error)))?;
+    Ok(Running { settings: settings.clone(), service: Arc::new(service) })
+}
+
+/// How many clients without a connection each I/O thread may serve: they must not take all the room, as they make it only
+/// for each other.
+pub(super) fn most_sources(most_sessions: usize, settings: &Settings) -> usize {
+    let mut addresses = settings.services.iter().flat_map(ServiceSettings::listening);
+    let all = if addresses.any(|address| !address.is_connectionless()) {
+        most_sessions - most_sessions / 4
+    } else {
+        most_sessions
+    };
+    (all / settings.process.io_threads).max(1)
+}
+
+/// Which system call tells the threads what is ready, chosen as mio does.
+fn polling_backend() -> &'static str {
+    if cfg!(mio_unsupported_force_poll_poll) {
+        "poll"
+    } else if cfg!(any(target_os = "linux", target_os = "android", target_os = "illumos")) {
+        "epoll"
+    } else {
+        "kqueue"
+    }
+}
+
+fn log_settings(settings: &Settings) {
+    for service in &settings.services {
+        let of = if service.name.is_empty() { String::new() } else { format!("service {}: ", service.name) };
+        for address in &service.remote.addresses {
+            info!("{of}remote address = {address}");
+        }
+    }
+    info!("buffer size = {}", settings.process.buffer_size.bytes());
+    if let [service] = settings.services.as_slice() {
+        info!("no delay = {}", u8::from(service.no_delay));
+    }
+    info!("num io threads = {}", settings.process.io_threads);
+    info!("using {}", polling_backend());
+}
+
+fn start_io_threads(
+    settings: &ProcessSettings,
+    pipes: usize,
+    room: &Arc<Room>,
+    notices: &Sender<Notice>,
+) -> Result<Vec<Mailbox<Message>>, String> {
+    let mut mailboxes = Vec::new();
+    for number in 0..settings.io_threads {
+        let share = Share { admission: Admission::new(room, number), pipes: pipes / settings.io_threads };
+        let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
+        start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
+        mailboxes.push(mailbox);
+    }
+    Ok(mailboxes)
+}
+
+fn start_acceptor(
+    io_threads: &[Mailbox<Message>],
+    room: &Arc<Room>,
+    notices: &Sender<Notice>,
+) -> Result<Mailbox<Command>, String> {
+    let admission = Admission::new(room, io_threads.len());
+    let (acceptor, mailbox) = Acceptor::new(io_threads.to_vec(), admission).map_err(named("acceptor"))?;
+    start_thread("acceptor".into(), Notice::AcceptorEnded, notices, move || acceptor.run())?;
+    Ok(mailbox)
+}
+
+/// Sees to it that a session's end wakes the threads whose clients wait for room.
+fn hang_bells(room: &Room, io_threads: &[Mailbox<Message>], acceptor: &Mailbox<Command>) {
+    let bells = io_threads.iter().map(Mailbox::bell).chain([acceptor.bell()]);
+    room.hang_bells(
+        bells
+            .map(|bell| {
+                let bell = bell.clone();
+                Box::new(move || bell.ring()) as Bell
+            })
+            .collect(),
+    );
+}
+
+/// Starts a thread whose end is noticed, after its last log lines were flushed.
+fn start_thread(
+    name: String,
+    ended: Notice,
+    notices: &Sender<Notice>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), String> {
+    let notices = notices.clone();
+    let body = move || {
+        run();
+        flush();
+        // Nobody listens any more only when the process ends.
+        let _ = notices.send(ended);
+    };
+    thread::Builder::new().name(name).spawn(body).map(drop).map_err(named("starting a thread"))
+}
+
+/// Starts the thread that waits for signals and passes them on.
+pub(super) fn start_signal_thread(signals: Signals, notices: Sender<Notice>) -> Result<(), String> {
+    let body = move || {
+        while let Ok(signal) = signals.wait() {
+            if notices.send(Notice::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(body).map(drop).map_err(named("starting a thread"))
+}
+
+fn named<E: Into<io::Error>>(what: impl Display) -> impl FnOnce(E) -> String {
+    move |error| format!("{what}: {}", error_text(&error.into()))
+}

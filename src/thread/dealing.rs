@@ -1,0 +1,204 @@
+//! Deals the datagrams of sources to their sessions, and sees to it that these have room.
+
+use log::warn;
+use std::sync::Arc;
+
+use super::directory::{Directory, Source};
+use super::sessions::{Host, Sessions};
+use crate::buffers::batch::{Batch, Counts, Undelivered};
+use crate::endpoint::datagram::Origin;
+use crate::endpoint::{Endpoint, SideName};
+use crate::flow::Readiness;
+use crate::service::Service;
+use crate::session::{End, Outcome};
+
+/// How long no new source of a socket gets a session, in milliseconds, after one could not be connected: otherwise every
+/// datagram would be an attempt, with its log lines.
+const PAUSE: u64 = 100;
+
+/// A session makes room for another only when nothing has moved in it for so long, in milliseconds: an answer may be on
+/// its way, and of more clients than there is room for, some are served rather than none.
+const MADE_ROOM_AFTER: u64 = 200;
+
+/// What a session costs to start, in bytes that could be moved in the time: some 20 us.
+const NEW_SESSION_COST: usize = 32 << 10;
+
+/// In place of a session's key: there is none.
+const NOBODY: usize = usize::MAX;
+
+/// Datagrams that one read of a socket of sources brought.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// The datagrams.
+    pub batch: Batch,
+    /// Who sent each of them.
+    pub origins: Vec<Origin>,
+    /// Room for the key of each one's session.
+    keys: Vec<usize>,
+}
+
+impl Arrivals {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.batch.clear();
+        self.origins.clear();
+    }
+}
+
+/// A socket of sources, as their sessions see it.
+pub struct Door<'a, E> {
+    /// Its number among the thread's.
+    pub index: usize,
+    /// The service of sources that come from now on.
+    pub service: &'a Arc<Service>,
+    /// Whether new sources get sessions.
+    pub open: bool,
+    /// Makes the endpoint of a source.
+    pub client: &'a dyn Fn(&Origin) -> E,
+}
+
+/// What a thread knows of its sources' sessions.
+#[derive(Debug)]
+pub struct Dealing {
+    pub(super) directory: Directory,
+    pub(super) most_sources: usize,
+    /// By a socket's index: no new ones until then, as connecting failed.
+    paused: Vec<u64>,
+    /// The thread drains: no new ones at all.
+    closed: bool,
+    /// Datagrams dropped that no session counts.
+    lost: u64,
+}
+
+impl Default for Dealing {
+    fn default() -> Dealing {
+        let directory = Directory::default();
+        Dealing { directory, most_sources: usize::MAX, paused: Vec::new(), closed: false, lost: 0 }
+    }
+}
+
+impl Dealing {
+    /// Forgets a session that ends.
+    pub(super) fn forget(&mut self, key: usize, end: End, now: u64) {
+        if let (Some((index, _)), End::ConnectFailed | End::ConnectTimeout) = (self.directory.forget(key), end) {
+            self.pause(index, now);
+        }
+    }
+
+    fn pause(&mut self, index: usize, now: u64) {
+        if index >= self.paused.len() {
+            self.paused.resize(index + 1, 0);
+        }
+        self.paused[index] = now + PAUSE;
+    }
+
+    fn is_paused(&self, index: usize, now: u64) -> bool {
+        self.closed || self.paused.get(index).is_some_and(|&until| now < until)
+    }
+}
+
+impl<E: Endpoint> Sessions<E> {
+    /// Gives what was read from a socket to the sessions of those who sent it. Returns what it cost, in bytes that could
+    /// have been moved instead.
+    pub fn deal(&mut self, arrivals: &mut Arrivals, door: &Door<'_, E>, host: &mut impl Host<E>) -> usize {
+        let mut cost = arrivals.batch.cost();
+        self.saw_messages(arrivals.batch.size());
+        let Arrivals { batch, origins, keys } = arrivals;
+        keys.clear();
+        for (number, origin) in origins.iter().enumerate() {
+            let key = match keys.last() {
+                Some(&key) if origins[number - 1] == *origin => key,
+                _ => self.session_of(door, origin, keys, &mut cost, host).unwrap_or(NOBODY),
+            };
+            keys.push(key);
+        }
+        self.log_lost(batch.take_counts());
+        batch.for_each_key(keys, |key, batch| {
+            if !self.offer(key, batch, host) {
+                batch.drop_all(Undelivered::NoSession);
+                self.log_lost(batch.take_counts());
+            }
+        });
+        cost
+    }
+
+    /// The socket of this index takes datagrams again: wakes the sessions of its sources.
+    pub fn wake_sources(&mut self, index: usize) {
+        for key in self.dealing.directory.keys(Some(index)) {
+            self.note(key, SideName::Client, Readiness { writable: true, ..Readiness::default() });
+        }
+    }
+
+    /// Nobody reads the socket of this index any more: the sessions of its sources end soon.
+    pub fn close_door(&mut self, index: usize) {
+        for key in self.dealing.directory.keys(Some(index)) {
+            self.drain_one(key);
+        }
+    }
+
+    /// How many sessions the sources of this socket have.
+    pub fn count_sources(&self, index: usize) -> usize {
+        self.dealing.directory.keys(Some(index)).len()
+    }
+
+    /// Gives no source a new session from now on.
+    pub fn close_doors(&mut self) {
+        self.dealing.closed = true;
+    }
+
+    /// Logs datagrams that no session counts, now and then.
+    fn log_lost(&mut self, counts: Counts) {
+        self.dealing.lost += counts.dropped;
+        let Some(why) = counts.why else { return };
+        let now = self.now();
+        if self.pools.drop_log.may_log(now) {
+            warn!("datagrams of no session dropped so far: {}, the last one because: {why}", self.dealing.lost);
+        }
+    }
+
+    /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
+    fn session_of(
+        &mut self,
+        door: &Door<'_, E>,
+        origin: &Origin,
+        taken: &[usize],
+        cost: &mut usize,
+        host: &mut impl Host<E>,
+    ) -> Option<usize> {
+        let source: Source = (door.index, origin.clone());
+        if let Some(key) = self.dealing.directory.find(&source) {
+            self.dealing.directory.touch(key);
+            return Some(key);
+        }
+        if !door.open || self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
+            return None;
+        }
+        host.count_source();
+        *cost += NEW_SESSION_COST;
+        match self.start((door.client)(origin), door.service.clone(), host) {
+            Some(key) => {
+                self.dealing.directory.add(source, key);
+                Some(key)
+            }
+            None => {
+                let now = self.now();
+                self.dealing.pause(door.index, now);
+                None
+            }
+        }
+    }
+
+    /// Whether there is room for one more source, for which the one that has been idle for longest may have to go.
+    fn make_room(&mut self, taken: &[usize], host: &mut impl Host<E>) -> bool {
+        if self.dealing.directory.count() < self.dealing.most_sources && host.has_room() {
+            return true;
+        }
+        let Some(oldest) = self.dealing.directory.oldest().filter(|key| !taken.contains(key)) else { return false };
+        let last_moved = self.get(oldest).and_then(|session| session.last_moved());
+        let is_idle = last_moved.is_none_or(|moved| moved + MADE_ROOM_AFTER <= self.now());
+        if is_idle {
+            self.after(oldest, Outcome::Ended(End::MadeRoom), host);
+        }
+        is_idle
+    }
+}

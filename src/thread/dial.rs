@@ -1,0 +1,69 @@
+//! What sessions need of an I/O thread, with real sockets: registering clients, and connecting to remotes.
+
+use log::{info, warn};
+use mio::Registry;
+use std::io;
+
+use super::sessions::Host;
+use super::tokens::Place;
+use crate::base::error::{error_number, error_text};
+use crate::endpoint::{Carries, Route, SideName, Socket};
+use crate::service::admission::Admission;
+use crate::service::{RemoteAddress, Service, SocketOptions};
+use crate::session::{Dial, End, logs_routes};
+
+/// The thread, as its sessions see it.
+pub struct ThreadHost<'a> {
+    /// Where sockets are registered.
+    pub registry: &'a Registry,
+    /// How many sessions there may be.
+    pub admission: &'a Admission,
+}
+
+impl ThreadHost<'_> {
+    fn connect(&self, key: usize, to: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
+        let mut socket = Socket::connect(to, options, client)?;
+        socket.register(self.registry, Place::Side { key, side: SideName::Remote }.token())?;
+        if logs_routes() {
+            socket.complete_names();
+        }
+        Ok(socket)
+    }
+}
+
+impl Host<Socket> for ThreadHost<'_> {
+    fn admit(&mut self, key: usize, client: &mut Socket, service: &Service) -> io::Result<()> {
+        if logs_routes() {
+            client.complete_names();
+        }
+        client.apply(&service.options)?;
+        client.register(self.registry, Place::Side { key, side: SideName::Client }.token())
+    }
+
+    fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<Socket> {
+        let Some(address) = service.remotes.get(address) else { return Dial::NoSuchAddress };
+        match self.connect(key, address, &service.options, client) {
+            Ok(socket) => {
+                info!("connect starting proxy to remote {}", Route(&socket, SideName::Remote));
+                Dial::Started(socket)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Dial::Busy,
+            Err(error) => {
+                warn!("remote socket connect error errno = {}: {}", error_number(&error), error_text(&error));
+                Dial::Failed
+            }
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.admission.has_room()
+    }
+
+    fn count_source(&mut self) {
+        self.admission.admit();
+    }
+
+    fn ended(&mut self, _key: usize, _end: End) {
+        self.admission.session_ended();
+    }
+}

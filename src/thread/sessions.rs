@@ -1,0 +1,318 @@
+//! The scheduler of one thread: its sessions, which of them runs next and for how long, and their timers.
+//!
+//! It touches no poll, no socket and no clock: time comes in with each turn, and what sessions need of the thread is a
+//! [`Host`]. So it runs against simulated endpoints as it does against real ones.
+
+use log::debug;
+use slab::Slab;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dealing::Dealing;
+use super::run_queue::RunQueue;
+use super::timers::{TICK, Timers};
+use crate::base::error::{error_number, error_text};
+use crate::buffers::batch::Batch;
+use crate::buffers::pools::Pools;
+use crate::endpoint::{Carries, Endpoint, SideName};
+use crate::flow::{Pace, Readiness};
+use crate::service::{Service, ServiceId};
+use crate::session::{Dial, Dialer, End, Outcome, Session, Turn};
+
+/// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
+pub const SPARSE_MEMORY: u64 = 5;
+
+/// How much may be moved before others must have had their turn, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Budgets {
+    /// What bulk sessions may move in one turn, and a flow may read in one run, while only bulk sessions are about.
+    pub large: usize,
+    /// The same while sparse sessions are about, which wait for it to be over.
+    pub small: usize,
+    /// A sparse session that moved at most this much in its run carries messages, whose latency matters.
+    pub message: u64,
+}
+
+impl Default for Budgets {
+    fn default() -> Budgets {
+        Budgets { large: 1 << 20, small: 256 << 10, message: 16 << 10 }
+    }
+}
+
+/// What sessions need of the thread that they run on.
+pub trait Host<E: Endpoint> {
+    /// Gives a new client's endpoint its options, and sees to it that its events are noted for this key.
+    ///
+    /// # Errors
+    ///
+    /// The system's: the session then ends at once.
+    fn admit(&mut self, key: usize, client: &mut E, service: &Service) -> std::io::Result<()>;
+
+    /// Starts connecting a session to its service's remote, at its address of this number, for a client that carries
+    /// this; and sees to it that the endpoint's events are noted.
+    fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<E>;
+
+    /// Whether there is room for one more source.
+    fn has_room(&mut self) -> bool;
+
+    /// Counts a source that gets a session.
+    fn count_source(&mut self);
+
+    /// A session runs now, and may read this many bytes in each direction.
+    fn runs(&mut self, key: usize, budget: usize) {
+        let _ = (key, budget);
+    }
+
+    /// A session has run; if it has ended, it is closed next.
+    fn ran(&mut self, key: usize, session: &Session<E>, outcome: Outcome) {
+        let _ = (key, session, outcome);
+    }
+
+    /// A session has ended, and has been closed.
+    fn ended(&mut self, key: usize, end: End);
+}
+
+/// The sessions of one thread.
+#[derive(Debug)]
+pub struct Sessions<E: Endpoint> {
+    slab: Slab<Session<E>>,
+    queue: RunQueue,
+    timers: Timers,
+    /// What flows hold bytes in.
+    pub pools: Pools<E::Pipe>,
+    /// The sessions of sources.
+    pub(super) dealing: Dealing,
+    pace: Pace,
+    budgets: Budgets,
+    now: u64,
+    /// When a session that carries messages was last seen.
+    sparse_seen: Option<u64>,
+    due: Vec<usize>,
+}
+
+/// Connects one session.
+struct SessionDialer<'a, H> {
+    host: &'a mut H,
+    key: usize,
+}
+
+impl<E: Endpoint, H: Host<E>> Dialer<E> for SessionDialer<'_, H> {
+    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E> {
+        self.host.dial(self.key, service, address, client)
+    }
+}
+
+impl<E: Endpoint> Sessions<E> {
+    /// No sessions yet, and no limit to how many sources may have one.
+    pub fn new(pools: Pools<E::Pipe>, pace: Pace, budgets: Budgets) -> Sessions<E> {
+        Sessions {
+            slab: Slab::new(),
+            queue: RunQueue::default(),
+            timers: Timers::default(),
+            pools,
+            dealing: Dealing::default(),
+            pace,
+            budgets,
+            now: 0,
+            sparse_seen: None,
+            due: Vec::new(),
+        }
+    }
+
+    /// Begins a turn at this time, in milliseconds since an origin that the thread chose.
+    pub fn begin_turn(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Lets so many sources have sessions at once.
+    pub fn set_most_sources(&mut self, most_sources: usize) {
+        self.dealing.most_sources = most_sources;
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// The session of a key.
+    pub fn get(&self, key: usize) -> Option<&Session<E>> {
+        self.slab.get(key)
+    }
+
+    /// The sessions and their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Session<E>)> {
+        self.slab.iter()
+    }
+
+    /// Which session runs next.
+    pub fn queue(&self) -> &RunQueue {
+        &self.queue
+    }
+
+    /// When the timer of a session is due, if it has one.
+    pub fn timer(&self, key: usize) -> Option<u64> {
+        self.timers.armed(key)
+    }
+
+    /// How long there is nothing to do but for events; `None`: until one comes.
+    pub fn wait(&self) -> Option<Duration> {
+        if self.queue.is_empty() { self.timers.wait(self.now) } else { Some(Duration::ZERO) }
+    }
+
+    /// Starts a client's session and returns its key, if it did not end at once.
+    pub fn start(&mut self, mut client: E, service: Arc<Service>, host: &mut impl Host<E>) -> Option<usize> {
+        let entry = self.slab.vacant_entry();
+        let key = entry.key();
+        let admitted = host.admit(key, &mut client, &service);
+        let session = entry.insert(Session::new(client, service, self.pace));
+        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+        let outcome = match admitted {
+            Ok(()) => session.start(&turn, &mut SessionDialer { host, key }),
+            Err(error) => {
+                debug!("client socket errno {}: {}", error_number(&error), error_text(&error));
+                Outcome::Ended(End::Error(SideName::Client))
+            }
+        };
+        self.after(key, outcome, host);
+        (!matches!(outcome, Outcome::Ended(_))).then_some(key)
+    }
+
+    /// Notes what an event said of a side. An event touches nothing but readiness.
+    pub fn note(&mut self, key: usize, side: SideName, readiness: Readiness) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.ready(side, readiness);
+            self.queue.wake(key, session.is_bulk());
+        }
+    }
+
+    /// Queues the sessions whose timers are due.
+    pub fn wake_due(&mut self) {
+        self.timers.expire(self.now, &mut self.due);
+        for key in self.due.drain(..) {
+            self.queue.wake(key, false);
+        }
+    }
+
+    /// Runs all sparse sessions.
+    pub fn run_sparse(&mut self, host: &mut impl Host<E>) {
+        while let Some(key) = self.queue.next_sparse() {
+            let moved = self.run(key, self.budget(), host);
+            if moved <= self.budgets.message && !self.queue.is_bulk(key) {
+                self.sparse_seen = Some(self.now);
+            }
+        }
+    }
+
+    /// Runs bulk sessions, each once at most, until they have moved one budget together.
+    pub fn run_bulk(&mut self, host: &mut impl Host<E>) {
+        let budget = self.budget();
+        let mut moved = 0;
+        for _ in 0..self.queue.bulk_waiting() {
+            let Some(key) = self.queue.next_bulk() else { return };
+            moved += self.run(key, budget, host);
+            if moved >= budget as u64 {
+                return;
+            }
+        }
+    }
+
+    /// How many bytes may be moved before others must have had their turn.
+    pub fn budget(&self) -> usize {
+        match self.sparse_seen {
+            Some(seen) if self.now <= seen + SPARSE_MEMORY => self.budgets.small,
+            _ => self.budgets.large,
+        }
+    }
+
+    /// Has what has no end of its own end soon, and devices' sessions at once; of one service or of all.
+    pub fn drain(&mut self, service: Option<ServiceId>, host: &mut impl Host<E>) {
+        for key in self.keys_of(service) {
+            match self.slab[key].is_endless() {
+                true => self.after(key, Outcome::Ended(End::Drain), host),
+                false => self.drain_one(key),
+            }
+        }
+    }
+
+    pub(super) fn drain_one(&mut self, key: usize) {
+        self.slab[key].drain();
+        self.arm(key);
+    }
+
+    /// Ends sessions, of one service or all, whatever they are doing.
+    pub fn end_all(&mut self, service: Option<ServiceId>, end: End, host: &mut impl Host<E>) {
+        for key in self.keys_of(service) {
+            self.after(key, Outcome::Ended(end), host);
+        }
+    }
+
+    fn keys_of(&self, service: Option<ServiceId>) -> Vec<usize> {
+        let of = |session: &Session<E>| service.is_none_or(|id| session.service().id == id);
+        self.slab.iter().filter(|(_, session)| of(session)).map(|(key, _)| key).collect()
+    }
+
+    /// Runs a session and says how many bytes it delivered.
+    fn run(&mut self, key: usize, budget: usize, host: &mut impl Host<E>) -> u64 {
+        let Some(session) = self.slab.get_mut(key) else { return 0 };
+        host.runs(key, budget);
+        let before = session.moved();
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
+        let outcome = session.run(&mut turn, &mut SessionDialer { host, key });
+        let moved = session.moved() - before;
+        host.ran(key, session, outcome);
+        if moved > 0 {
+            self.dealing.directory.touch(key);
+        }
+        self.after(key, outcome, host);
+        moved
+    }
+
+    /// Offers datagrams to a source's session. `false`: there is none of this key.
+    pub(super) fn offer(&mut self, key: usize, batch: &mut Batch, host: &mut impl Host<E>) -> bool {
+        let Some(session) = self.slab.get_mut(key) else { return false };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+        let outcome = session.offer(batch, &mut turn);
+        self.after(key, outcome, host);
+        true
+    }
+
+    /// Notes that messages are about.
+    pub(super) fn saw_messages(&mut self, size: usize) {
+        if size as u64 <= self.budgets.message {
+            self.sparse_seen = Some(self.now);
+        }
+    }
+
+    pub(super) fn after(&mut self, key: usize, outcome: Outcome, host: &mut impl Host<E>) {
+        match outcome {
+            Outcome::Waiting => self.arm(key),
+            Outcome::Spent => {
+                self.arm(key);
+                self.queue.spent(key);
+            }
+            Outcome::Ended(end) => {
+                self.timers.cancel(key);
+                self.dealing.forget(key, end, self.now);
+                self.slab.remove(key).close(end, &mut self.pools);
+                host.ended(key, end);
+            }
+        }
+    }
+
+    /// Sees to it that the session's timer is due by its deadline. One that is due earlier is left alone: it finds
+    /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move. One that is not needed any
+    /// more is disarmed: with no timer armed, the poll need not set one either.
+    fn arm(&mut self, key: usize) {
+        let Some(deadline) = self.slab[key].deadline() else {
+            return self.timers.cancel(key);
+        };
+        if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(TICK)) {
+            self.timers.arm(key, deadline);
+        }
+    }
+}
