@@ -40,7 +40,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&usage, ExitCode::FAILURE)
         }
         Command::Invalid(message) => {
-            log::start(&LogSettings::Level(::log::LevelFilter::Info));
+            if let Err(error) = log::start(&LogSettings::Level(::log::LevelFilter::Info)) {
+                return cannot_log(&error);
+            }
             error!("{message}");
             log::finish();
             ExitCode::FAILURE
@@ -52,7 +54,9 @@ fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCod
     // Before any thread starts, the log's included.
     base::memory::use_one_arena();
     let signals = Signals::block(load.is_some());
-    log::start(&settings.process.log);
+    if let Err(error) = log::start(&settings.process.log) {
+        return cannot_log(&error);
+    }
     for warning in warnings {
         warn!("{warning}");
     }
@@ -65,6 +69,12 @@ fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCod
     }
     log::finish();
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Without a log, there is standard error to say so.
+fn cannot_log(error: &io::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "cproxy: the log's thread cannot be started: {}", error_text(error));
+    ExitCode::FAILURE
 }
 
 /// Prints a text that was asked for; a full disk or a closed pipe is a failure.

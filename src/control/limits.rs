@@ -41,9 +41,9 @@ impl Descriptors {
     /// How many sessions fit beside so many listeners.
     pub fn sessions(&self, listeners: usize, settings: &Settings) -> usize {
         let (listeners, io_threads, pipes) = (listeners as u64, self.io_threads as u64, self.pipes as u64);
-        // The log's copy of standard output; a poll and its waker for each thread; one session too many for each thread
-        // that admits clients, and some to spare for libraries.
-        let own = 1 + listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 6;
+        // A poll and its waker for each thread; one session too many for each thread that admits clients; and some to
+        // spare for libraries.
+        let own = listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 7;
         let free = self.limit.saturating_sub(self.open + own);
         usize::try_from(free / per_session(settings) as u64).unwrap_or(usize::MAX).max(1)
     }

@@ -9,10 +9,12 @@ pub mod reload;
 mod shutdown;
 pub mod signals;
 mod start;
+mod tidy;
 
 use crossbeam_channel::{Receiver, bounded};
 use log::warn;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::base::error::error_text;
 use crate::config::settings::{ServiceSettings, Settings};
@@ -27,6 +29,7 @@ use listening::{Changes, Listening, Plan, Wanted};
 use reload::Load;
 use shutdown::Shutdown;
 use signals::Signals;
+use tidy::Tidy;
 
 /// What the main thread waits for.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ enum Notice {
     Signal(i32),
     AcceptorEnded,
     IoThreadEnded,
+    /// Many sessions have ended.
+    ManyEnds,
 }
 
 /// A service that clients are served for, and the settings that it was made from.
@@ -53,6 +58,7 @@ struct Control {
     acceptor: Mailbox<Command>,
     io_threads: Vec<Mailbox<Message>>,
     notices: Receiver<Notice>,
+    tidy: Tidy,
 }
 
 /// Runs the proxy until a signal stops it. `load` reads the settings again when SIGHUP asks for it.
@@ -75,7 +81,8 @@ impl Control {
     fn serve(&mut self, load: Option<Load>) {
         let mut shutdown = Shutdown::new(self.io_threads.len());
         while !shutdown.is_over() {
-            match shutdown.wait(&self.notices) {
+            match self.wait(&shutdown) {
+                Some(Notice::ManyEnds) => self.tidy.soon(),
                 Some(Notice::Signal(libc::SIGHUP)) => match &load {
                     Some(load) if !shutdown.has_begun() => self.reload(load),
                     _ => {}
@@ -89,6 +96,21 @@ impl Control {
                 }
             }
             flush();
+        }
+    }
+
+    /// Waits for the next notice, and gives memory back meanwhile; `None`: the threads took too long to end.
+    fn wait(&mut self, shutdown: &Shutdown) -> Option<Notice> {
+        loop {
+            let deadlines = [shutdown.deadline(), self.tidy.due()];
+            let Some(deadline) = deadlines.into_iter().flatten().min() else { return self.notices.recv().ok() };
+            if let Ok(notice) = self.notices.recv_deadline(deadline) {
+                return Some(notice);
+            }
+            if shutdown.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                return None;
+            }
+            self.tidy.tidy(&self.room);
         }
     }
 

@@ -1,10 +1,9 @@
 //! The order of shutdown: the acceptor at once, sessions within the drain timeout, and then whatever is left.
 
-use crossbeam_channel::Receiver;
 use log::info;
 use std::time::{Duration, Instant};
 
-use super::{Control, Notice, notify, told};
+use super::{Control, notify, told};
 use crate::thread::Message;
 use crate::thread::acceptor::Command;
 
@@ -41,12 +40,9 @@ impl Shutdown {
         self.running == 0
     }
 
-    /// Waits for the next notice; `None`: the threads took too long to reset their sessions.
-    pub(super) fn wait(&self, notices: &Receiver<Notice>) -> Option<Notice> {
-        match self.reset_by {
-            Some(deadline) => notices.recv_deadline(deadline).ok(),
-            None => notices.recv().ok(),
-        }
+    /// When the threads are to have reset their sessions, if they were told to.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.reset_by
     }
 
     /// A signal asks for the end.

@@ -10,6 +10,7 @@ use std::thread;
 use super::limits::Descriptors;
 use super::listening::Listening;
 use super::signals::Signals;
+use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
 use crate::base::error::error_text;
 use crate::buffers::splice::pipes_allowed;
@@ -44,9 +45,19 @@ pub(super) fn start(
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
     let io_threads = start_io_threads(&settings.process, descriptors.pipes(), &room, sender).map_err(one)?;
     let acceptor = start_acceptor(&io_threads, &room, sender).map_err(one)?;
-    hang_bells(&room, &io_threads, &acceptor);
+    hang_bells(&room, &io_threads, &acceptor, sender);
     let most_sources = most_sources(most_sessions, &settings);
-    let control = Control { settings, services, listening, descriptors, room, acceptor, io_threads, notices };
+    let control = Control {
+        settings,
+        services,
+        listening,
+        descriptors,
+        room,
+        acceptor,
+        io_threads,
+        notices,
+        tidy: Tidy::default(),
+    };
     control.tell(changes, most_sources);
     Ok(control)
 }
@@ -123,8 +134,9 @@ fn start_acceptor(
     Ok(mailbox)
 }
 
-/// Sees to it that a session's end wakes the threads whose clients wait for room.
-fn hang_bells(room: &Room, io_threads: &[Mailbox<Message>], acceptor: &Mailbox<Command>) {
+/// Sees to it that a session's end wakes the threads whose clients wait for room, and that of many ends the main thread
+/// is told.
+fn hang_bells(room: &Room, io_threads: &[Mailbox<Message>], acceptor: &Mailbox<Command>, notices: &Sender<Notice>) {
     let bells = io_threads.iter().map(Mailbox::bell).chain([acceptor.bell()]);
     room.hang_bells(
         bells
@@ -134,6 +146,9 @@ fn hang_bells(room: &Room, io_threads: &[Mailbox<Message>], acceptor: &Mailbox<C
             })
             .collect(),
     );
+    let notices = notices.clone();
+    // Where there is no room for one more notice, the main thread is about to look at others.
+    room.tell_of_ends(Box::new(move || drop(notices.try_send(Notice::ManyEnds))));
 }
 
 /// Starts a thread whose end is noticed, after its last log lines were flushed.

@@ -11,6 +11,7 @@ mod writer;
 use log::{LevelFilter, Log, Metadata, Record};
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
@@ -98,7 +99,11 @@ struct Logger {
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts logging. The first call decides; to be called before other threads start.
-pub fn start(settings: &LogSettings) {
+///
+/// # Errors
+///
+/// The system's, where the writer's thread cannot be started: nothing is logged then.
+pub fn start(settings: &LogSettings) -> io::Result<()> {
     let mut builder = env_logger::Builder::new();
     match settings {
         LogSettings::Level(level) => builder.filter_level(*level),
@@ -114,11 +119,11 @@ pub fn start(settings: &LogSettings) {
         finish: AtomicBool::new(false),
         finished: AtomicBool::new(false),
     });
-    let spawned = thread::Builder::new().name("log".into()).spawn(move || writer::run_writer(logger));
-    let Ok(writer) = spawned else { return };
+    let writer = thread::Builder::new().name("log".into()).spawn(move || writer::run_writer(logger))?;
     if logger.writer.set(writer.thread().clone()).is_ok() && log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
+    Ok(())
 }
 
 /// Ends this thread's turn: hands its lines to the writer. Lines logged after this carry a new time.

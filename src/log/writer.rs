@@ -3,31 +3,25 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use super::stamp::{Stamp, microseconds_now};
 use super::{Batch, Logger};
-use crate::base::memory;
 
 /// How long the writer lets lines collect after it wrote some.
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// After so long without a line, memory is given back.
-const QUIET: Duration = Duration::from_millis(200);
-
 /// Writes what the threads flush until the logger is told to finish.
 pub(super) fn run_writer(logger: &Logger) {
     let mut output = Output::standard();
-    // Whether lines were written since memory was given back.
-    let mut wrote = false;
     loop {
         let batches = logger.collect();
         if !batches.is_empty() {
             output.write(batches);
-            wrote = true;
             thread::park_timeout(WRITE_INTERVAL);
             continue;
         }
@@ -40,13 +34,6 @@ pub(super) fn run_writer(logger: &Logger) {
         if logger.collect_is_due() {
             logger.writer_awake.store(true, Ordering::SeqCst);
         } else {
-            if wrote {
-                thread::park_timeout(QUIET);
-            }
-            if std::mem::take(&mut wrote) && !logger.writer_awake.load(Ordering::SeqCst) {
-                // A burst of lines took some, and so did the sessions that it told of.
-                memory::give_back();
-            }
             while !logger.writer_awake.load(Ordering::SeqCst) {
                 thread::park();
             }
@@ -56,7 +43,7 @@ pub(super) fn run_writer(logger: &Logger) {
 /// Standard output, as the writer sees it.
 struct Output {
     /// `None` once nobody can read it any more.
-    file: Option<File>,
+    file: Option<ManuallyDrop<File>>,
     stamp: Stamp,
     dropped: u64,
     /// Whether the last write ended inside a line.
@@ -65,8 +52,12 @@ struct Output {
 
 impl Output {
     fn standard() -> Output {
-        let file = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
-        Output { file, stamp: Stamp::default(), dropped: 0, inside_line: false }
+        // Not a copy, as the process may have no descriptor left for one, and this is what says so. Nor std's standard
+        // output, which would keep lines back.
+        // SAFETY: the descriptor is never closed, as the file is never dropped; where it was closed when the process
+        // began, std has opened another in its place.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) });
+        Output { file: Some(file), stamp: Stamp::default(), dropped: 0, inside_line: false }
     }
 
     fn write(&mut self, batches: Vec<Batch>) {

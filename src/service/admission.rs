@@ -17,14 +17,19 @@ struct Counts {
 struct Count(AtomicU64);
 
 impl Count {
-    fn add_one(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
+    fn add_one(&self) -> u64 {
+        let count = self.0.load(Ordering::Relaxed) + 1;
+        self.0.store(count, Ordering::Release);
+        count
     }
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
+
+/// After so many sessions of a thread have ended, there is memory to give back.
+const MANY_ENDS: u64 = 64;
 
 /// Wakes a thread that may be asleep.
 pub type Bell = Box<dyn Fn() + Send + Sync>;
@@ -37,6 +42,9 @@ pub struct Room {
     waiting: Vec<AtomicBool>,
     waiting_threads: AtomicUsize,
     bells: OnceLock<Vec<Bell>>,
+    /// Told that many sessions have ended, and whether that was said since it last asked.
+    tidier: OnceLock<Bell>,
+    tidier_told: AtomicBool,
 }
 
 impl fmt::Debug for Room {
@@ -54,6 +62,8 @@ impl Room {
             waiting: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             waiting_threads: AtomicUsize::new(0),
             bells: OnceLock::new(),
+            tidier: OnceLock::new(),
+            tidier_told: AtomicBool::new(false),
         }
     }
 
@@ -66,6 +76,25 @@ impl Room {
     pub fn hang_bells(&self, bells: Vec<Bell>) {
         // They are hung once, when the threads have been made.
         let _ = self.bells.set(bells);
+    }
+
+    /// Says who is to be told that many sessions have ended, once until [`Room::ends_again`].
+    pub fn tell_of_ends(&self, tidier: Bell) {
+        let _ = self.tidier.set(tidier);
+    }
+
+    /// Has the tidier told again.
+    pub fn ends_again(&self) {
+        self.tidier_told.store(false, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn many_have_ended(&self) {
+        if !self.tidier_told.load(Ordering::Relaxed) && !self.tidier_told.swap(true, Ordering::Relaxed) {
+            if let Some(tidier) = self.tidier.get() {
+                tidier();
+            }
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -113,7 +142,9 @@ impl Admission {
 
     /// Counts a session that has ended, and wakes the threads whose clients wait for that.
     pub fn session_ended(&self) {
-        self.room.counts[self.thread].ended.add_one();
+        if self.room.counts[self.thread].ended.add_one() % MANY_ENDS == 0 {
+            self.room.many_have_ended();
+        }
         // Pairs with the fence in `wait_for_room`: either we see that a thread waits, or it sees the end.
         fence(Ordering::SeqCst);
         if self.room.waiting_threads.load(Ordering::Relaxed) > 0 {

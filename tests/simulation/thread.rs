@@ -4,8 +4,8 @@
 use cproxy::buffers::pools::Pools;
 use cproxy::endpoint::SideName;
 use cproxy::session::{End, Outcome, Session, Turn};
-use cproxy::thread::sessions::SPARSE_MEMORY;
 use cproxy::thread::run_queue::RunQueue;
+use cproxy::thread::sessions::SPARSE_MEMORY;
 use cproxy::thread::timers::{TICK, Timers};
 use slab::Slab;
 use std::cell::RefCell;
