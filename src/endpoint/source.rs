@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::datagram::{DatagramSocket, Family, Origin, UDP_CHUNK, report_local_address};
+use super::datagram::{DatagramSocket, Family, Origin, TrainLimit, UDP_CHUNK, report_local_address};
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
@@ -114,6 +114,7 @@ pub struct SourceEndpoint {
     origin: Box<Origin>,
     /// It has an address that it can be answered at.
     has_name: bool,
+    train_limit: TrainLimit,
 }
 
 impl SourceEndpoint {
@@ -122,7 +123,12 @@ impl SourceEndpoint {
         let peer = &origin.peer;
         let has_name =
             peer.as_socket().is_some() || peer.as_pathname().is_some() || peer.as_abstract_namespace().is_some();
-        SourceEndpoint { socket: socket.clone(), origin: Box::new(origin), has_name }
+        SourceEndpoint {
+            socket: socket.clone(),
+            origin: Box::new(origin),
+            has_name,
+            train_limit: TrainLimit::default(),
+        }
     }
 }
 
@@ -153,7 +159,7 @@ impl Endpoint for SourceEndpoint {
             batch.drop_all(Undelivered::NoPeer);
             return Ok(());
         }
-        let result = self.socket.socket.send(batch, Some(&self.origin));
+        let result = self.socket.socket.send(batch, Some(&self.origin), &mut self.train_limit);
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             self.socket.blocked.store(true, Relaxed);
         }

@@ -25,6 +25,7 @@ use send::send;
 use train::may_be_the_trains;
 
 pub use options::report_local_address;
+pub use train::TrainLimit;
 
 /// Bytes of a stream that fill a UDP datagram which crosses an Ethernet unfragmented.
 pub const UDP_CHUNK: usize = 1472;
@@ -55,8 +56,8 @@ pub struct DatagramSocket {
     /// Any descriptor will do for its registration with a poll, so the type is not what it says.
     io: mio::net::UnixDatagram,
     family: Family,
-    /// Datagrams of more bytes are not sent in trains: the network's packets are smaller, or it has no trains.
-    longest_in_train: AtomicUsize,
+    /// The system knows trains.
+    trains: bool,
     /// How many datagrams are asked for.
     asked: AtomicUsize,
     /// The peer of a connection has closed without reading everything, which is said before what it sent can be read.
@@ -90,19 +91,13 @@ impl DatagramSocket {
         if family != Family::UnixPacket {
             let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         }
-        let longest_in_train = if family == Family::Udp { enable_trains(&socket) } else { 0 };
+        let trains = family == Family::Udp && enable_trains(&socket);
         if family == Family::UnixPacket {
             mark_datagrams(&socket);
         }
         let descriptor: OwnedFd = socket.into();
         let io = mio::net::UnixDatagram::from_std(descriptor.into());
-        DatagramSocket {
-            io,
-            family,
-            longest_in_train: longest_in_train.into(),
-            asked: LEAST_ASKED.into(),
-            reset: false.into(),
-        }
+        DatagramSocket { io, family, trains, asked: LEAST_ASKED.into(), reset: false.into() }
     }
 
     /// What it is.
@@ -171,20 +166,27 @@ impl DatagramSocket {
         }
     }
 
-    /// Sends datagrams, to `to` or to the peer that it is connected to.
-    pub fn send(&self, batch: &mut Batch, to: Option<&Origin>) -> io::Result<()> {
-        let longest_in_train = self.longest_in_train.load(Relaxed);
+    /// Sends datagrams, to `to` or to the peer that it is connected to; `limit` is that peer's.
+    pub fn send(&self, batch: &mut Batch, to: Option<&Origin>, limit: &mut TrainLimit) -> io::Result<()> {
+        let longest_in_train = if self.trains { limit.longest() } else { 0 };
+        let first = batch.datagrams().next().map_or(0, <[u8]>::len);
         let mut first_train = 1;
         let mut result = self.io.try_io(|| send(&self.io, longest_in_train, batch, to, &mut first_train));
-        if first_train > 1 && matches!(&result, Err(error) if may_be_the_trains(error)) {
-            result = self.io.try_io(|| send(&self.io, 0, batch, to, &mut first_train));
-            let first = batch.datagrams().next().map_or(0, <[u8]>::len);
-            if result.is_ok() && first > 0 {
-                self.longest_in_train.fetch_min(first - 1, Relaxed);
+        match &result {
+            Err(refusal) if first_train > 1 && may_be_the_trains(refusal) => {
+                let one_by_one = self.io.try_io(|| send(&self.io, 0, batch, to, &mut first_train));
+                if one_by_one.is_ok() {
+                    limit.note_refused(first, refusal);
+                }
+                result = one_by_one;
             }
+            _ => {}
         }
         match result {
-            Ok(count) => batch.take(count),
+            Ok(count) => {
+                limit.note_sent(count, (first_train > 1).then_some(first));
+                batch.take(count);
+            }
             Err(error) => match self.concerns_one(&error) {
                 // An earlier datagram's; this one has not been sent.
                 Some(why @ Undelivered::Error(libc::ECONNREFUSED)) => batch.count_dropped(why),
@@ -226,5 +228,70 @@ impl DatagramSocket {
 impl AsRawFd for DatagramSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.io.as_raw_fd()
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android"), not(cproxy_single_datagrams)))]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    /// The limit that the kernel puts on a socket's packets in place of the path's (ipv6(7), `IPV6_MTU`); 0: none.
+    fn limit_packets(socket: &DatagramSocket, bytes: libc::c_int) {
+        let length = size_of_val(&bytes) as libc::socklen_t;
+        let value = (&raw const bytes).cast();
+        // SAFETY: the value is a live int, and its length is given.
+        let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU, value, length) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// A receiver of trains, and how to send to it.
+    fn receiver() -> (DatagramSocket, Origin) {
+        let socket = UdpSocket::bind("[::1]:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let origin = Origin { peer: socket.local_addr().unwrap().into(), local: None };
+        (DatagramSocket::from_socket(OwnedFd::from(socket).into(), Family::Udp), origin)
+    }
+
+    /// Sends so many datagrams to a receiver, and says how many trains and lone datagrams it got.
+    fn send_and_count(
+        from: &DatagramSocket,
+        to: &(DatagramSocket, Origin),
+        limit: &mut TrainLimit,
+        count: usize,
+    ) -> usize {
+        let mut batch = Batch::default();
+        batch.space(1300 * count).fill(7);
+        batch.add_chunks(0, 1300 * count, 1300);
+        while !batch.is_empty() {
+            from.send(&mut batch, Some(&to.1), limit).unwrap();
+        }
+        assert_eq!(batch.take_counts().dropped, 0);
+        let (mut messages, mut datagrams) = (0, 0);
+        while datagrams < count {
+            let mut batch = Batch::default();
+            messages += receive(&to.0.io, MOST_DATAGRAMS, Family::Udp, &mut batch, None).unwrap().unwrap();
+            datagrams += batch.count();
+        }
+        messages
+    }
+
+    #[test]
+    fn a_path_of_small_packets_ends_trains_for_its_peer_only_and_not_for_ever() {
+        let Ok(socket) = UdpSocket::bind("[::1]:0") else { return eprintln!("SKIPPED: no IPv6 here") };
+        socket.set_nonblocking(true).unwrap();
+        let socket = DatagramSocket::from_socket(OwnedFd::from(socket).into(), Family::Udp);
+        let (near, far) = (receiver(), receiver());
+        let (mut near_limit, mut far_limit) = (TrainLimit::default(), TrainLimit::default());
+        assert_eq!(send_and_count(&socket, &far, &mut far_limit, 20), 1, "trains are to be had");
+        limit_packets(&socket, 1280);
+        assert_eq!(send_and_count(&socket, &far, &mut far_limit, 20), 20);
+        limit_packets(&socket, 0);
+        assert_eq!(send_and_count(&socket, &near, &mut near_limit, 20), 1);
+        assert_eq!(send_and_count(&socket, &far, &mut far_limit, 20), 20, "the limit is that of this peer");
+        for _ in 0..30 {
+            send_and_count(&socket, &far, &mut far_limit, 20);
+        }
+        assert_eq!(send_and_count(&socket, &far, &mut far_limit, 20), 1, "it is tried again");
     }
 }

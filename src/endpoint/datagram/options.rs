@@ -7,17 +7,15 @@ use std::os::fd::AsRawFd;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::MOST_DATAGRAMS;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::train::MOST_BYTES;
 
-/// Has the kernel hand over trains whole. Returns the longest datagram that can be sent in a train.
-pub(super) fn enable_trains(socket: &Socket) -> usize {
+/// Has the kernel hand over trains whole. Returns whether it knows trains.
+pub(super) fn enable_trains(socket: &Socket) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if MOST_DATAGRAMS > 1 && set_option(socket, libc::SOL_UDP, libc::UDP_GRO).is_ok() {
-        return MOST_BYTES;
+        return true;
     }
     let _ = socket;
-    0
+    false
 }
 
 /// Has the kernel say of each datagram when it came, which it cannot say of an end of stream: both have 0 bytes.
