@@ -57,7 +57,7 @@ pub fn run(settings: &Settings, signals: StopSignals) -> Result<(), String> {
         listening(settings).partition(|address| address.is_connectionless());
     let shared = settings.process.io_threads
         * (connectionless.len() + usize::from(settings.process.reuse_port) * connected.len());
-    let sockets = shared + listening(settings).count();
+    let sockets = shared + listening(settings).map(EndpointAddress::descriptors_of_listener).sum::<usize>();
     let most_sessions = sessions_allowed(
         descriptors,
         open_descriptors(),
