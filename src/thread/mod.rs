@@ -261,7 +261,7 @@ impl IoThread {
         if let Some(accepting) = &mut self.accepting {
             accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         }
-        for key in self.directory.keys(None) {
+        for key in self.directory.keys() {
             self.sessions[key].drain();
             self.arm(key);
         }
@@ -275,12 +275,7 @@ impl IoThread {
     fn receive_datagrams(&mut self) {
         let Some(mut sources) = self.sources.take() else { return };
         for index in 0..sources.count() {
-            if sources.unblocked(index) {
-                for key in self.directory.keys(Some(index)) {
-                    self.sessions[key].ready(SideName::Client, Readiness { writable: true, ..Readiness::default() });
-                    self.queue.wake(key, false);
-                }
-            }
+            self.wake_unblocked(&mut sources, index);
             let mut budget = self.budget();
             while budget > 0 && sources.receive(index) {
                 budget = budget.saturating_sub(sources.batch.cost());
@@ -292,6 +287,19 @@ impl IoThread {
             }
         }
         self.sources = Some(sources);
+    }
+
+    /// Wakes the sessions of those who waited for a socket to take more and need not any longer.
+    fn wake_unblocked(&mut self, sources: &mut Sources, index: usize) {
+        let mut woken = std::mem::take(&mut sources.woken);
+        sources.unblocked(index, &mut woken);
+        for origin in woken.drain(..) {
+            if let Some(key) = self.directory.find(&(index, origin)) {
+                self.sessions[key].ready(SideName::Client, Readiness { writable: true, ..Readiness::default() });
+                self.queue.wake(key, false);
+            }
+        }
+        sources.woken = woken;
     }
 
     /// Gives what was read from a socket to the sessions of those who sent it. Returns how many it tried to start.

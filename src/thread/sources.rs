@@ -15,17 +15,13 @@ use crate::endpoint::{Endpoint, Received, Socket};
 use crate::service::admission::Admission;
 use crate::thread::recency::Recency;
 
-/// How long a receiver whose queue is full is left alone, where no event will say that it is not any more.
-const RETRY: Duration = Duration::from_millis(10);
-
 /// A bound socket, and what events said of it.
 #[derive(Debug)]
 struct Bound {
     socket: Arc<SourceSocket>,
     readable: bool,
+    /// It takes more, and somebody waits for that.
     writable: bool,
-    /// When clients that wait unannounced are woken next.
-    retry_at: Instant,
 }
 
 /// The bound datagram sockets of one thread, and what was read from them.
@@ -38,6 +34,8 @@ pub struct Sources {
     pub origins: Vec<Origin>,
     /// Room for the key of each one's session.
     pub keys: Vec<usize>,
+    /// Room for clients that need not wait any longer.
+    pub woken: Vec<Origin>,
     admission: Admission,
 }
 
@@ -52,9 +50,16 @@ impl Sources {
         let mut bound = Vec::with_capacity(sockets.len());
         for (index, mut socket) in sockets.into_iter().enumerate() {
             socket.register(registry, Token(first_token + index))?;
-            bound.push(Bound { socket: Arc::new(socket), readable: true, writable: false, retry_at: Instant::now() });
+            bound.push(Bound { socket: Arc::new(socket), readable: true, writable: false });
         }
-        Ok(Sources { bound, batch: Batch::default(), origins: Vec::new(), keys: Vec::new(), admission })
+        Ok(Sources {
+            bound,
+            batch: Batch::default(),
+            origins: Vec::new(),
+            keys: Vec::new(),
+            woken: Vec::new(),
+            admission,
+        })
     }
 
     /// How many sockets there are.
@@ -71,7 +76,7 @@ impl Sources {
     pub fn note(&mut self, index: usize, event: &Event) {
         let bound = &mut self.bound[index];
         bound.readable |= event.is_readable() || event.is_error();
-        bound.writable |= event.is_writable() || event.is_error();
+        bound.writable |= (event.is_writable() || event.is_error()) && bound.socket.is_news();
     }
 
     /// How long there is nothing to do: `None` until an event comes.
@@ -79,21 +84,14 @@ impl Sources {
         if self.bound.iter().any(|bound| bound.readable) {
             return Some(Duration::ZERO);
         }
-        self.bound.iter().any(|bound| bound.socket.waits_unannounced()).then_some(RETRY)
+        let retry_at = self.bound.iter().filter_map(|bound| bound.socket.retry_at()).min();
+        retry_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether clients of this socket that waited for it to take more need not wait any longer.
-    pub fn unblocked(&mut self, index: usize) -> bool {
-        let Bound { socket, writable, retry_at, .. } = &mut self.bound[index];
-        let mut unblocked = std::mem::take(writable);
-        if socket.waits_unannounced() {
-            let now = Instant::now();
-            if *retry_at <= now {
-                *retry_at = now + RETRY;
-                unblocked = true;
-            }
-        }
-        unblocked && socket.take_blocked()
+    /// Adds to `woken` the clients of this socket that waited for it to take more and need not any longer.
+    pub fn unblocked(&mut self, index: usize, woken: &mut Vec<Origin>) {
+        let Bound { socket, writable, .. } = &mut self.bound[index];
+        socket.take_unblocked(std::mem::take(writable), woken);
     }
 
     /// Reads from a socket, if it has something. `false`: nothing came.
@@ -175,9 +173,8 @@ impl Directory {
         self.keys.len()
     }
 
-    /// The sessions of one socket's sources, or of all.
-    pub fn keys(&self, index: Option<usize>) -> Vec<usize> {
-        let of = |source: &Source| index.is_none_or(|index| source.0 == index);
-        self.keys.iter().filter(|(source, _)| of(source)).map(|(_, &key)| key).collect()
+    /// The sessions of all sources.
+    pub fn keys(&self) -> Vec<usize> {
+        self.keys.values().copied().collect()
     }
 }
