@@ -2,6 +2,7 @@
 //! how fast the proxy is, `cproxy-bench` tells.
 
 use cproxy::address::{Endpoints, OriginalForm};
+use cproxy::buffers::batch::Batch;
 use cproxy::buffers::buffer_pool::BufferPool;
 use cproxy::thread::run_queue::RunQueue;
 use cproxy::thread::timers::Timers;
@@ -84,5 +85,33 @@ fn address_display(bencher: Bencher, argument: &str) {
     bencher.bench_local(|| {
         text.clear();
         write!(text, "{}", black_box(address)).expect("writing to a String cannot fail");
+    });
+}
+
+/// What one call brought from 32 sources: trains of so many datagrams each, and where they are to go.
+#[divan::bench(args = [1, 4, 64])]
+fn batch_for_each_key(bencher: Bencher, in_train: usize) {
+    let mut batch = Batch::default();
+    batch.space(32 * in_train);
+    let keys: Vec<usize> = (0..32 * in_train).map(|number| number / in_train * 17).collect();
+    bencher.bench_local(|| {
+        (0..keys.len()).for_each(|number| batch.add(number, 1));
+        batch.for_each_key(black_box(&keys), |key, batch| {
+            black_box((key, batch.size()));
+        });
+    });
+}
+
+/// The same, with the datagrams of all sources mixed.
+#[divan::bench(args = [1, 4, 64])]
+fn batch_for_each_key_mixed(bencher: Bencher, of_each: usize) {
+    let mut batch = Batch::default();
+    batch.space(32 * of_each);
+    let keys: Vec<usize> = (0..32 * of_each).map(|number| number % 32 * 17).collect();
+    bencher.bench_local(|| {
+        (0..keys.len()).for_each(|number| batch.add(number, 1));
+        batch.for_each_key(black_box(&keys), |key, batch| {
+            black_box((key, batch.size()));
+        });
     });
 }

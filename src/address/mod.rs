@@ -77,6 +77,15 @@ impl EndpointAddress {
         *self != EndpointAddress::Echo
     }
 
+    /// How many descriptors listening here takes, for each time that it is done.
+    pub fn descriptors_of_listener(&self) -> usize {
+        match self {
+            // The device, and the pair of sockets that tells when a session has ended.
+            EndpointAddress::Device(..) => 3,
+            _ => 1,
+        }
+    }
+
     /// How many descriptors a client here takes.
     pub fn descriptors_of_client(&self) -> usize {
         match self {
@@ -180,6 +189,16 @@ pub struct Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_takes_more_descriptors_than_a_socket() {
+        let device = EndpointAddress::Device(DeviceKind::Tun, "tun0".into());
+        assert_eq!((device.descriptors_of_listener(), device.descriptors_of_client()), (3, 4));
+        let tcp = EndpointAddress::Tcp("127.0.0.1:1".parse().unwrap());
+        assert_eq!((tcp.descriptors_of_listener(), tcp.descriptors_of_client()), (1, 1));
+        let udp = EndpointAddress::Udp("127.0.0.1:1".parse().unwrap());
+        assert_eq!((udp.descriptors_of_listener(), udp.descriptors_of_client()), (1, 0));
+    }
 
     #[test]
     fn an_ipv4_address_reads_as_std_writes_it() {

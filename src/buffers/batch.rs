@@ -52,6 +52,15 @@ struct Slot {
     length: u32,
 }
 
+/// Neighbours that have the same key.
+#[derive(Debug, Clone)]
+struct Run {
+    key: usize,
+    /// Where the first datagram of all with this key is.
+    first: usize,
+    slots: Range<usize>,
+}
+
 /// Datagrams in order, and how far a sink has got with them.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -59,6 +68,7 @@ pub struct Batch {
     slots: Vec<Slot>,
     /// Room for putting them into another order.
     spare: Vec<Slot>,
+    runs: Vec<Run>,
     /// Those that are still to be taken.
     left: Range<usize>,
     /// Their bytes, and [`SLOT_COST`] more for each.
@@ -255,21 +265,41 @@ impl Batch {
         }
         let mut slots = std::mem::take(&mut self.spare);
         std::mem::swap(&mut slots, &mut self.slots);
+        let mut runs = std::mem::take(&mut self.runs);
+        sort_runs(keys, &mut runs);
         self.slots.clear();
-        for (index, &key) in keys.iter().enumerate() {
-            if keys[..index].contains(&key) {
-                continue;
-            }
+        for runs in runs.chunk_by(|one, other| one.first == other.first) {
             let first = self.slots.len();
-            self.slots.extend(keys.iter().zip(&slots).filter(|&(&other, _)| other == key).map(|(_, slot)| *slot));
+            runs.iter().for_each(|run| self.slots.extend_from_slice(&slots[run.slots.clone()]));
             self.left = first..self.slots.len();
             self.size = self.slots[first..].iter().map(|slot| slot.length as usize + SLOT_COST).sum();
             self.begun = 0;
-            each(key, self);
+            each(runs[0].key, self);
         }
-        self.spare = slots;
+        (self.spare, self.runs) = (slots, runs);
         self.clear();
     }
+}
+
+/// Finds the runs of keys, and sorts them by where their keys are first. It takes no memory but that of `runs`, and no
+/// time that grows with the square of their number: who floods us chooses how many there are.
+fn sort_runs(keys: &[usize], runs: &mut Vec<Run>) {
+    runs.clear();
+    for (index, &key) in keys.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.key == key => run.slots.end += 1,
+            _ => runs.push(Run { key, first: index, slots: index..index + 1 }),
+        }
+    }
+    runs.sort_unstable_by_key(|run| (run.key, run.slots.start));
+    let mut before: Option<(usize, usize)> = None;
+    for run in runs.iter_mut() {
+        match before {
+            Some((key, first)) if key == run.key => run.first = first,
+            _ => before = Some((run.key, run.first)),
+        }
+    }
+    runs.sort_unstable_by_key(|run| (run.first, run.slots.start));
 }
 
 impl Slot {
@@ -407,6 +437,46 @@ mod tests {
         let expected = [(1, "1a"), (1, "1b"), (1, "1c"), (2, "2a"), (2, "2b"), (3, "3a")];
         assert_eq!(seen, expected.map(|(key, text)| (key, text.as_bytes().to_vec())));
         assert!(batch.is_empty());
+    }
+
+    /// As the words above say it, one key after the other.
+    #[test]
+    fn datagrams_come_together_whatever_the_keys_are() {
+        let mut seed = 1_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let mut reused = Batch::default();
+        for _ in 0..500 {
+            let (count, below) = (random(80) as usize, 1 + random(40));
+            let mut keys: Vec<usize> = (0..count).map(|_| random(below) as usize).collect();
+            if random(2) == 0 {
+                // So come trains, and clients that get no session.
+                keys = keys.iter().flat_map(|&key| [if key == 0 { usize::MAX } else { key }; 3]).collect();
+            }
+            reused.space(keys.len()).iter_mut().zip(0..).for_each(|(byte, number)| *byte = number);
+            (0..keys.len()).for_each(|start| reused.add(start, 1));
+            let mut seen: Vec<(usize, u8)> = Vec::new();
+            let mut calls = Vec::new();
+            reused.for_each_key(&keys, |key, batch| {
+                assert_eq!(batch.size(), batch.datagrams().count() * (1 + SLOT_COST));
+                seen.extend(batch.datagrams().map(|datagram| (key, datagram[0])));
+                calls.push(key);
+            });
+            let mut order: Vec<usize> = Vec::new();
+            keys.iter().for_each(|key| {
+                if !order.contains(key) {
+                    order.push(*key)
+                }
+            });
+            let of = |&wanted: &usize| {
+                let numbered = keys.iter().copied().zip(0_u8..);
+                numbered.filter(move |&(key, _)| key == wanted).collect::<Vec<_>>()
+            };
+            let expected: Vec<(usize, u8)> = order.iter().flat_map(of).collect();
+            assert_eq!((seen, calls), (expected, order), "{keys:?}");
+        }
     }
 
     #[test]

@@ -61,9 +61,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many listeners and sockets were bound for it.
-    pub fn count_added(&self) -> usize {
-        self.added.iter().map(|addition| addition.bound.len()).sum()
+    /// How many descriptors it has opened.
+    pub fn descriptors(&self) -> usize {
+        let descriptors = |addition: &Addition| addition.bound.len() * addition.address.descriptors_of_listener();
+        self.added.iter().map(descriptors).sum()
     }
 }
 
@@ -93,9 +94,9 @@ impl Listening {
         Listening { entries: Vec::new(), io_threads, reuse_port, next_thread: 0 }
     }
 
-    /// How many listeners and sockets there are.
-    pub fn count(&self) -> usize {
-        self.entries.iter().map(|entry| entry.bound.len()).sum()
+    /// How many descriptors all that is listened on takes.
+    pub fn descriptors(&self) -> usize {
+        self.entries.iter().map(|entry| entry.bound.len() * entry.address.descriptors_of_listener()).sum()
     }
 
     /// Binds what is wanted and not there yet.

@@ -85,7 +85,7 @@ impl Control {
         let process =
             ProcessSettings { drain_timeout: settings.process.drain_timeout, ..self.settings.process.clone() };
         self.settings = Settings { process, services: settings.services };
-        let most_sessions = self.descriptors.sessions(self.listening.count(), &self.settings);
+        let most_sessions = self.descriptors.sessions(self.listening.descriptors(), &self.settings);
         self.room.set_most_sessions(most_sessions);
         self.tell(changes, most_sources(most_sessions, &self.settings));
 

@@ -37,7 +37,7 @@ pub(super) fn start(
     let mut listening = Listening::new(settings.process.io_threads, settings.process.reuse_port);
     // Before there is a thread: a failure leaves nothing behind.
     let plan = listening.prepare(&wanted(&services))?;
-    let most_sessions = descriptors.sessions(plan.count_added(), &settings);
+    let most_sessions = descriptors.sessions(plan.descriptors(), &settings);
     info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
     let changes = listening.commit(plan);
     // Before there is a thread whose lines could overtake these.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::datagram::{DatagramSocket, Family, UDP_CHUNK};
+use super::datagram::{DatagramSocket, Family, TrainLimit, UDP_CHUNK};
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
@@ -20,6 +20,7 @@ use crate::buffers::splice::KernelPipe;
 pub struct ConnectedEndpoint {
     socket: DatagramSocket,
     names: Names,
+    train_limit: TrainLimit,
     /// Where it is registered; with poll(2) mio ends that when there is an error.
     #[cfg(mio_unsupported_force_poll_poll)]
     registration: Option<(Registry, Token)>,
@@ -63,6 +64,7 @@ impl ConnectedEndpoint {
         ConnectedEndpoint {
             socket,
             names,
+            train_limit: TrainLimit::default(),
             #[cfg(mio_unsupported_force_poll_poll)]
             registration: None,
         }
@@ -122,7 +124,7 @@ impl Endpoint for ConnectedEndpoint {
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        let result = self.socket.send(batch, None);
+        let result = self.socket.send(batch, None, &mut self.train_limit);
         self.checked(result)
     }
 

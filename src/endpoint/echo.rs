@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::datagram::{DatagramSocket, Family};
+use super::datagram::{DatagramSocket, Family, TrainLimit};
 use super::stream::StreamEndpoint;
 use super::unix::UnixName;
 use super::{Carries, Endpoint, Received, SideName};
@@ -137,7 +137,7 @@ impl Endpoint for EchoEndpoint {
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        self.sockets()?.0.send(batch, None)
+        self.sockets()?.0.send(batch, None, &mut TrainLimit::default())
     }
 
     fn finish(&mut self) -> io::Result<()> {

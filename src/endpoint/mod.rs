@@ -13,6 +13,7 @@ pub mod source;
 pub mod stream;
 pub mod tcp;
 pub mod unix;
+mod waiting;
 
 use std::fmt;
 use std::io;

@@ -6,11 +6,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::datagram::{DatagramSocket, Family, Origin, UDP_CHUNK, report_local_address};
+use super::datagram::{DatagramSocket, Family, Origin, TrainLimit, UDP_CHUNK, report_local_address};
 use super::unix::{self, SocketFile};
+use super::waiting::Waiting;
 use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
@@ -21,8 +23,10 @@ use crate::buffers::splice::KernelPipe;
 pub struct SourceSocket {
     socket: DatagramSocket,
     name: Name,
-    /// It took no more, so somebody waits for it to take more.
-    blocked: AtomicBool,
+    /// It may be that somebody waits for it to take more.
+    waits: AtomicBool,
+    /// Who does. Only the thread that reads the socket ever takes the lock, if in several places.
+    waiting: Mutex<Waiting>,
     _file: Option<SocketFile>,
 }
 
@@ -49,7 +53,7 @@ impl SourceSocket {
         let bound = socket.local_addr().map_err(failed("getsockname error on"))?;
         let name = Name::Udp(bound.as_socket().unwrap_or(address));
         let socket = DatagramSocket::from_socket(socket, Family::Udp);
-        Ok(SourceSocket { socket, name, blocked: AtomicBool::new(false), _file: None })
+        Ok(SourceSocket::new(socket, name, Waiting::for_socket(), None))
     }
 
     /// Binds a Unix datagram socket. A stale socket file is replaced, a live one is an error.
@@ -57,7 +61,11 @@ impl SourceSocket {
         let name = EndpointAddress::UnixDatagram(address.clone()).to_string();
         let (socket, file) = unix::bind(address, Type::DGRAM, &name)?;
         let socket = DatagramSocket::from_socket(socket, Family::Unix);
-        Ok(SourceSocket { socket, name: Name::Unix(name), blocked: AtomicBool::new(false), _file: file })
+        Ok(SourceSocket::new(socket, Name::Unix(name), Waiting::for_receivers(), file))
+    }
+
+    fn new(socket: DatagramSocket, name: Name, waiting: Waiting, file: Option<SocketFile>) -> SourceSocket {
+        SourceSocket { socket, name, waits: AtomicBool::new(false), waiting: Mutex::new(waiting), _file: file }
     }
 
     /// The address that a UDP socket is bound to.
@@ -78,19 +86,34 @@ impl SourceSocket {
         self.socket.receive(batch, Some(origins))
     }
 
-    /// Whether a client waits for the socket to take more. Asking clears it.
-    pub fn take_blocked(&self) -> bool {
-        self.blocked.load(Relaxed) && self.blocked.swap(false, Relaxed)
+    /// Whether it is news to a client that waits, if there is one, that the socket takes more. To be asked when an event
+    /// says so, and before anything else is sent.
+    pub fn is_news(&self) -> bool {
+        self.waits.load(Relaxed) && self.waiting().is_news()
     }
 
-    /// Whether no event says that clients need not wait any more: where it is the receiver's queue that is full.
-    pub fn may_wait_unannounced(&self) -> bool {
+    /// Adds to `woken` the clients that waited and need not any longer; `writable`: an event said that the socket takes
+    /// more.
+    pub fn take_unblocked(&self, writable: bool, woken: &mut Vec<Origin>) {
+        if self.waits.load(Relaxed) {
+            let mut waiting = self.waiting();
+            waiting.take(writable, Instant::now(), woken);
+            self.waits.store(!waiting.is_empty(), Relaxed);
+        }
+    }
+
+    /// Whether a client that waits may have to be tried again though no event comes.
+    pub fn may_retry(&self) -> bool {
         self.socket.family() == Family::Unix
     }
 
-    /// Whether a client waits, and no event will say that it need not any more.
-    pub fn waits_unannounced(&self) -> bool {
-        self.may_wait_unannounced() && self.blocked.load(Relaxed)
+    /// When a client that waits is to be tried again though no event came.
+    pub fn retry_at(&self) -> Option<Instant> {
+        if self.waits.load(Relaxed) { self.waiting().retry_at() } else { None }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,6 +142,9 @@ pub struct SourceEndpoint {
     origin: Box<Origin>,
     /// It has an address that it can be answered at.
     has_name: bool,
+    /// How often it took nothing, one after the other.
+    failures: u8,
+    train_limit: TrainLimit,
 }
 
 impl SourceEndpoint {
@@ -127,7 +153,13 @@ impl SourceEndpoint {
         let peer = &origin.peer;
         let has_name =
             peer.as_socket().is_some() || peer.as_pathname().is_some() || peer.as_abstract_namespace().is_some();
-        SourceEndpoint { socket: socket.clone(), origin: Box::new(origin), has_name }
+        SourceEndpoint {
+            socket: socket.clone(),
+            origin: Box::new(origin),
+            has_name,
+            failures: 0,
+            train_limit: TrainLimit::default(),
+        }
     }
 }
 
@@ -158,9 +190,15 @@ impl Endpoint for SourceEndpoint {
             batch.drop_all(Undelivered::NoPeer);
             return Ok(());
         }
-        let result = self.socket.socket.send(batch, Some(&self.origin));
-        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            self.socket.blocked.store(true, Relaxed);
+        let result = self.socket.socket.send(batch, Some(&self.origin), &mut self.train_limit);
+        match &result {
+            Ok(()) => self.failures = 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.socket.waiting().add(&self.origin, self.failures);
+                self.socket.waits.store(true, Relaxed);
+                self.failures = self.failures.saturating_add(1);
+            }
+            Err(_) => {}
         }
         result
     }

@@ -122,9 +122,9 @@ impl<E: Endpoint> Sessions<E> {
         cost
     }
 
-    /// The socket of this index takes datagrams again: wakes the sessions of its sources.
-    pub fn wake_sources(&mut self, index: usize) {
-        for key in self.dealing.directory.keys(Some(index)) {
+    /// The socket of a source takes what is sent to it again.
+    pub fn wake_source(&mut self, source: &Source) {
+        if let Some(key) = self.dealing.directory.find(source) {
             self.note(key, SideName::Client, Readiness { writable: true, ..Readiness::default() });
         }
     }

@@ -19,20 +19,16 @@ use crate::endpoint::source::{SourceEndpoint, SourceSocket};
 use crate::endpoint::{Endpoint, Received, Socket};
 use crate::service::Service;
 
-/// How long a receiver whose queue is full is left alone, where no event will say that it is not any more.
-const RETRY: Duration = Duration::from_millis(10);
-
 /// A bound socket, and what events said of it.
 #[derive(Debug)]
 struct Bound {
     socket: Arc<SourceSocket>,
     service: Arc<Service>,
     readable: bool,
+    /// It takes more, and somebody waits for that.
     writable: bool,
     /// It waits for its turn, as one of these is true.
     queued: bool,
-    /// When clients that wait unannounced are woken next.
-    retry_at: Instant,
     /// Whether new sources are let in: it was not removed.
     open: bool,
 }
@@ -44,11 +40,13 @@ pub struct Sources {
     indices: HashMap<ListenerId, usize>,
     /// Those that have something to read, or have room again, in the order of their turns.
     turns: VecDeque<usize>,
-    /// Those whose clients may wait without an event that ends it.
-    unannounced: Vec<usize>,
+    /// Those whose clients may have to be tried again without an event.
+    retrying: Vec<usize>,
     /// Those that were removed, and are closed when their sources' sessions have ended.
     removed: Vec<usize>,
     arrivals: Arrivals,
+    /// Room for clients that need not wait any longer.
+    woken: Vec<Origin>,
 }
 
 impl Sources {
@@ -84,11 +82,11 @@ impl Sources {
         let entry = self.bound.vacant_entry();
         let index = entry.key();
         socket.register(registry, Place::Source(index).token())?;
-        if socket.may_wait_unannounced() {
-            self.unannounced.push(index);
+        if socket.may_retry() {
+            self.retrying.push(index);
         }
-        let (socket, retry_at) = (Arc::new(socket), Instant::now());
-        entry.insert(Bound { socket, service, readable: true, writable: false, queued: true, retry_at, open: true });
+        let socket = Arc::new(socket);
+        entry.insert(Bound { socket, service, readable: true, writable: false, queued: true, open: true });
         self.turns.push_back(index);
         self.indices.insert(id, index);
         Ok(())
@@ -98,7 +96,7 @@ impl Sources {
     pub fn note(&mut self, index: usize, event: &Event) {
         let Some(bound) = self.bound.get_mut(index) else { return };
         bound.readable |= event.is_readable() || event.is_error();
-        bound.writable |= event.is_writable() || event.is_error();
+        bound.writable |= (event.is_writable() || event.is_error()) && bound.socket.is_news();
         if !std::mem::replace(&mut bound.queued, true) {
             self.turns.push_back(index);
         }
@@ -109,23 +107,19 @@ impl Sources {
         if !self.turns.is_empty() {
             return Some(Duration::ZERO);
         }
-        let waits = |&index: &usize| self.bound[index].socket.waits_unannounced();
-        self.unannounced.iter().any(waits).then_some(RETRY)
+        let retry_at = self.retrying.iter().filter_map(|&index| self.bound[index].socket.retry_at()).min();
+        retry_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Takes datagrams of sources, for one budget of bytes from each socket, and deals them to their sessions.
     pub fn receive(&mut self, sessions: &mut Sessions<Socket>, host: &mut impl Host<Socket>) {
-        for &index in &self.unannounced {
-            if self.bound[index].is_due() {
-                sessions.wake_sources(index);
-            }
+        for position in 0..self.retrying.len() {
+            self.wake(self.retrying[position], sessions);
         }
         for _ in 0..self.turns.len() {
             let Some(index) = self.turns.pop_front() else { break };
+            self.wake(index, sessions);
             let bound = &mut self.bound[index];
-            if bound.unblocked() {
-                sessions.wake_sources(index);
-            }
             let mut budget = sessions.budget();
             while budget > 0 && bound.receive(&mut self.arrivals) {
                 let client = |origin: &Origin| Socket::Source(SourceEndpoint::new(&bound.socket, origin.clone()));
@@ -140,6 +134,15 @@ impl Sources {
         self.close_removed(sessions);
     }
 
+    /// Wakes the sessions of those who waited for a socket to take more and need not any longer.
+    fn wake(&mut self, index: usize, sessions: &mut Sessions<Socket>) {
+        let bound = &mut self.bound[index];
+        bound.socket.take_unblocked(std::mem::take(&mut bound.writable), &mut self.woken);
+        for origin in self.woken.drain(..) {
+            sessions.wake_source(&(index, origin));
+        }
+    }
+
     /// Closes sockets that were removed and that no session needs any more.
     fn close_removed(&mut self, sessions: &Sessions<Socket>) {
         for position in (0..self.removed.len()).rev() {
@@ -147,7 +150,7 @@ impl Sources {
             if sessions.count_sources(index) == 0 {
                 self.removed.swap_remove(position);
                 self.turns.retain(|&queued| queued != index);
-                self.unannounced.retain(|&waiting| waiting != index);
+                self.retrying.retain(|&waiting| waiting != index);
                 self.bound.remove(index);
             }
         }
@@ -155,25 +158,6 @@ impl Sources {
 }
 
 impl Bound {
-    /// Whether an event said that clients which waited for the socket to take more need not wait any longer.
-    fn unblocked(&mut self) -> bool {
-        let unblocked = std::mem::take(&mut self.writable);
-        unblocked && !self.socket.may_wait_unannounced() && self.socket.take_blocked()
-    }
-
-    /// Whether clients that wait without an event which ends it are to try again.
-    fn is_due(&mut self) -> bool {
-        if !self.socket.waits_unannounced() {
-            return false;
-        }
-        let now = Instant::now();
-        let due = self.retry_at <= now;
-        if due {
-            self.retry_at = now + RETRY;
-        }
-        due && self.socket.take_blocked()
-    }
-
     /// Reads from the socket, if it has something. `false`: nothing came.
     fn receive(&mut self, arrivals: &mut Arrivals) -> bool {
         arrivals.clear();

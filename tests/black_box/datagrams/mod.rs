@@ -7,3 +7,4 @@ mod pressure;
 mod relay;
 mod sessions;
 mod streams;
+mod stuck;
