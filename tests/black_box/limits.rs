@@ -2,12 +2,13 @@
 
 #![cfg(target_os = "linux")]
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
-use crate::support::{End, Ended, Kind, Peer, Proxy, Remote, Stream, descriptors, ended, is_silent, until};
+use crate::support::{End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, descriptors, ended, is_silent, until};
 
 /// The numbers in `descriptor limit = 64 (19 sessions)`.
 fn limit(proxy: &Proxy) -> (u64, usize) {
@@ -76,6 +77,54 @@ fn running_out_of_descriptors_pauses_accepting() {
     until("an end of the pause", || (pauses() == count(&proxy, "accepting again")).then_some(()));
     // Each may have begun a pause anew; no pause says more than once that it is one.
     assert!(pauses() <= 1 + waiting.len());
+}
+
+/// Those who wait do not wait for the next look at the clock as well.
+#[test]
+fn a_session_that_ends_lets_the_next_client_in_at_once() {
+    const CLIENTS: usize = 300;
+    for flag in ["--no-delay", "--reuse-port"] {
+        let remote = Remote::new(Kind::V4);
+        let proxy = Proxy::between(Kind::V4, &remote).args(&[flag]).descriptors(60, 80).start();
+        let (_, most) = limit(&proxy);
+        let mut sessions: VecDeque<(Stream, Stream)> = (0..most).map(|_| proxy.session(&remote)).collect();
+        let mut waiting: VecDeque<Stream> = (0..CLIENTS).map(|_| proxy.connect()).collect();
+        proxy.log.line("out of descriptors");
+        let start = Instant::now();
+        while let Some(client) = waiting.pop_front() {
+            sessions.pop_front();
+            sessions.push_back((client, remote.accept()));
+        }
+        // Looking every 100 ms only would take half a minute.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?} for {CLIENTS} clients", start.elapsed());
+    }
+}
+
+/// Also where nothing is logged: the system gets back what a burst of sessions took.
+#[test]
+fn memory_of_a_burst_is_given_back() {
+    const SESSIONS: usize = 600;
+    for flags in [["-q", "-n"], ["--log-level", "off"]] {
+        let remote = Remote::new(Kind::UnixPath);
+        let setup = Proxy::between(Kind::UnixPath, &remote).args(&flags).args(&["--zero-copy", "never"]);
+        // What is not logged cannot be waited for.
+        let proxy = setup.output(Output::Unread).start();
+        let mut sessions: Vec<(Stream, Stream)> = Vec::new();
+        for _ in 0..SESSIONS {
+            sessions.push((proxy.connect_when_up(), remote.accept()));
+        }
+        let before = memory(proxy.pid(), "VmRSS");
+        // Nobody reads at the remote: what it does not take stays in the proxy.
+        let full = until("full buffers", || {
+            for (client, _) in &sessions {
+                client.socket.set_nonblocking(true).expect("a socket");
+                while client.socket.send(&[7; 1 << 16]).is_ok() {}
+            }
+            Some(memory(proxy.pid(), "VmRSS")).filter(|full| *full > before + (4 << 20))
+        });
+        drop(sessions);
+        until("memory given back", || (memory(proxy.pid(), "VmRSS") < before + (full - before) / 2).then_some(()));
+    }
 }
 
 /// With `--reuse-port` the I/O threads and the acceptor all admit clients; descriptors that were inherited count, too.

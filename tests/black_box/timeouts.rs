@@ -149,3 +149,30 @@ fn a_reader_that_never_reads_stops_its_writer_until_the_idle_timeout() {
         }
     }
 }
+
+/// What came while a process was stopped comes before the time that passed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_proxy_that_was_stopped_sees_first_what_came_meanwhile() {
+    use crate::support::{system::is_stopped, until};
+    for arguments in [["--idle-timeout", "1500ms"], ["--connect-timeout", "1500ms"]] {
+        let remote = Remote::new(Kind::V4);
+        let proxy = Proxy::between(Kind::V4, &remote).args(&arguments).start();
+        let (mut client, mut server) = proxy.session(&remote);
+        client.send("before");
+        server.expect("before");
+        proxy.signal(libc::SIGSTOP);
+        until("a stopped process", || is_stopped(proxy.pid()).then_some(()));
+        let stopped = Instant::now();
+        client.send("meanwhile");
+        // In the queue, so that it is to be accepted and connected afterwards.
+        let mut late = proxy.connect();
+        late.send("late");
+        until("the timeout", || (stopped.elapsed() > Duration::from_secs(2)).then_some(()));
+        proxy.signal(libc::SIGCONT);
+        server.expect("meanwhile");
+        server.send("after");
+        client.expect("after");
+        remote.accept().expect("late");
+    }
+}
