@@ -25,6 +25,10 @@ const LAST_TURNS: usize = 64;
 /// How long accepting pauses when there is no room, unless a session ends before.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long no session has ended when clients that wait for room are reset: they may be what the sessions wait for, where
+/// remotes lead back to the proxy by way of another program.
+const HOPELESS: Duration = Duration::from_secs(20);
+
 /// How long the clients that wait in the listeners' queues are still taken at the end.
 pub const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -81,6 +85,8 @@ pub struct Accepting {
     timed: Vec<usize>,
     admission: Admission,
     state: State,
+    /// While there is no room: since when no session has ended.
+    full_since: Instant,
 }
 
 impl Accepting {
@@ -93,6 +99,7 @@ impl Accepting {
             timed: Vec::new(),
             admission,
             state: State::Accepting,
+            full_since: Instant::now(),
         }
     }
 
@@ -200,11 +207,7 @@ impl Accepting {
                     } else {
                         self.turns.push_front(index)
                     }
-                    let most = self.admission.most_sessions();
-                    self.pause(State::WithoutRoom, format_args!("out of descriptors: at most {most} sessions fit"));
-                    // If one has ended meanwhile, the next turn finds that nobody waits, and tries again.
-                    self.admission.wait_for_room();
-                    return;
+                    return self.wait_for_room(accepted);
                 }
                 Accepted::Failed(error) => {
                     self.turns.push_back(index);
@@ -283,6 +286,35 @@ impl Accepting {
             }
         }
         Accepted::Some
+    }
+
+    fn wait_for_room(&mut self, accepted: bool) {
+        let now = Instant::now();
+        if accepted || !self.admission.is_waiting() {
+            self.full_since = now;
+        } else if now.saturating_duration_since(self.full_since) >= HOPELESS {
+            self.full_since = now;
+            self.reset_waiting();
+        }
+        let most = self.admission.most_sessions();
+        self.pause(State::WithoutRoom, format_args!("out of descriptors: at most {most} sessions fit"));
+        // If one has ended meanwhile, the next turn finds that nobody waits, and tries again.
+        self.admission.wait_for_room();
+    }
+
+    /// Resets the clients that wait in the queues.
+    fn reset_waiting(&mut self) {
+        let mut count = 0;
+        for &index in &self.turns {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Ok(mut socket) = self.listeners[index].listener.accept() else { break };
+                socket.abort();
+                count += 1;
+            }
+        }
+        if count > 0 {
+            warn!("no session has ended for {HOPELESS:?}: clients that waited for room are reset: {count}");
+        }
     }
 
     fn pause(&mut self, pause: impl FnOnce(Instant) -> State, reason: fmt::Arguments<'_>) {

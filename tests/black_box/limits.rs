@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
-use crate::support::{End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, descriptors, ended, is_silent, until};
+use crate::support::{
+    Address, End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, TempDir, descriptors, ended, is_silent, until,
+};
 
 /// The numbers in `descriptor limit = 64 (19 sessions)`.
 fn limit(proxy: &Proxy) -> (u64, usize) {
@@ -125,6 +127,27 @@ fn memory_of_a_burst_is_given_back() {
         drop(sessions);
         until("memory given back", || (memory(proxy.pid(), "VmRSS") < before + (full - before) / 2).then_some(()));
     }
+}
+
+/// Two proxies that lead to each other: one client takes all sessions of both, and the last waits for one that only its
+/// own end would end.
+#[test]
+fn a_loop_through_another_program_comes_to_an_end() {
+    let directory = TempDir::new();
+    let [one, other] = ["one", "other"].map(|name| Address::Path(directory.path().join(name)));
+    let start = |listen: &Address, remote: &Address| {
+        Proxy::on(&[]).listen_on(listen.clone()).to(remote).descriptors(60, 80).start()
+    };
+    let proxies = [start(&one, &other), start(&other, &one)];
+    let client = proxies[0].connect();
+    proxies[0].log.line("out of descriptors");
+    drop(client);
+    for proxy in &proxies {
+        let count = |start: &str| count(proxy, start);
+        until("the end of all sessions", || (count("connect client ") == count("disconnect client ")).then_some(()));
+    }
+    let reset = |proxy: &Proxy| count(proxy, "no session has ended for 20s: clients that waited for room are reset: 1");
+    assert!(proxies.iter().map(reset).sum::<usize>() >= 1);
 }
 
 /// With `--reuse-port` the I/O threads and the acceptor all admit clients; descriptors that were inherited count, too.
