@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::start::{most_sources, running};
+use super::start::{judge, most_sources, running};
 use super::{Control, Plan, Running, notify, shutdown, told, wanted};
 use crate::config::settings::{OnReload, ProcessSettings, Settings};
 use crate::service::Service;
@@ -52,6 +52,7 @@ impl Control {
     /// Everything that can fail.
     fn prepare(&mut self, load: &Load) -> Result<Ready, Vec<String>> {
         let settings = load()?;
+        judge(&settings)?;
         let mut former: HashMap<&str, &Running> =
             self.services.iter().map(|running| (running.settings.name.as_str(), running)).collect();
         let mut services = Vec::with_capacity(settings.services.len());

@@ -14,6 +14,7 @@ use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
 use crate::base::error::error_text;
 use crate::buffers::splice::pipes_allowed;
+use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::log::flush;
 use crate::service::Service;
@@ -29,6 +30,7 @@ pub(super) fn start(
     sender: &Sender<Notice>,
 ) -> Result<Control, Vec<String>> {
     log_settings(&settings);
+    judge(&settings)?;
     let one = |error: String| vec![error];
     let pipes = if settings.process.zero_copy == ZeroCopy::Never { 0 } else { pipes_allowed() };
     let descriptors = Descriptors::of_process(settings.process.io_threads, pipes).map_err(named("descriptor limit"));
@@ -60,6 +62,14 @@ pub(super) fn start(
     };
     control.tell(changes, most_sources);
     Ok(control)
+}
+
+/// Looks for what each service alone does not show.
+pub(super) fn judge(settings: &Settings) -> Result<(), Vec<String>> {
+    match loops(&settings.services) {
+        found if found.is_empty() => Ok(()),
+        found => Err(found),
+    }
 }
 
 /// Makes a service ready for use.

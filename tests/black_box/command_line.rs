@@ -112,6 +112,16 @@ fn a_name_that_nobody_knows_is_an_error_in_the_originals_words() {
 }
 
 #[test]
+fn a_remote_that_is_a_listener_is_an_error() {
+    for (listener, remote) in [("0.0.0.0:20022", "127.0.0.1:20022"), ("udp:[::]:20021", "udp:localhost:20021")] {
+        let messages = failed(&["-l", listener, "-r", remote]);
+        let last = messages.last().expect("a line");
+        assert!(last.starts_with(&format!("remote {remote}: it is the proxy's own listener {listener}, ")), "{last}");
+        assert!(!messages.iter().any(|line| line.starts_with("listening on ")), "{messages:?}");
+    }
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_an_error() {
     let taken = Remote::new(Kind::V4).address;
     let held = Remote::new(Kind::V4);

@@ -1,0 +1,175 @@
+//! Finds remotes that are listeners of the process itself: one client would be connected to the next, without end.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+
+use super::settings::ServiceSettings;
+use crate::address::{EndpointAddress, UnixAddress};
+
+/// Names each remote that is one of the listeners, and that listener, in one line.
+pub fn loops(services: &[ServiceSettings]) -> Vec<String> {
+    // By their ports, as there may be thousands.
+    let mut listeners: HashMap<Option<u16>, Vec<Listener<'_>>> = HashMap::new();
+    for service in services {
+        for (number, address) in service.listening().enumerate() {
+            listeners.entry(port(address)).or_default().push(Listener { service, number, address });
+        }
+    }
+    let find = |remote: &EndpointAddress| {
+        let listeners = listeners.get(&port(remote))?;
+        listeners.iter().find(|listener| leads_to(remote, listener.address))
+    };
+    let of_service = |service: &ServiceSettings| service.remote.addresses.iter().find_map(find);
+    let line = |service| of_service(service).map(|listener| complaint(service, listener));
+    services.iter().filter_map(line).collect()
+}
+
+/// Where a service listens.
+struct Listener<'a> {
+    service: &'a ServiceSettings,
+    number: usize,
+    address: &'a EndpointAddress,
+}
+
+fn complaint(service: &ServiceSettings, listener: &Listener<'_>) -> String {
+    let of = |service: &ServiceSettings| match service.name.as_str() {
+        "" => String::new(),
+        name => format!(" of service {name}"),
+    };
+    let (remote, owner) = (&service.remote.argument, of(service));
+    let (own, owners) = (&listener.service.listeners[listener.number].argument, of(listener.service));
+    format!(
+        "remote {remote}{owner}: it is the proxy's own listener {own}{owners}, \
+         so that each client would be connected to the proxy again"
+    )
+}
+
+fn port(address: &EndpointAddress) -> Option<u16> {
+    match address {
+        EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) => Some(address.port()),
+        EndpointAddress::Framed(stream) => port(stream),
+        _ => None,
+    }
+}
+
+/// Whether what is sent to `remote` comes in at `listener`.
+fn leads_to(remote: &EndpointAddress, listener: &EndpointAddress) -> bool {
+    use EndpointAddress::{Device, Echo, Framed, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    match (remote, listener) {
+        // Frames or not, it is the same socket.
+        (Framed(remote), listener) => leads_to(remote, listener),
+        (remote, Framed(listener)) => leads_to(remote, listener),
+        (Tcp(remote), Tcp(listener)) | (Udp(remote), Udp(listener)) => inet_leads_to(*remote, *listener),
+        (Unix(remote), Unix(listener))
+        | (UnixPacket(remote), UnixPacket(listener))
+        | (UnixDatagram(remote), UnixDatagram(listener)) => unix_leads_to(remote, listener),
+        (Device(_, remote), Device(_, listener)) => remote == listener,
+        (Tcp(_) | Udp(_) | Unix(_) | UnixPacket(_) | UnixDatagram(_) | Device(..) | Echo, _) => false,
+    }
+}
+
+fn inet_leads_to(remote: SocketAddr, listener: SocketAddr) -> bool {
+    // Which port the system picks for 0 is not known yet.
+    if remote.port() != listener.port() || remote.port() == 0 {
+        return false;
+    }
+    let (remote, listener) = (remote.ip().to_canonical(), listener.ip().to_canonical());
+    match listener {
+        // A remote that is a wildcard is this machine, too.
+        IpAddr::V4(any) if any.is_unspecified() => remote.is_ipv4() && is_local(remote),
+        IpAddr::V6(any) if any.is_unspecified() => is_local(remote),
+        listener if remote.is_unspecified() => listener.is_loopback(),
+        listener => remote == listener,
+    }
+}
+
+/// Whether an address is one of this machine's: only then a socket can be bound to it.
+fn is_local(address: IpAddr) -> bool {
+    address.is_unspecified() || address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+}
+
+fn unix_leads_to(remote: &UnixAddress, listener: &UnixAddress) -> bool {
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        // The file itself may not be there yet.
+        let folder = path.parent()?.canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    match (remote, listener) {
+        (UnixAddress::Path(remote), UnixAddress::Path(listener)) => {
+            remote == listener || absolute(remote).is_some_and(|remote| Some(remote) == absolute(listener))
+        }
+        (remote, listener) => remote == listener,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Endpoints;
+
+    fn service(name: &str, listeners: &[&str], remote: &str) -> ServiceSettings {
+        let endpoints = |argument: &str| Endpoints::parse(argument).unwrap();
+        ServiceSettings::new(name, listeners.iter().map(|listener| endpoints(listener)).collect(), endpoints(remote))
+    }
+
+    #[test]
+    fn a_remote_that_is_a_listener_is_found() {
+        for (listener, remote) in [
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("0.0.0.0:5000", "127.0.0.1:5000"),
+            ("0.0.0.0:5000", "127.9.9.9:5000"),
+            ("0.0.0.0:5000", "0.0.0.0:5000"),
+            ("127.0.0.1:5000", "0.0.0.0:5000"),
+            ("[::]:5000", "127.0.0.1:5000"),
+            ("[::]:5000", "[::1]:5000"),
+            ("127.0.0.1:5000", "localhost:5000"),
+            ("127.0.0.1:5000", "[::ffff:127.0.0.1]:5000"),
+            ("udp:127.0.0.1:5000", "udp:127.0.0.1:5000"),
+            ("framed:127.0.0.1:5000", "127.0.0.1:5000"),
+            ("127.0.0.1:5000", "framed:127.0.0.1:5000"),
+            ("unix:/tmp/s", "unix:/tmp/s"),
+            ("unix:/tmp/s", "unix:/tmp/../tmp/s"),
+            ("unixgram:/tmp/s", "unixgram:/tmp/s"),
+        ] {
+            let found = loops(&[service("", &[listener], remote)]);
+            assert_eq!(found.len(), 1, "{listener} {remote}");
+            assert!(found[0].contains(listener) && found[0].contains(remote), "{}", found[0]);
+        }
+    }
+
+    #[test]
+    fn any_other_remote_is_not() {
+        for (listener, remote) in [
+            ("127.0.0.1:5000", "127.0.0.1:5001"),
+            ("127.0.0.1:5000", "127.0.0.2:5000"),
+            ("0.0.0.0:5000", "192.0.2.1:5000"),
+            ("0.0.0.0:5000", "[::1]:5000"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:5000", "udp:127.0.0.1:5000"),
+            ("unix:/tmp/s", "unix:/tmp/t"),
+            ("unix:/tmp/s", "unixpacket:/tmp/s"),
+            ("127.0.0.1:5000", "echo:"),
+        ] {
+            assert_eq!(loops(&[service("", &[listener], remote)]), Vec::<String>::new(), "{listener} {remote}");
+        }
+    }
+
+    #[test]
+    fn services_that_lead_to_each_other_are_named() {
+        let services =
+            [service("a", &["127.0.0.1:1"], "127.0.0.1:2"), service("b", &["127.0.0.1:3", "0.0.0.0:2"], "127.0.0.1:1")];
+        let found = loops(&services);
+        assert_eq!(found.len(), 2);
+        assert!(
+            found[0]
+                .starts_with("remote 127.0.0.1:2 of service a: it is the proxy's own listener 0.0.0.0:2 of service b")
+        );
+        assert!(
+            found[1].starts_with(
+                "remote 127.0.0.1:1 of service b: it is the proxy's own listener 127.0.0.1:1 of service a"
+            )
+        );
+    }
+}
