@@ -160,8 +160,19 @@ impl Accepting {
         }
     }
 
+    /// Whether there is nothing to do before an event comes.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.turns.is_empty() && self.timed.is_empty() && matches!(self.state, State::Accepting)
+    }
+
     /// How long there is nothing to accept: `None` until an event comes.
+    #[inline]
     pub fn wait(&self) -> Option<Duration> {
+        if self.is_idle() { None } else { self.wait_for_turn() }
+    }
+
+    fn wait_for_turn(&self) -> Option<Duration> {
         match self.state {
             State::WithoutRoom(until) | State::InTrouble(until) if self.is_paused() => {
                 Some(until.saturating_duration_since(Instant::now()))

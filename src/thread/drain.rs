@@ -23,18 +23,24 @@ impl Drain {
     }
 
     /// Whether the thread is to end with its last session.
+    #[inline]
     pub fn is_draining(&self) -> bool {
         self.thread.is_some()
     }
 
     /// How long nothing of this is due; `None`: nothing will be.
+    #[inline]
     pub fn wait(&self) -> Option<Duration> {
+        if self.thread.is_none() && self.services.is_empty() {
+            return None;
+        }
         let services = self.services.iter().map(|&(_, deadline)| deadline).min();
         let next = [self.thread, services].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
     /// Whose time is over: a service's, or, with `None`, everybody's.
+    #[inline]
     pub fn due(&mut self) -> Option<Option<ServiceId>> {
         if self.thread.is_none() && self.services.is_empty() {
             return None;

@@ -197,6 +197,9 @@ impl IoThread {
     }
 
     fn accept(&mut self) {
+        if self.accepting.is_idle() {
+            return;
+        }
         let IoThread { sessions, accepting, poll, admission, .. } = self;
         let host = &mut ThreadHost { registry: poll.registry(), admission };
         accepting.accept(|Client { socket, service }| {

@@ -24,6 +24,7 @@ pub struct RunQueue {
 impl RunQueue {
     /// Queues a session that may have become able to move; once, however often this is called. `bulk` says whether it
     /// is known to carry bulk.
+    #[inline]
     pub fn wake(&mut self, key: usize, bulk: bool) {
         if key >= self.places.len() {
             self.places.resize(key + 1, Place::Nowhere);
@@ -39,6 +40,7 @@ impl RunQueue {
     }
 
     /// Takes the next sparse session out of the queue.
+    #[inline]
     pub fn next_sparse(&mut self) -> Option<usize> {
         let key = self.sparse.pop_front()?;
         self.places[key] = Place::Nowhere;
@@ -46,6 +48,7 @@ impl RunQueue {
     }
 
     /// Takes the next bulk session out of the queue.
+    #[inline]
     pub fn next_bulk(&mut self) -> Option<usize> {
         let key = self.bulk.pop_front()?;
         self.places[key] = Place::Nowhere;
@@ -53,6 +56,7 @@ impl RunQueue {
     }
 
     /// Puts a session that just ran, spent its budget and could still move behind the other bulk ones.
+    #[inline]
     pub fn spent(&mut self, key: usize) {
         debug_assert_eq!(self.places[key], Place::Nowhere);
         self.places[key] = Place::Bulk;
@@ -60,16 +64,19 @@ impl RunQueue {
     }
 
     /// Whether the session waits with the bulk ones.
+    #[inline]
     pub fn is_bulk(&self, key: usize) -> bool {
         self.places.get(key) == Some(&Place::Bulk)
     }
 
     /// How many bulk sessions wait.
+    #[inline]
     pub fn bulk_waiting(&self) -> usize {
         self.bulk.len()
     }
 
     /// Whether no session waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.sparse.is_empty() && self.bulk.is_empty()
     }

@@ -107,12 +107,18 @@ impl Sources {
         if !self.turns.is_empty() {
             return Some(Duration::ZERO);
         }
+        if self.retrying.is_empty() {
+            return None;
+        }
         let retry_at = self.retrying.iter().filter_map(|&index| self.bound[index].socket.retry_at()).min();
         retry_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Takes datagrams of sources, for one budget of bytes from each socket, and deals them to their sessions.
     pub fn receive(&mut self, sessions: &mut Sessions<Socket>, host: &mut impl Host<Socket>) {
+        if self.bound.is_empty() {
+            return;
+        }
         for position in 0..self.retrying.len() {
             self.wake(self.retrying[position], sessions);
         }
