@@ -6,6 +6,7 @@ pub mod limits;
 pub mod listening;
 pub mod notify;
 pub mod reload;
+pub mod reloader;
 mod shutdown;
 pub mod signals;
 mod start;

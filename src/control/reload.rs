@@ -4,11 +4,12 @@
 
 use log::{error, info, warn};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::start::{judge, most_sources, running};
-use super::{Control, Plan, Running, notify, shutdown, told, wanted};
+use super::{Control, Plan, Running, notify, reloader, shutdown, told, wanted};
 use crate::config::settings::{OnReload, ProcessSettings, Settings};
 use crate::service::Service;
 use crate::thread::Message;
@@ -31,22 +32,34 @@ struct Difference {
     removed: usize,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { added, changed, removed } = self;
+        match added + changed + removed {
+            0 => f.write_str("nothing has changed"),
+            _ => write!(f, "services added: {added}, changed: {changed}, removed: {removed}"),
+        }
+    }
+}
+
 impl Control {
     /// Reads the settings and makes them true, or leaves everything as it is and says why.
     pub(super) fn reload(&mut self, load: &Load) {
         info!("reload: reading the configuration");
         told(notify::reloading());
-        let status = match self.prepare(load) {
-            Ok(ready) => self.carry_out(ready),
+        let outcome = self.prepare(load).map(|ready| self.carry_out(ready));
+        let status = match &outcome {
+            Ok(change) => format!("serving {}; {change}", self.services_text()),
             Err(errors) => {
-                for line in &errors {
+                for line in errors {
                     error!("reload failed: {line}");
                 }
                 error!("reload failed: everything stays as it was");
-                format!("the last reload failed, serving {} as before: {}", self.services_text(), errors.join("; "))
+                format!("serving {} as before; the last reload failed: {}", self.services_text(), errors.join("; "))
             }
         };
         told(notify::ready(&status));
+        reloader::answer(&outcome.map_err(|errors| errors.join("\n")));
     }
 
     /// Everything that can fail.
@@ -76,7 +89,7 @@ impl Control {
         Ok(Ready { settings, services, plan })
     }
 
-    /// What cannot fail any more. Returns what the service manager is told.
+    /// What cannot fail any more. Returns what has changed, in words.
     fn carry_out(&mut self, ready: Ready) -> String {
         let Ready { settings, services, plan } = ready;
         warn_of_restart(&self.settings.process, &settings.process);
@@ -94,16 +107,8 @@ impl Control {
         for service in replaced {
             self.retire(service);
         }
-        match difference {
-            Difference { added: 0, changed: 0, removed: 0 } => {
-                info!("reload: nothing has changed");
-                format!("serving {}, nothing has changed", self.services_text())
-            }
-            Difference { added, changed, removed } => {
-                info!("reload: {added} services added, {changed} changed, {removed} removed");
-                format!("serving {}: {added} added, {changed} changed, {removed} removed", self.services_text())
-            }
-        }
+        info!("reload: {difference}");
+        difference.to_string()
     }
 
     /// Says what has changed, and which services have been replaced or removed.

@@ -167,8 +167,7 @@ impl UnixPacketListener {
     /// Binds and listens, as [`super::unix::UnixListener::bind`].
     pub fn bind(address: &UnixAddress, backlog: i32) -> Result<UnixPacketListener, ListenError> {
         let name = EndpointAddress::UnixPacket(address.clone()).to_string();
-        let (socket, file) = unix::bind(address, Type::SEQPACKET, &name)?;
-        socket.listen(backlog).map_err(|error| ListenError::new("listen error on", &name, error))?;
+        let (socket, file) = unix::bind(address, Type::SEQPACKET, Some(backlog), &name)?;
         // Its type matters to nobody but accept(2), which gives sockets of the same.
         let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
         Ok(UnixPacketListener { listener, name: name.into(), _file: file })

@@ -59,7 +59,7 @@ impl SourceSocket {
     /// Binds a Unix datagram socket. A stale socket file is replaced, a live one is an error.
     pub fn unix(address: &UnixAddress) -> Result<SourceSocket, ListenError> {
         let name = EndpointAddress::UnixDatagram(address.clone()).to_string();
-        let (socket, file) = unix::bind(address, Type::DGRAM, &name)?;
+        let (socket, file) = unix::bind(address, Type::DGRAM, None, &name)?;
         let socket = DatagramSocket::from_socket(socket, Family::Unix);
         Ok(SourceSocket::new(socket, Name::Unix(name), Waiting::for_receivers(), file))
     }

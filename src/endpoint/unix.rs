@@ -3,13 +3,14 @@
 use mio::net::UnixStream;
 use socket2::{Domain, SockAddr, Type};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{ListenError, SideName};
@@ -78,8 +79,7 @@ impl UnixListener {
     /// Binds and listens. A stale socket file is replaced; one that somebody listens on, or another file, is an error.
     pub fn bind(address: &UnixAddress, backlog: i32) -> Result<UnixListener, ListenError> {
         let name = EndpointAddress::Unix(address.clone()).to_string();
-        let (socket, file) = bind(address, Type::STREAM, &name)?;
-        socket.listen(backlog).map_err(|error| ListenError::new("listen error on", &name, error))?;
+        let (socket, file) = bind(address, Type::STREAM, Some(backlog), &name)?;
         let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
         Ok(UnixListener { listener, name: name.into(), _file: file })
     }
@@ -107,15 +107,20 @@ impl fmt::Display for UnixListener {
     }
 }
 
-/// A non-blocking socket that is bound to a Unix address, and its file, if it has one. A stale socket file is replaced;
-/// one that somebody has open, or another file, is an error. `name` is the address as the error has it.
+/// A non-blocking socket that is bound to a Unix address and, with a backlog, listens; and its file, if it has one. A
+/// stale socket file is replaced; one that somebody has open, or another file, is an error. `name` is the address as the
+/// error has it.
 pub(super) fn bind(
     address: &UnixAddress,
     socket_type: Type,
+    backlog: Option<i32>,
     name: &str,
 ) -> Result<(socket2::Socket, Option<SocketFile>), ListenError> {
     let failed = |step| move |error| ListenError::new(step, name, error);
+    let mut _lock = None;
     if let UnixAddress::Path(path) = address {
+        // Or another proxy that starts now would take a file for stale that is not listened on yet.
+        _lock = FolderLock::of(path);
         remove_stale(path, socket_type).map_err(failed("bind error on"))?;
     }
     let socket = socket2::Socket::new(Domain::UNIX, socket_type, None).map_err(failed("error creating"))?;
@@ -126,7 +131,35 @@ pub(super) fn bind(
         UnixAddress::Path(path) => SocketFile::new(path),
         UnixAddress::Abstract(_) => None,
     };
+    if let Some(backlog) = backlog {
+        socket.listen(backlog).map_err(failed("listen error on"))?;
+    }
     Ok((socket, file))
+}
+
+/// How long another proxy is waited for that binds a socket in the same folder.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Keeps other proxies from binding sockets in the same folder meanwhile; where it cannot be locked, nothing does.
+struct FolderLock {
+    _folder: File,
+}
+
+impl FolderLock {
+    fn of(path: &Path) -> Option<FolderLock> {
+        let path = std::path::absolute(path).ok()?;
+        let folder = File::open(path.parent()?).ok()?;
+        let start = Instant::now();
+        // SAFETY: the call takes numbers only (flock(2)); closing the descriptor ends the lock.
+        while unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            // Anybody who can read the folder can lock it, too, for as long as they like.
+            if start.elapsed() > LOCK_TIMEOUT {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(FolderLock { _folder: folder })
+    }
 }
 
 /// Removes a socket file that nobody listens on.

@@ -111,6 +111,17 @@ fn a_name_that_nobody_knows_is_an_error_in_the_originals_words() {
     assert_eq!(lines[0].message, "error resolving address no.such.host:5 Name or service not known");
 }
 
+/// Not even one for the log.
+#[test]
+fn too_few_descriptors_are_an_error_that_is_said() {
+    for descriptors in 4..=6 {
+        let setup = Proxy::on(&[]).args(&["-l", LISTEN, "-r", REMOTE]).descriptors(descriptors, descriptors);
+        let lines = setup.start().log.complete();
+        let last = lines.last().expect("a line");
+        assert!(last.message.ends_with("Too many open files"), "{descriptors}: {last:?}");
+    }
+}
+
 #[test]
 fn a_remote_that_is_a_listener_is_an_error() {
     for (listener, remote) in [("0.0.0.0:20022", "127.0.0.1:20022"), ("udp:[::]:20021", "udp:localhost:20021")] {

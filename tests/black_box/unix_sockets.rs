@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::support::{Address, End, Kind, Proxy, Remote, Stream, TempDir, run, until};
+use crate::support::{Address, End, Kind, Line, Proxy, Remote, Stream, TempDir, run, until};
 
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
@@ -242,4 +242,33 @@ fn a_relative_path_is_relative_to_where_it_was_started() {
     until("the socket", || is_socket(&path.join("socket")).then_some(()));
     proxy.stop();
     assert!(!exists(&path.join("socket")));
+}
+
+/// One of them listens, and whoever says that it does can be reached; the others say that it is in use.
+#[test]
+fn of_several_that_start_at_once_on_one_path_one_listens() {
+    for _ in 0..15 {
+        let directory = TempDir::new();
+        let path = directory.path().join("socket");
+        // A stale file, which each wants to replace.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        let listen = format!("unix:{}", path.display());
+        let start = || {
+            let setup = Proxy::on(&[]).args(&["-l", &listen, "-r", "echo:"]);
+            let proxy = setup.start();
+            let lines = proxy.log.wait("a listener or a failure", |lines| {
+                let told = |line: &Line| line.message.starts_with("listening on ") || line.message.contains("in use");
+                lines.iter().any(told).then(|| lines.to_vec())
+            });
+            (lines.iter().any(|line| line.message.starts_with("listening on ")), proxy)
+        };
+        let started: Vec<(bool, Proxy)> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+            starts.into_iter().map(|start| start.join().expect("a start")).collect()
+        });
+        assert_eq!(started.iter().filter(|(listens, _)| *listens).count(), 1);
+        let mut client = Stream::connect(&Address::Path(path)).expect("a proxy that listens");
+        client.send("hello");
+        client.expect("hello");
+    }
 }
