@@ -26,6 +26,7 @@ pub mod process;
 pub mod progress;
 pub mod proxy;
 pub mod report;
+pub mod results;
 pub mod scratch;
 pub mod server;
 pub mod session;

@@ -150,9 +150,9 @@ pub const FLAGS: &[Flag] = &[
         required: true,
         repeatable: true,
         default: None,
-        help: "accept clients at this address",
+        help: "accept clients at this address; may be given again",
         details: &[
-            "Accept clients at this address. Give the flag again for each further address. At least one is needed.",
+            "Accept clients at this address. Give the option again for each further address; it must be given at least once.",
         ],
     },
     Flag {
@@ -165,8 +165,9 @@ pub const FLAGS: &[Flag] = &[
         repeatable: false,
         default: None,
         help: "connect each client to this address",
-        details: &["Connect each client to this address. Exactly one is needed. \
-             Where a name has several addresses, they are tried in the resolver's order until one connects."],
+        details: &["Connect each client to this address. The option must be given exactly once. \
+             If the host is a name with several addresses, they are tried in the order in which the resolver \
+             returned them, until one can be connected to."],
     },
     Flag {
         id: Id::BufferSize,
@@ -177,12 +178,12 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("16384"),
-        help: "size of a session's buffer for each direction",
+        help: "size of the buffer for each direction of a session",
         details: &[
             "The size of the buffer that holds what one direction of a session has read and not yet written, \
              from 1 byte to `1g`. The letters `k`, `m` and `g` multiply by powers of 1024. \
-             Where none is given, a direction that carries bulk may have a larger one; a given size is kept to.",
-            "A direction has a buffer only while there is something in it.",
+             Without this option, a direction that carries bulk may have a larger buffer; with it, every buffer has that size.",
+            "A direction has a buffer only while there is something in it, so an idle session has none.",
         ],
     },
     Flag {
@@ -194,8 +195,9 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: None,
-        help: "set TCP_NODELAY on both sides",
-        details: &["Set `TCP_NODELAY` on both sides of each session, so that small writes are sent at once."],
+        help: "send small writes at once: set TCP_NODELAY on both sides",
+        details: &["Set `TCP_NODELAY` on both sides of each session, so that the system sends small writes at once \
+             instead of collecting them."],
     },
     Flag {
         id: Id::IoThreads,
@@ -206,9 +208,9 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("1"),
-        help: "number of I/O threads",
-        details: &["The number of I/O threads, from 1 to 1024. New sessions are dealt to them in turn; \
-             a session stays with its thread."],
+        help: "number of I/O threads, which move the bytes of sessions",
+        details: &["The number of I/O threads, from 1 to 1024. These threads move the bytes of the sessions. \
+             New sessions are given to them in turn, and a session stays with its thread until it ends."],
     },
     Flag {
         id: Id::ZeroCopy,
@@ -219,13 +221,14 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("auto"),
-        help: "move bytes through kernel pipes: auto, always, never",
+        help: "when to move bytes through kernel pipes: auto, always, never",
         details: &[
-            "Whether bytes go from one side to the other through a kernel pipe, with splice(2), without being copied. \
-             With `auto`, a direction starts by copying, which is best for messages, and changes to a pipe while it \
-             carries bulk. With `always` it starts with one; with `never` it has none. Where no pipe can be had (they \
-             are limited by the number of descriptors and by `fs.pipe-user-pages-soft`), bytes are copied. \
-             Linux only: elsewhere `auto` copies and `always` is an error.",
+            "When bytes go from one side to the other through a kernel pipe, with splice(2), so that the program does \
+             not copy them. With `auto`, a direction starts by copying, which is best for messages, and uses a pipe \
+             while it carries bulk. With `always` it uses a pipe from the start; with `never` it only copies. \
+             The number of pipes is limited by the number of descriptors and by `fs.pipe-user-pages-soft`; \
+             a direction that gets no pipe copies. \
+             Pipes are used on Linux only: on other systems `auto` copies and `always` is an error.",
         ],
     },
     Flag {
@@ -237,12 +240,13 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: None,
-        help: "let each I/O thread accept for itself",
+        help: "let each I/O thread accept TCP clients by itself",
         details: &["Give each I/O thread a listening socket of its own for each TCP address, with SO_REUSEPORT. \
-             The kernel then deals the connections (on Linux and FreeBSD, evenly by a hash of their addresses), \
-             which costs less for each than an acceptor thread that deals them in turn. \
-             Unix sockets are still accepted by the acceptor. \
-             Another process of the same user can then listen at the same address: a second start is no error."],
+             The kernel then chooses the thread of each connection (on Linux and FreeBSD by a hash of its addresses, \
+             which spreads them evenly). This costs less for each connection than an acceptor thread that gives \
+             them to the I/O threads in turn. The acceptor thread still accepts the clients of Unix sockets. \
+             Another process of the same user can then listen at the same address, so it is no error to start \
+             the program twice."],
     },
     Flag {
         id: Id::Keepalive,
@@ -253,11 +257,11 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("off"),
-        help: "send TCP keepalive probes after this idle time",
+        help: "send TCP keepalive probes when a peer is silent for this long",
         details: &[
-            "Send TCP keepalive probes on both sides of a session once a connection has been idle for this long, \
-             and as often again while none is answered, at least every 75 seconds. \
-             Whole seconds, up to `32767s`; `0` turns probes off.",
+            "Send TCP keepalive probes on both sides of a session when a connection has been idle for this long. \
+             While no probe is answered, they are repeated after the same time, or every 75 seconds if that is \
+             shorter. The time is in whole seconds, up to `32767s`; `0` turns probes off.",
         ],
     },
     Flag {
@@ -269,9 +273,9 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("the system's maximum"),
-        help: "connections that may wait to be accepted",
+        help: "how many connections may wait to be accepted",
         details: &["How many connections may wait to be accepted at each listen address. \
-             The system lowers a number that is above its own maximum."],
+             The system reduces a number that is above its own maximum."],
     },
     Flag {
         id: Id::ConnectTimeout,
@@ -282,9 +286,9 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("10s"),
-        help: "limit for one attempt to connect to the remote",
+        help: "give up an attempt to connect to the remote after this time",
         details: &["How long one attempt to connect to an address of the remote may take. \
-             After it the next address is tried, and the client is reset when there is none."],
+             Then the next address is tried; if there is none, the client is reset."],
     },
     Flag {
         id: Id::IdleTimeout,
@@ -295,11 +299,12 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("none, or 60s for clients without a connection"),
-        help: "end a session that moves no byte for this long",
+        help: "end a session in which nothing has moved for this long",
         details: &[
-            "End a session that has moved no byte in either direction for this long. `0` means no limit.",
-            "Nothing else ends the session of a `udp:` or `unixgram:` client, which has no connection to end: \
-             without this flag such a session ends after 60 seconds.",
+            "End a session when no byte and no datagram has moved in either direction for this long. \
+             `0` means that there is no limit.",
+            "A `udp:` or `unixgram:` client has no connection that could end, so its session ends by this timeout \
+             only. That is why such a session ends after 60 seconds without this option.",
         ],
     },
     Flag {
@@ -311,7 +316,7 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("30s"),
-        help: "time for sessions to finish after SIGTERM or SIGINT",
+        help: "how long sessions may go on after SIGTERM or SIGINT",
         details: &[
             "How long sessions may go on after SIGTERM or SIGINT before they are reset. `0` resets them at once.",
         ],
@@ -325,10 +330,10 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: Some("info"),
-        help: "log up to error, warn, info, debug, trace, or off",
+        help: "log up to this level: error, warn, info, debug, trace, or off",
         details: &[
             "The least severe level that is logged: `error`, `warn`, `info`, `debug`, `trace`, or `off` for no log. \
-             It wins over `-q` and `-v`, and all three win over `RUST_LOG`.",
+             This option takes precedence over `-q` and `-v`, and all three over the variable `RUST_LOG`.",
         ],
     },
     Flag {
@@ -352,8 +357,8 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: true,
         default: None,
-        help: "log more: debug, and trace when given twice",
-        details: &["Log at level `debug`, and at level `trace` when given twice."],
+        help: "log more: up to debug, or up to trace when given twice",
+        details: &["Log up to the level `debug`, or up to `trace` when the option is given twice."],
     },
     Flag {
         id: Id::Help,
@@ -364,7 +369,7 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: None,
-        help: "print help and exit",
+        help: "print this help and exit",
         details: &["Print help on standard output and exit."],
     },
     Flag {
@@ -400,7 +405,7 @@ pub const FLAGS: &[Flag] = &[
         required: false,
         repeatable: false,
         default: None,
-        help: "print completions for bash, zsh or fish and exit",
+        help: "print a completion script for bash, zsh or fish and exit",
         details: &[
             "Print a script that completes command lines in `bash`, `zsh` or `fish` on standard output and exit.",
         ],
@@ -409,19 +414,25 @@ pub const FLAGS: &[Flag] = &[
 
 /// The forms of an address and what each is.
 pub const ADDRESSES: &[(&str, &str)] = &[
-    ("<host>:<port>", "TCP, split at the last colon: a name, an IPv4 or an IPv6 address, and a number or service name"),
+    (
+        "<host>:<port>",
+        "TCP. The last colon separates the two: a name, an IPv4 or an IPv6 address, and a number or a service name",
+    ),
     ("[<v6>]:<port>", "TCP, with an IPv6 address in brackets"),
-    ("tcp:<host>:<port>", "the same, spelled out"),
-    ("udp:<host>:<port>", "UDP: a session for each address that datagrams come from, or a socket for each session"),
+    ("tcp:<host>:<port>", "TCP, the same with its kind written out"),
+    (
+        "udp:<host>:<port>",
+        "UDP. With -l each address that datagrams come from has a session; with -r each session has a socket",
+    ),
     ("unix:<path>", "a Unix stream socket"),
-    ("unix:@<name>", "a Unix stream socket in the abstract namespace (Linux); the same in the next two"),
+    ("unix:@<name>", "a Unix stream socket with an abstract name (Linux); other Unix sockets can have one too"),
     ("unixpacket:<path>", "a Unix socket of packets (SEQPACKET)"),
-    ("unixgram:<path>", "a Unix datagram socket: a session for each bound sender"),
-    ("framed:<host>:<port>", "TCP that carries datagrams, each behind its length in two bytes"),
-    ("framed:unix:<path>", "the same over a Unix stream socket"),
-    ("tun:<name>", "a network device, each IP packet a datagram (Linux)"),
-    ("tap:<name>", "the same, each Ethernet frame a datagram"),
-    ("echo:", "answers with what it gets; only for -r"),
+    ("unixgram:<path>", "a Unix datagram socket. With -l each sender that is bound to an address has a session"),
+    ("framed:<host>:<port>", "datagrams over TCP: the length of each one is sent before it, in two bytes"),
+    ("framed:unix:<path>", "datagrams over a Unix stream socket, in the same way"),
+    ("tun:<name>", "a network device (Linux); each IP packet is a datagram"),
+    ("tap:<name>", "a network device (Linux); each Ethernet frame is a datagram"),
+    ("echo:", "a service in cproxy itself that answers with what it gets; only for -r"),
 ];
 
 impl Flag {

@@ -24,7 +24,7 @@ pub fn help() -> String {
     wrap(
         &mut text,
         0,
-        "cproxy forwards TCP and Unix stream connections and datagrams: each client is joined to a connection of its own to the remote.",
+        "cproxy is a proxy. It accepts clients, connects each of them to the remote, and passes on what either side sends. It carries TCP and Unix streams, and UDP and other datagrams.",
     );
     text.push('\n');
     text.push_str(&usage());
@@ -37,7 +37,7 @@ pub fn help() -> String {
     wrap(
         &mut text,
         0,
-        "A duration is a number with ms, s, m or h, or a bare number of seconds. A size is a number of bytes, or one with k, m or g (powers of 1024). The manual page has the rest: cproxy --man | man -l -",
+        "A duration is a number with ms, s, m or h, or a number of seconds without a unit. A size is a number of bytes, or a number with k, m or g (powers of 1024). The manual page describes everything: cproxy --man | man -l -",
     );
     text
 }

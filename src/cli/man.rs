@@ -91,8 +91,10 @@ pub fn page() -> String {
     tagged(
         &mut page,
         "`SIGTERM`, `SIGINT`",
-        "Stop listening, let sessions finish for up to the `--drain-timeout`, reset what is left, and exit. \
-         A second signal ends all sessions at once.",
+        "Stop listening, let the sessions go on for up to the `--drain-timeout`, reset those that are left, and exit. \
+         A second signal resets all sessions at once. The same signal within 100 ms after the first does not count as \
+         a second one, because programs such as timeout(1) signal their child and then its whole group; \
+         the other of the two signals does.",
     );
     tagged(&mut page, "`SIGPIPE`", "Ignored.");
 

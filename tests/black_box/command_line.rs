@@ -286,8 +286,8 @@ fn a_remote_name_with_several_addresses_is_tried_until_one_connects() {
 #[test]
 fn what_only_prints_something_exits_with_0() {
     for (flag, start) in [
-        ("--help", "cproxy forwards"),
-        ("-h", "cproxy forwards"),
+        ("--help", "cproxy is a proxy"),
+        ("-h", "cproxy is a proxy"),
         ("--version", concat!("cproxy ", env!("CARGO_PKG_VERSION"), "\n")),
         ("-V", concat!("cproxy ", env!("CARGO_PKG_VERSION"), "\n")),
         ("--man", ".TH "),

@@ -60,13 +60,15 @@ fn the_files_of_datagram_sockets_are_removed_at_the_end() {
 #[test]
 fn the_file_is_removed_when_sessions_are_cut_off() {
     let remote = Remote::new(Kind::UnixPath);
-    let mut proxy = Proxy::between(Kind::UnixPath, &remote).start();
+    let mut proxy = Proxy::between(Kind::UnixPath, &remote).args(&["--drain-timeout", "1h"]).start();
     let path = proxy.listeners[0].path().to_owned();
     let (_client, mut server) = proxy.session(&remote);
     proxy.log.line("connect complete ");
     proxy.signal(libc::SIGTERM);
     proxy.log.line("signal 15");
-    proxy.signal(libc::SIGTERM);
+    // The same signal at once would be taken for the first one, and the drain timeout would run its time.
+    proxy.signal(libc::SIGINT);
+    proxy.log.line("signal 2: sessions are reset");
     assert_eq!(server.end(), End::Eof, "a Unix socket without unread bytes knows no reset");
     proxy.exits();
     assert!(!exists(&path) && path.parent().is_some_and(Path::is_dir));

@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::compare::{Outcome, Results};
 use crate::load::Load;
 use crate::metric::Metric;
 use crate::options::Settings;
 use crate::proxy::Proxy;
+use crate::results::{Outcome, Results};
 
 /// Writes the report.
 pub fn write(file: &Path, settings: &Settings, results: &Results) -> io::Result<()> {

@@ -8,10 +8,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::compare::{LoadResults, Outcome, Results};
 use crate::load::Group;
 use crate::metric::Metric;
 use crate::proxy::Recipe;
+use crate::results::{LoadResults, Outcome, Results};
 
 /// Writes the charts of all groups that have results, as `GROUP.svg`.
 pub fn write(directory: &Path, results: &Results) -> io::Result<()> {

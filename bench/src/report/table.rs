@@ -1,8 +1,8 @@
 //! The table on the terminal.
 
-use crate::compare::{LoadResults, Outcome, Results};
 use crate::load::Load;
 use crate::metric::{Metric, digits};
+use crate::results::{LoadResults, Outcome, Results};
 
 /// Writes one table for each load.
 pub fn render(results: &Results) -> String {

@@ -48,40 +48,58 @@ fn stalls(count: &AtomicUsize) -> usize {
     })
 }
 
-#[test]
-fn a_reader_that_does_not_read_stops_the_sender() {
+/// A side of this kind and one of frames, in both directions.
+fn reader_stops_the_sender(kind: Kind) {
     // More than all sockets' buffers on the way have room for.
     const COUNT: usize = 60_000;
-    for kind in [Kind::Packet, Kind::Framed, Kind::FramedUnix, Kind::V4] {
-        for upstream in [true, false] {
-            let kinds = if upstream { [kind, Kind::Framed] } else { [Kind::Framed, kind] };
-            let remote = Remote::new(kinds[1]);
-            let proxy = Proxy::between(kinds[0], &remote).start();
-            let (client, server) = proxy.datagram_session(&remote, "first");
-            let before = memory(proxy.pid(), "VmHWM");
-            let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
-            let sent = AtomicUsize::new(0);
-            thread::scope(|scope| {
-                scope.spawn(|| send_numbered(&mut source, COUNT, &sent));
-                assert!(stalls(&sent) < COUNT, "{kinds:?}: all was taken");
-                let most = memory(proxy.pid(), "VmHWM") - before;
-                assert!(most < MEMORY, "{kinds:?}: {most} bytes of memory");
-                if kind == Kind::V4 {
-                    // It is cut anew.
-                    let all: Vec<u8> = (0..COUNT).flat_map(numbered).collect();
-                    let mut received = Vec::new();
-                    while received.len() < all.len() {
-                        received.extend(sink.receive());
-                    }
-                    assert!(received == all, "{kinds:?}");
-                } else {
-                    (0..COUNT).for_each(|number| assert_eq!(number_of(&sink.receive()), number, "{kinds:?}"));
+    for upstream in [true, false] {
+        let kinds = if upstream { [kind, Kind::Framed] } else { [Kind::Framed, kind] };
+        let remote = Remote::new(kinds[1]);
+        let proxy = Proxy::between(kinds[0], &remote).start();
+        let (client, server) = proxy.datagram_session(&remote, "first");
+        let before = memory(proxy.pid(), "VmHWM");
+        let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
+        let sent = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| send_numbered(&mut source, COUNT, &sent));
+            assert!(stalls(&sent) < COUNT, "{kinds:?}: all was taken");
+            let most = memory(proxy.pid(), "VmHWM") - before;
+            assert!(most < MEMORY, "{kinds:?}: {most} bytes of memory");
+            if kind == Kind::V4 {
+                // It is cut anew.
+                let all: Vec<u8> = (0..COUNT).flat_map(numbered).collect();
+                let mut received = Vec::new();
+                while received.len() < all.len() {
+                    received.extend(sink.receive());
                 }
-            });
-            source.reaches(&mut sink, "there");
-            sink.reaches(&mut source, "back");
-        }
+                assert!(received == all, "{kinds:?}");
+            } else {
+                (0..COUNT).for_each(|number| assert_eq!(number_of(&sink.receive()), number, "{kinds:?}"));
+            }
+        });
+        source.reaches(&mut sink, "there");
+        sink.reaches(&mut source, "back");
     }
+}
+
+#[test]
+fn a_reader_of_packets_that_does_not_read_stops_the_sender() {
+    reader_stops_the_sender(Kind::Packet);
+}
+
+#[test]
+fn a_reader_of_frames_that_does_not_read_stops_the_sender() {
+    reader_stops_the_sender(Kind::Framed);
+}
+
+#[test]
+fn a_reader_of_frames_over_a_unix_socket_that_does_not_read_stops_the_sender() {
+    reader_stops_the_sender(Kind::FramedUnix);
+}
+
+#[test]
+fn a_reader_of_a_stream_that_does_not_read_stops_the_sender() {
+    reader_stops_the_sender(Kind::V4);
 }
 
 /// Sends the same again until it has arrived, in a thread of its own, as programs do over UDP.
@@ -100,40 +118,52 @@ fn until_it_arrives(client: &mut Peer, receive: impl FnOnce() + Send) {
 }
 
 /// What comes over UDP and is not taken is dropped, whole datagrams of it, and no other session suffers.
-#[test]
-fn a_remote_that_does_not_read_has_datagrams_dropped() {
+fn datagrams_are_dropped(kind: Kind) {
     const COUNT: usize = 100_000;
-    for kind in [Kind::Framed, Kind::FramedUnix, Kind::Packet] {
-        let remote = Remote::new(kind);
-        let proxy = Proxy::between(Kind::Udp, &remote).start();
-        let (mut client, mut server) = proxy.datagram_session(&remote, "first");
-        let (mut bystander, mut its_server) = proxy.datagram_session(&remote, "bystander");
-        let before = memory(proxy.pid(), "VmHWM");
-        for number in 0..COUNT {
-            client.send(numbered(number));
-        }
-        until_it_arrives(&mut bystander, || its_server.expect("last"));
-        its_server.reaches(&mut bystander, "back");
-        let most = memory(proxy.pid(), "VmHWM") - before;
-        assert!(most < MEMORY, "{kind:?}: {most} bytes of memory");
-
-        let mut next = 0;
-        until_it_arrives(&mut client, || {
-            loop {
-                let datagram = server.receive();
-                if datagram == b"last" {
-                    return;
-                }
-                let number = number_of(&datagram);
-                assert!(number >= next, "number {number} after {next}");
-                next = number + 1;
-            }
-        });
-        server.reaches(&mut client, "back");
-        drop(server);
-        let end = proxy.end();
-        assert!(end.dropped > 0 && next > 0, "{end:?}, {next}");
+    let remote = Remote::new(kind);
+    let proxy = Proxy::between(Kind::Udp, &remote).start();
+    let (mut client, mut server) = proxy.datagram_session(&remote, "first");
+    let (mut bystander, mut its_server) = proxy.datagram_session(&remote, "bystander");
+    let before = memory(proxy.pid(), "VmHWM");
+    for number in 0..COUNT {
+        client.send(numbered(number));
     }
+    until_it_arrives(&mut bystander, || its_server.expect("last"));
+    its_server.reaches(&mut bystander, "back");
+    let most = memory(proxy.pid(), "VmHWM") - before;
+    assert!(most < MEMORY, "{kind:?}: {most} bytes of memory");
+
+    let mut next = 0;
+    until_it_arrives(&mut client, || {
+        loop {
+            let datagram = server.receive();
+            if datagram == b"last" {
+                return;
+            }
+            let number = number_of(&datagram);
+            assert!(number >= next, "number {number} after {next}");
+            next = number + 1;
+        }
+    });
+    server.reaches(&mut client, "back");
+    drop(server);
+    let end = proxy.end();
+    assert!(end.dropped > 0 && next > 0, "{end:?}, {next}");
+}
+
+#[test]
+fn a_remote_of_frames_that_does_not_read_has_datagrams_dropped() {
+    datagrams_are_dropped(Kind::Framed);
+}
+
+#[test]
+fn a_remote_of_frames_over_a_unix_socket_that_does_not_read_has_datagrams_dropped() {
+    datagrams_are_dropped(Kind::FramedUnix);
+}
+
+#[test]
+fn a_remote_of_packets_that_does_not_read_has_datagrams_dropped() {
+    datagrams_are_dropped(Kind::Packet);
 }
 
 /// Clients that share a socket do not wait for each other; and what its sender can be kept from sending is not dropped.
@@ -161,33 +191,45 @@ fn a_client_that_does_not_read_stops_only_its_own_remote() {
     });
 }
 
-/// As long as it reads at all, what has been delivered takes no memory any more.
-#[test]
-fn a_remote_that_reads_slowly_costs_no_more_memory_than_one_that_does_not() {
-    for kind in [Kind::FramedUnix, Kind::Packet, Kind::Framed] {
-        let remote = Remote::new(kind);
-        let proxy = Proxy::between(Kind::Udp, &remote).start();
-        let (mut client, mut server) = proxy.datagram_session(&remote, "first");
-        let before = memory(proxy.pid(), "VmHWM");
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut number = 0;
-                while !over.load(Ordering::Relaxed) {
-                    client.send(numbered(number));
-                    number += 1;
-                }
-            });
-            let _over = SetOnDrop(&over);
-            for count in 0..20_000 {
-                number_of(&server.receive());
-                if count % 10 == 0 {
-                    // Part of the load: the client is faster.
-                    thread::sleep(Duration::from_millis(1));
-                }
+/// As long as a remote reads at all, what has been delivered takes no memory any more.
+fn slow_reader_costs_no_more_memory(kind: Kind) {
+    let remote = Remote::new(kind);
+    let proxy = Proxy::between(Kind::Udp, &remote).start();
+    let (mut client, mut server) = proxy.datagram_session(&remote, "first");
+    let before = memory(proxy.pid(), "VmHWM");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                client.send(numbered(number));
+                number += 1;
             }
         });
-        let most = memory(proxy.pid(), "VmHWM") - before;
-        assert!(most < MEMORY, "{kind:?}: {most} bytes of memory");
-    }
+        let _over = SetOnDrop(&over);
+        for count in 0..20_000 {
+            number_of(&server.receive());
+            if count % 10 == 0 {
+                // Part of the load: the client is faster.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let most = memory(proxy.pid(), "VmHWM") - before;
+    assert!(most < MEMORY, "{kind:?}: {most} bytes of memory");
+}
+
+#[test]
+fn a_remote_of_frames_that_reads_slowly_costs_no_more_memory_than_one_that_does_not() {
+    slow_reader_costs_no_more_memory(Kind::Framed);
+}
+
+#[test]
+fn a_remote_of_frames_over_a_unix_socket_that_reads_slowly_costs_no_more_memory_than_one_that_does_not() {
+    slow_reader_costs_no_more_memory(Kind::FramedUnix);
+}
+
+#[test]
+fn a_remote_of_packets_that_reads_slowly_costs_no_more_memory_than_one_that_does_not() {
+    slow_reader_costs_no_more_memory(Kind::Packet);
 }

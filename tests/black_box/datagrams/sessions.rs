@@ -251,26 +251,31 @@ fn a_remote_that_refuses_does_not_end_the_session() {
 
 #[test]
 fn sessions_without_connections_end_soon_after_a_signal() {
-    for kind in CONNECTIONLESS {
-        for remote_kind in [kind, Kind::Framed] {
-            let remote = Remote::new(remote_kind);
-            let proxy = Proxy::between(kind, &remote).args(&["--drain-timeout", "1h", "-t", "2"]).start();
-            let (mut client, mut server) = proxy.datagram_session(&remote, "first");
-            proxy.signal(libc::SIGTERM);
-            proxy.log.line("signal 15: no new clients");
-            // For as long as it is used, which is longer than it would live without. (The pauses are the load.)
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(3) {
-                client.reaches(&mut server, "question");
-                server.reaches(&mut client, "answer");
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            let last = Instant::now();
-            let end = proxy.end();
-            assert!(last.elapsed() < Duration::from_secs(20), "{:?}", last.elapsed());
-            not_before(last, Duration::from_millis(1000));
-            assert_eq!((end.how.as_str(), end.dropped), ("idle timeout", 0));
-            proxy.finish();
+    let ends_soon = |kind: Kind, remote_kind: Kind| {
+        let remote = Remote::new(remote_kind);
+        let proxy = Proxy::between(kind, &remote).args(&["--drain-timeout", "1h", "-t", "2"]).start();
+        let (mut client, mut server) = proxy.datagram_session(&remote, "first");
+        proxy.signal(libc::SIGTERM);
+        proxy.log.line("signal 15: no new clients");
+        // For as long as it is used, which is longer than it would live without. (The pauses are the load.)
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            client.reaches(&mut server, "question");
+            server.reaches(&mut client, "answer");
+            std::thread::sleep(Duration::from_millis(100));
         }
-    }
+        let last = Instant::now();
+        let end = proxy.end();
+        assert!(last.elapsed() < Duration::from_secs(20), "{:?}", last.elapsed());
+        not_before(last, Duration::from_millis(1000));
+        assert_eq!((end.how.as_str(), end.dropped), ("idle timeout", 0));
+        proxy.finish();
+    };
+    std::thread::scope(|scope| {
+        for kind in CONNECTIONLESS {
+            for remote_kind in [kind, Kind::Framed] {
+                scope.spawn(move || ends_soon(kind, remote_kind));
+            }
+        }
+    });
 }

@@ -4,8 +4,6 @@ use std::thread;
 
 use crate::support::{End, Kind, Peer, Proxy, Random, Remote, ended};
 
-const STREAMS: [Kind; 2] = [Kind::V4, Kind::UnixPath];
-
 /// The longest datagram that a stream is cut into for a side of this kind.
 fn longest(kind: Kind) -> usize {
     if kind == Kind::Udp { 1472 } else { 16 << 10 }
@@ -49,35 +47,48 @@ fn joined_to_a_stream(datagrams: &mut Peer, stream: &mut Peer, kind: Kind) -> u6
     total
 }
 
-#[test]
-fn streams_and_datagrams_are_joined_in_order() {
-    for stream_kind in STREAMS {
-        for kind in Kind::DATAGRAMS {
-            for stream_is_client in [true, false] {
-                let kinds = if stream_is_client { [stream_kind, kind] } else { [kind, stream_kind] };
-                let remote = Remote::new(kinds[1]);
-                let proxy = Proxy::between(kinds[0], &remote).start();
-                let (mut client, mut server) = proxy.datagram_session(&remote, "first");
-                let (stream, datagrams) =
-                    if stream_is_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
-                stream.reaches(datagrams, "what one read returns");
-                let from_stream = 21 + cut_into_datagrams(stream, datagrams, kind);
-                let from_datagrams = joined_to_a_stream(datagrams, stream, kind);
-                // No half-close: the end of the stream ends all of it.
-                stream.stream.finish();
-                assert_eq!(stream.stream.end(), End::Eof);
-                if kind.has_connections() {
-                    assert_eq!(datagrams.stream.end(), End::Eof);
-                }
-                let (up, down) = if stream_is_client {
-                    (5 + from_stream, from_datagrams)
-                } else {
-                    (5 + from_datagrams, from_stream)
-                };
-                assert_eq!(proxy.end(), ended("end of stream", up, down), "{kinds:?}");
-            }
+/// A stream of this kind joined to every kind of datagrams.
+fn joined_in_order(stream_kind: Kind, stream_is_client: bool) {
+    for kind in Kind::DATAGRAMS {
+        let kinds = if stream_is_client { [stream_kind, kind] } else { [kind, stream_kind] };
+        let remote = Remote::new(kinds[1]);
+        let proxy = Proxy::between(kinds[0], &remote).start();
+        let (mut client, mut server) = proxy.datagram_session(&remote, "first");
+        let (stream, datagrams) =
+            if stream_is_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        stream.reaches(datagrams, "what one read returns");
+        let from_stream = 21 + cut_into_datagrams(stream, datagrams, kind);
+        let from_datagrams = joined_to_a_stream(datagrams, stream, kind);
+        // No half-close: the end of the stream ends all of it.
+        stream.stream.finish();
+        assert_eq!(stream.stream.end(), End::Eof);
+        if kind.has_connections() {
+            assert_eq!(datagrams.stream.end(), End::Eof);
         }
+        let (up, down) =
+            if stream_is_client { (5 + from_stream, from_datagrams) } else { (5 + from_datagrams, from_stream) };
+        assert_eq!(proxy.end(), ended("end of stream", up, down), "{kinds:?}");
     }
+}
+
+#[test]
+fn tcp_clients_and_datagrams_are_joined_in_order() {
+    joined_in_order(Kind::V4, true);
+}
+
+#[test]
+fn datagrams_and_tcp_remotes_are_joined_in_order() {
+    joined_in_order(Kind::V4, false);
+}
+
+#[test]
+fn unix_clients_and_datagrams_are_joined_in_order() {
+    joined_in_order(Kind::UnixPath, true);
+}
+
+#[test]
+fn datagrams_and_unix_remotes_are_joined_in_order() {
+    joined_in_order(Kind::UnixPath, false);
 }
 
 /// As programs that know nothing of datagrams are joined through a framed stream.
@@ -105,27 +116,40 @@ fn a_stream_goes_through_a_framed_hop() {
     }
 }
 
-#[test]
-fn the_end_of_a_stream_overtakes_no_datagram() {
-    for hop in [Kind::Framed, Kind::FramedUnix, Kind::Packet] {
-        for client_ends in [true, false] {
-            let remote = Remote::new(Kind::V4);
-            let second = Proxy::between(hop, &remote).start();
-            let first = Proxy::on(&[Kind::V4]).to(&second.listeners[0]).start();
-            let (client, server) = (first.connect(), remote.accept());
-            let (mut from, mut to) = if client_ends { (client, server) } else { (server, client) };
-            let bytes = Random(5).bytes(20_000_000);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    from.send(&bytes);
-                    from.finish();
-                });
-                to.expect(&bytes[..1]);
-                assert!(to.rest() == (bytes[1..].to_vec(), End::Eof), "{hop:?}");
+/// The end of either side's stream, beyond such a hop.
+fn end_overtakes_no_datagram(hop: Kind) {
+    for client_ends in [true, false] {
+        let remote = Remote::new(Kind::V4);
+        let second = Proxy::between(hop, &remote).start();
+        let first = Proxy::on(&[Kind::V4]).to(&second.listeners[0]).start();
+        let (client, server) = (first.connect(), remote.accept());
+        let (mut from, mut to) = if client_ends { (client, server) } else { (server, client) };
+        let bytes = Random(5).bytes(20_000_000);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                from.send(&bytes);
+                from.finish();
             });
-            assert_eq!(from.end(), End::Eof);
-        }
+            to.expect(&bytes[..1]);
+            assert!(to.rest() == (bytes[1..].to_vec(), End::Eof), "{hop:?}");
+        });
+        assert_eq!(from.end(), End::Eof);
     }
+}
+
+#[test]
+fn the_end_of_a_stream_overtakes_no_frame() {
+    end_overtakes_no_datagram(Kind::Framed);
+}
+
+#[test]
+fn the_end_of_a_stream_overtakes_no_frame_over_a_unix_socket() {
+    end_overtakes_no_datagram(Kind::FramedUnix);
+}
+
+#[test]
+fn the_end_of_a_stream_overtakes_no_packet() {
+    end_overtakes_no_datagram(Kind::Packet);
 }
 
 #[test]
