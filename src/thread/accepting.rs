@@ -87,6 +87,8 @@ pub struct Accepting {
     state: State,
     /// While there is no room: since when no session has ended.
     full_since: Instant,
+    /// There was no room, and somebody has waited ever since: what room there is, is shared out one by one.
+    scarce: bool,
 }
 
 impl Accepting {
@@ -100,6 +102,7 @@ impl Accepting {
             admission,
             state: State::Accepting,
             full_since: Instant::now(),
+            scarce: false,
         }
     }
 
@@ -228,6 +231,7 @@ impl Accepting {
                 }
             }
         }
+        self.scarce &= !self.turns.is_empty();
         if let State::WithoutRoom(_) | State::InTrouble(_) = self.state {
             info!("accepting again");
             self.admission.stop_waiting();
@@ -276,8 +280,9 @@ impl Accepting {
     }
 
     fn accept_from(&mut self, index: usize, take: &mut impl FnMut(Client)) -> Accepted {
+        let most = if self.scarce { 1 } else { ACCEPTS_PER_TURN };
         let Bound { listener, service, .. } = &mut self.listeners[index];
-        for number in 0..ACCEPTS_PER_TURN {
+        for number in 0..most {
             if !self.admission.has_room() {
                 return Accepted::NoRoom(number > 0);
             }
@@ -300,6 +305,7 @@ impl Accepting {
     }
 
     fn wait_for_room(&mut self, accepted: bool) {
+        self.scarce = true;
         let now = Instant::now();
         if accepted || !self.admission.is_waiting() {
             self.full_since = now;
