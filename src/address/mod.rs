@@ -4,6 +4,7 @@ mod parse;
 mod resolve;
 
 pub use parse::AddressError;
+pub use resolve::Lookups;
 
 use crate::base::text::ShortText;
 use socket2::SockAddr;
