@@ -1,8 +1,10 @@
 //! Addresses of endpoints: what they are, how they are written (`parse`), and what names stand for (`resolve`).
 
+mod forms;
 mod parse;
 mod resolve;
 
+pub use forms::FORMS;
 pub use parse::AddressError;
 pub use resolve::Lookups;
 
