@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use base::error::error_text;
 use cli::Command;
+use config::file::{ConfigError, ConfigSource};
 use config::settings::Settings;
 use control::reload::Load;
 use control::signals::Signals;
@@ -30,7 +31,7 @@ use log::LogSettings;
 /// Runs the program with its arguments (without its own name) and says how it ends.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments) {
-        Command::Run(settings, warnings) => serve(*settings, None, &warnings),
+        Command::Run(settings, warnings, source) => serve(*settings, source.map(load), &warnings),
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
         Command::Usage { complaint, usage } => {
             if let Some(complaint) = complaint {
@@ -47,7 +48,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             log::finish();
             ExitCode::FAILURE
         }
+        Command::BadFile(errors) => {
+            for error in errors {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(io::stderr(), "{error}");
+            }
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// What a reload calls: in the log, each error is one line.
+fn load(source: ConfigSource) -> Load {
+    Box::new(move || source.load().map_err(|errors| errors.iter().map(ConfigError::one_line).collect()))
 }
 
 fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCode {

@@ -1,9 +1,12 @@
 //! Addresses of endpoints: what they are, how they are written (`parse`), and what names stand for (`resolve`).
 
+mod forms;
 mod parse;
 mod resolve;
 
+pub use forms::FORMS;
 pub use parse::AddressError;
+pub use resolve::Lookups;
 
 use crate::base::text::ShortText;
 use socket2::SockAddr;

@@ -1,11 +1,11 @@
 //! Addresses as the command line and the file write them.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::resolve::resolve;
+use super::resolve::{Lookups, Transport};
 use super::{DeviceKind, EndpointAddress, Endpoints, UnixAddress};
 
 /// Why an address argument was refused; `Display` is the one-line message.
@@ -50,12 +50,17 @@ impl Endpoints {
     /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `framed:` before a TCP or Unix
     /// stream address; `tun:NAME` and `tap:NAME` on Linux; `echo:`.
     pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
-        Ok(Endpoints { argument: argument.to_string(), addresses: addresses(argument, argument)? })
+        Endpoints::parse_with(argument, &mut Lookups::default())
+    }
+
+    /// The same, with the names that were looked up before, so that none is looked up twice.
+    pub fn parse_with(argument: &str, lookups: &mut Lookups) -> Result<Endpoints, AddressError> {
+        Ok(Endpoints { argument: argument.to_string(), addresses: addresses(argument, argument, lookups)? })
     }
 }
 
 /// What `address` resolves to, which is `argument` or the end of it.
-fn addresses(argument: &str, address: &str) -> Result<Vec<EndpointAddress>, AddressError> {
+fn addresses(argument: &str, address: &str, lookups: &mut Lookups) -> Result<Vec<EndpointAddress>, AddressError> {
     use EndpointAddress::{Device, Echo, Framed, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
     let one = |address: EndpointAddress| Ok(vec![address]);
     if address == "echo:" {
@@ -68,16 +73,16 @@ fn addresses(argument: &str, address: &str) -> Result<Vec<EndpointAddress>, Addr
         Some(("tun", name)) => one(Device(DeviceKind::Tun, device_name(argument, name)?)),
         Some(("tap", name)) => one(Device(DeviceKind::Tap, device_name(argument, name)?)),
         // A host may have one of these names, so that it is a prefix only where a whole address follows it.
-        Some(("udp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Udp),
-        Some(("tcp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Tcp),
-        Some(("framed", rest)) if rest.contains(':') => addresses(argument, rest)?
+        Some(("udp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Udp, lookups),
+        Some(("tcp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Tcp, lookups),
+        Some(("framed", rest)) if rest.contains(':') => addresses(argument, rest, lookups)?
             .into_iter()
             .map(|stream| match stream {
                 Tcp(_) | Unix(_) => Ok(Framed(Box::new(stream))),
                 _ => Err(AddressError::invalid(argument, "framed: takes a TCP or Unix stream address")),
             })
             .collect(),
-        _ => inet_addresses(argument, address, Tcp),
+        _ => inet_addresses(argument, address, Tcp, lookups),
     }
 }
 
@@ -135,6 +140,7 @@ fn inet_addresses(
     argument: &str,
     address: &str,
     kind: fn(SocketAddr) -> EndpointAddress,
+    lookups: &mut Lookups,
 ) -> Result<Vec<EndpointAddress>, AddressError> {
     let invalid = || AddressError::invalid(argument, "");
     let (host, port) = split(address).ok_or_else(invalid)?;
@@ -149,15 +155,15 @@ fn inet_addresses(
     if port_out_of_range(port) {
         return Err(AddressError::unresolved(argument, "port number out of range"));
     }
-    let (Ok(host), Ok(service)) = (CString::new(host), CString::new(port)) else {
+    if host.contains('\0') || port.contains('\0') {
         return Err(invalid());
+    }
+    let transport = match kind(SocketAddr::from(([0; 4], 0))) {
+        EndpointAddress::Udp(_) => Transport::Udp,
+        _ => Transport::Tcp,
     };
-    let protocol = if matches!(kind(SocketAddr::from(([0; 4], 0))), EndpointAddress::Udp(_)) {
-        (libc::SOCK_DGRAM, libc::IPPROTO_UDP)
-    } else {
-        (libc::SOCK_STREAM, libc::IPPROTO_TCP)
-    };
-    let resolved = resolve(&host, &service, protocol).map_err(|reason| AddressError::unresolved(argument, &reason))?;
+    let resolved =
+        lookups.resolve(host, port, transport).map_err(|reason| AddressError::unresolved(argument, &reason))?;
     let mut addresses = Vec::with_capacity(resolved.len());
     for address in resolved.into_iter().map(kind) {
         if !addresses.contains(&address) {
@@ -178,6 +184,7 @@ fn port_out_of_range(port: &str) -> bool {
         && digits.bytes().all(|b| b.is_ascii_digit())
         && !port.parse().is_ok_and(|n| (0..=65535).contains(&n))
 }
+
 #[cfg(test)]
 mod tests {
     use super::super::OriginalForm;

@@ -1,11 +1,60 @@
-//! Asks the system's resolver.
+//! Turns hosts and ports into addresses: numbers at once, names by the system's resolver, each once.
 
-use std::ffi::CStr;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
 use crate::base::error::error_text;
+
+/// What a name is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Transport {
+    /// For TCP.
+    Tcp,
+    /// For UDP.
+    Udp,
+}
+
+/// A host, and its service where that is a name.
+type Name = (String, Option<String>, Transport);
+
+/// What names were looked up and what came of it: within one of these, no name is looked up twice.
+#[derive(Debug, Default)]
+pub struct Lookups {
+    done: HashMap<Name, Result<Vec<SocketAddr>, String>>,
+}
+
+impl Lookups {
+    /// The addresses of a host and a service, which have no NUL in them; an error is one line.
+    ///
+    /// A numeric address takes no call of the resolver, which would open and read files for each.
+    pub(super) fn resolve(
+        &mut self,
+        host: &str,
+        service: &str,
+        transport: Transport,
+    ) -> Result<Vec<SocketAddr>, String> {
+        let port = service.bytes().all(|b| b.is_ascii_digit()).then(|| service.parse::<u16>().ok()).flatten();
+        if let (Ok(host), Some(port)) = (host.parse::<IpAddr>(), port) {
+            return Ok(vec![SocketAddr::new(host, port)]);
+        }
+        // The addresses of a host are the same for every port.
+        let name = (host.to_string(), port.is_none().then(|| service.to_string()), transport);
+        let found = self.done.entry(name).or_insert_with(|| {
+            let (Ok(host), Ok(service)) = (CString::new(host), CString::new(service)) else {
+                return Err("a name with a NUL character".to_string());
+            };
+            resolve(&host, &service, transport)
+        });
+        let mut addresses = found.clone()?;
+        if let Some(port) = port {
+            addresses.iter_mut().for_each(|address| address.set_port(port));
+        }
+        Ok(addresses)
+    }
+}
 
 /// The list that getaddrinfo(3) allocated, freed when this is dropped.
 struct AddressList(*mut libc::addrinfo);
@@ -20,15 +69,14 @@ impl Drop for AddressList {
     }
 }
 
-/// Asks the system's resolver for the addresses of a host and a service, for a socket type and protocol, in its order;
-/// an error is one line.
+/// Asks the system's resolver for the addresses of a host and a service, in its order; an error is one line.
 ///
 /// It is asked directly because std takes neither service names nor `AI_ADDRCONFIG`, and words its errors otherwise.
-pub(super) fn resolve(
-    host: &CStr,
-    service: &CStr,
-    (socket_type, protocol): (i32, i32),
-) -> Result<Vec<SocketAddr>, String> {
+fn resolve(host: &CStr, service: &CStr, transport: Transport) -> Result<Vec<SocketAddr>, String> {
+    let (socket_type, protocol) = match transport {
+        Transport::Tcp => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        Transport::Udp => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    };
     // SAFETY: an addrinfo is plain old data, for which all zeros is a valid value.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = libc::AF_UNSPEC;
@@ -86,10 +134,38 @@ fn resolver_error(code: libc::c_int, errno: &io::Error) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn numbers_are_not_looked_up_and_names_once() {
+        let mut lookups = Lookups::default();
+        for (host, port) in [("127.0.0.1", "80"), ("::1", "0"), ("0.0.0.0", "0080"), ("::ffff:10.0.0.1", "65535")] {
+            let address = SocketAddr::new(host.parse().unwrap(), port.parse().unwrap());
+            assert_eq!(lookups.resolve(host, port, Transport::Tcp), Ok(vec![address]));
+        }
+        assert!(lookups.done.is_empty());
+        let first = lookups.resolve("localhost", "5000", Transport::Tcp).unwrap();
+        let second = lookups.resolve("localhost", "5001", Transport::Tcp).unwrap();
+        assert_eq!(lookups.done.len(), 1);
+        assert!(first.iter().all(|address| address.port() == 5000), "{first:?}");
+        assert!(second.iter().all(|address| address.port() == 5001), "{second:?}");
+        assert_eq!(
+            first.iter().map(SocketAddr::ip).collect::<Vec<_>>(),
+            second.iter().map(SocketAddr::ip).collect::<Vec<_>>()
+        );
+        // What was found is what is used again, and a failure is not tried again either.
+        let known = ("known.invalid".to_string(), None, Transport::Udp);
+        lookups.done.insert(known, Ok(vec![SocketAddr::from(([192, 0, 2, 1], 1))]));
+        let expected = Ok(vec![SocketAddr::from(([192, 0, 2, 1], 53))]);
+        assert_eq!(lookups.resolve("known.invalid", "53", Transport::Udp), expected);
+        let failed = ("localhost".to_string(), Some("no-such-service".to_string()), Transport::Tcp);
+        lookups.done.insert(failed, Err("as before".to_string()));
+        assert_eq!(lookups.resolve("localhost", "no-such-service", Transport::Tcp), Err("as before".to_string()));
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn errors_are_the_systems() {
         let no_error = io::Error::from_raw_os_error(0);

@@ -1,40 +1,41 @@
 //! `--completions`: scripts that complete command lines in bash, zsh and fish.
 
-use super::flags::{FLAGS, Flag, Kind};
+use crate::config::keys::{self, Key, Kind};
 use std::fmt::Write;
 
-/// The script for a shell, if it is one of [`super::flags::SHELLS`].
+/// The script for a shell, if it is one of [`keys::SHELLS`].
 pub fn script(shell: &str) -> Option<String> {
+    let flags: Vec<Key> = keys::flags().copied().collect();
     match shell {
-        "bash" => Some(bash(FLAGS)),
-        "zsh" => Some(zsh(FLAGS)),
-        "fish" => Some(fish(FLAGS)),
+        "bash" => Some(bash(&flags)),
+        "zsh" => Some(zsh(&flags)),
+        "fish" => Some(fish(&flags)),
         _ => None,
     }
 }
 
 /// A flag's names with their hyphens.
-fn names(flag: &Flag) -> Vec<String> {
+fn names(flag: &Key) -> Vec<String> {
     flag.short.iter().map(|short| format!("-{short}")).chain([format!("--{}", flag.long)]).collect()
 }
 
 /// Every name of every flag of which this is true.
-fn all_names(flags: &[Flag], which: impl Fn(&Flag) -> bool) -> Vec<String> {
+fn all_names(flags: &[Key], which: impl Fn(&Key) -> bool) -> Vec<String> {
     flags.iter().filter(|flag| which(flag)).flat_map(names).collect()
 }
 
 /// The script for bash. It needs nothing from the bash-completion package.
-fn bash(flags: &[Flag]) -> String {
+fn bash(flags: &[Key]) -> String {
     let mut cases = String::new();
     let mut case = |patterns: Vec<String>, body: &str| {
         if !patterns.is_empty() {
             let _ = writeln!(cases, "        {})\n{body}            ;;", patterns.join("|"));
         }
     };
-    let has = |flag: &Flag, kind: Kind| flag.value.is_some_and(|value| value.kind == kind);
+    let has = |flag: &Key, kind: Kind| flag.value.is_some_and(|value| value.kind == kind);
     case(all_names(flags, |flag| has(flag, Kind::Address)), BASH_ADDRESS);
     case(all_names(flags, |flag| has(flag, Kind::File)), BASH_FILE);
-    case(all_names(flags, |flag| has(flag, Kind::Other)), "            COMPREPLY=()\n");
+    case(all_names(flags, |flag| has(flag, Kind::Number)), "            COMPREPLY=()\n");
     for flag in flags {
         if let Some(Kind::Words(words)) = flag.value.map(|value| value.kind) {
             let body = format!("            COMPREPLY=($(compgen -W '{}' -- \"$cur\"))\n", words.join(" "));
@@ -97,7 +98,7 @@ const BASH_ADDRESS: &str = r#"            if [[ $value =~ ^((framed:)?unix|unixp
 "#;
 
 /// The script for zsh, to be found by its completion system as `_cproxy` or to be sourced.
-fn zsh(flags: &[Flag]) -> String {
+fn zsh(flags: &[Key]) -> String {
     let mut script = format!("#compdef cproxy\n\n{ZSH_ADDRESS}\n_cproxy() {{\n    _arguments -s -S \\\n");
     for flag in flags {
         let again = if flag.repeatable { "*" } else { "" };
@@ -108,7 +109,7 @@ fn zsh(flags: &[Flag]) -> String {
                 Kind::Address => "_cproxy_address".to_string(),
                 Kind::File => "_files".to_string(),
                 Kind::Words(words) => format!("({})", words.join(" ")),
-                Kind::Other => " ".to_string(),
+                Kind::Number => " ".to_string(),
             };
             format!(":{message}:{action}")
         });
@@ -149,7 +150,7 @@ const ZSH_ADDRESS: &str = r#"_cproxy_address() {
 "#;
 
 /// The script for fish.
-fn fish(flags: &[Flag]) -> String {
+fn fish(flags: &[Key]) -> String {
     let mut script = format!("# fish completion for cproxy\n\n{FISH_ADDRESS}\ncomplete -c cproxy -f\n");
     for flag in flags {
         script.push_str("complete -c cproxy");
@@ -164,7 +165,7 @@ fn fish(flags: &[Flag]) -> String {
             Some(Kind::Words(words)) => {
                 let _ = write!(script, "-x -a '{}' ", words.join(" "));
             }
-            Some(Kind::Other) => script.push_str("-x "),
+            Some(Kind::Number) => script.push_str("-x "),
         }
         let _ = writeln!(script, "-d '{}'", flag.help.replace('\\', "\\\\").replace('\'', "\\'"));
     }
@@ -193,26 +194,30 @@ end
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::flags::{Group, Id, SHELLS, Value};
+    use crate::config::keys::{Group, Place, SHELLS, Scope, Value};
     use std::process::{Command, Stdio};
 
-    const TABLE: &[Flag] = &[Flag {
-        id: Id::Listen,
+    const TABLE: &[Key] = &[Key {
         short: Some('k'),
         long: "key",
-        value: Some(Value { name: "<file>", kind: Kind::File }),
+        value: Some(Value { name: "<file>", kind: Kind::File, expected: "" }),
+        scope: Scope::Include,
+        place: Place::CommandLine,
         group: Group::Original,
         required: false,
         repeatable: false,
         default: None,
         help: "it's [a: b] \\ file",
         details: &[],
+        example: "",
     }];
 
     #[test]
     fn help_is_quoted() {
         assert!(zsh(TABLE).contains("'(-k --key)-k+[it'\\''s \\[a\\: b\\] \\\\ file]:file:_files' \\\n"));
         assert!(fish(TABLE).contains("complete -c cproxy -s k -l key -r -F -d 'it\\'s [a: b] \\\\ file'\n"));
+        let file = script("bash").expect("a script");
+        assert!(file.contains(&format!("        -c|--config)\n{BASH_FILE}            ;;\n")), "{file}");
         assert!(bash(TABLE).contains(&format!("        -k|--key)\n{BASH_FILE}            ;;\n")));
     }
 
@@ -220,7 +225,8 @@ mod tests {
     #[test]
     fn the_shells_read_their_scripts() {
         for shell in SHELLS {
-            for table in [FLAGS, TABLE] {
+            let flags: Vec<Key> = keys::flags().copied().collect();
+            for table in [&flags, TABLE] {
                 let script = match *shell {
                     "bash" => bash(table),
                     "zsh" => zsh(table),

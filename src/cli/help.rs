@@ -1,6 +1,7 @@
 //! The usage, shown for a bad command line, and `--help`.
 
-use super::flags::{ADDRESSES, FLAGS, Group, in_group};
+use crate::address::FORMS;
+use crate::config::keys::{Group, flags, flags_in};
 use std::fmt::Write;
 
 /// The width that all text is wrapped to.
@@ -11,7 +12,7 @@ pub fn usage() -> String {
     let mut text = synopsis();
     for group in Group::ALL {
         let _ = writeln!(text, "{}:", group.heading());
-        for flag in in_group(group) {
+        for flag in flags_in(group) {
             entry(&mut text, &flag.spelling(), spelling_width(), &flag.help_and_default());
         }
     }
@@ -29,8 +30,8 @@ pub fn help() -> String {
     text.push('\n');
     text.push_str(&usage());
     text.push_str("Addresses:\n");
-    let width = ADDRESSES.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
-    for (form, meaning) in ADDRESSES {
+    let width = FORMS.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
+    for (form, meaning) in FORMS {
         entry(&mut text, form, width, meaning);
     }
     text.push('\n');
@@ -60,14 +61,14 @@ fn synopsis() -> String {
         }
         let _ = write!(line, " {part}");
     }
-    let _ = writeln!(text, "{line}");
+    let _ = writeln!(text, "{line}\n  cproxy -c <file> [<options>]");
     text
 }
 
 /// `-l <addr>:<port>`, `[-l <addr>:<port>]...`, `[-n]` and so on, for the original's flags.
 pub fn synopsis_parts() -> Vec<String> {
     let mut parts = Vec::new();
-    for flag in in_group(Group::Original) {
+    for flag in flags_in(Group::Original) {
         let name = flag.short.map_or(format!("--{}", flag.long), |short| format!("-{short}"));
         let part = flag.value.map_or(name.clone(), |value| format!("{name} {}", value.name));
         match (flag.required, flag.repeatable) {
@@ -82,7 +83,7 @@ pub fn synopsis_parts() -> Vec<String> {
 
 /// The width of the longest flag.
 fn spelling_width() -> usize {
-    FLAGS.iter().map(|flag| flag.spelling().len()).max().unwrap_or(0)
+    flags().map(|flag| flag.spelling().len()).max().unwrap_or(0)
 }
 
 /// One line of a list in two columns; what does not fit goes on below, in the second.
@@ -119,7 +120,7 @@ mod tests {
         let words: Vec<_> = usage.split("Arguments:").next().expect("a synopsis").split_whitespace().collect();
         assert_eq!(
             words.join(" "),
-            "Usage: cproxy -l <addr>:<port> [-l <addr>:<port>]... -r <addr>:<port> [-b <bytes>] [-n] [-t <threads>] [<options>]"
+            "Usage: cproxy -l <addr>:<port> [-l <addr>:<port>]... -r <addr>:<port> [-b <bytes>] [-n] [-t <threads>] [<options>] cproxy -c <file> [<options>]"
         );
         assert!(usage.starts_with("Usage:\n  cproxy -l "));
     }
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn defaults_are_shown() {
-        for flag in FLAGS {
+        for flag in flags() {
             if let Some(default) = flag.default {
                 let words = help().split_whitespace().collect::<Vec<_>>().join(" ");
                 assert!(words.contains(&format!("(default: {default})")), "{}", flag.long);
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn help_shows_every_form_of_address() {
         let help = help();
-        for (form, _) in ADDRESSES {
+        for (form, _) in FORMS {
             assert!(help.contains(&format!("\n  {form} ")), "{form}");
         }
     }

@@ -1,11 +1,13 @@
 //! `--man`: the manual page, as roff.
 
-use super::flags::{ADDRESSES, Flag, Group, in_group};
 use super::help::synopsis_parts;
+use super::roff::{literal, paragraphs, roff, section, synopsis, tagged, text};
+use crate::address::FORMS;
+use crate::config::keys::{Group, Key, flags_in};
 use std::fmt::Write;
 
 /// The day on which the page's text last changed.
-const DATE: &str = "2026-11-21";
+pub(super) const DATE: &str = "2026-11-21";
 
 /// The manual page. Paragraphs have backquotes round what is typed as it stands and angle brackets round what is not.
 pub fn page() -> String {
@@ -20,8 +22,8 @@ pub fn page() -> String {
     for part in synopsis_parts() {
         let _ = writeln!(page, "{}", synopsis(&part));
     }
-    page.push_str("[\\fIoptions\\fR]\n.br\n");
-    let information: Vec<_> = in_group(Group::Information).map(|flag| spelling(flag, false)).collect();
+    page.push_str("[\\fIoptions\\fR]\n.br\n\\fBcproxy\\fR\n\\fB\\-c\\fR \\fIfile\\fR\n[\\fIoptions\\fR]\n.br\n");
+    let information: Vec<_> = flags_in(Group::Information).map(|flag| spelling(flag, false)).collect();
     let _ = writeln!(page, "\\fBcproxy\\fR\n{}\n.ad b\n.hy", information.join(" |\n"));
 
     section(&mut page, "DESCRIPTION");
@@ -50,13 +52,13 @@ pub fn page() -> String {
     );
     for group in Group::ALL {
         let _ = writeln!(page, ".SS {}", group.heading());
-        for flag in in_group(group) {
+        for flag in flags_in(group) {
             option(&mut page, flag);
         }
     }
 
-    section(&mut page, "ADDRESSES");
-    for (form, meaning) in ADDRESSES {
+    section(&mut page, "FORMS");
+    for (form, meaning) in FORMS {
         let _ = writeln!(page, ".TP\n{}", synopsis(form));
         let mut meaning = meaning.to_string();
         meaning[..1].make_ascii_uppercase();
@@ -103,8 +105,8 @@ pub fn page() -> String {
     tagged(
         &mut page,
         "`1`",
-        "The command line was bad, and usage or the reason was printed on standard output; or the program could not \
-         start, and one log line says why.",
+        "The command line was bad, and usage or the reason was printed on standard output; or the configuration file \
+         was bad, and its errors were printed on standard error; or the program could not start, and log lines say why.",
     );
 
     section(&mut page, "ENVIRONMENT");
@@ -121,6 +123,11 @@ pub fn page() -> String {
         &mut page,
         "<path>",
         "The socket of a `-l` `unix:`<path>. It is created when the program starts and removed when it exits.",
+    );
+    tagged(
+        &mut page,
+        "`/etc/cproxy/cproxy.toml`",
+        "The configuration file of the packages, an example in which all lines are comments.",
     );
     tagged(
         &mut page,
@@ -145,18 +152,25 @@ pub fn page() -> String {
             "Join a network device to the one of `cproxy -l framed:0.0.0.0:5000 -r tun:vpn0` on another host.",
         ),
         ("cproxy -l 127.0.0.1:8090 -r echo:", "Answer each client with what it sends."),
+        ("cproxy --config /etc/cproxy/cproxy.toml", "Run the services that a file describes; cproxy.toml(5) says how."),
+        (
+            "cproxy -l 127.0.0.1:5000 -r 127.0.0.1:22 --print-config",
+            "Print the file that does the same as a command line.",
+        ),
         ("cproxy --completions bash >/etc/bash_completion.d/cproxy", "Install completions for bash."),
     ] {
         tagged(&mut page, &format!("`{command}`"), meaning);
     }
 
     section(&mut page, "SEE ALSO");
-    page.push_str(".BR listen (2),\n.BR getaddrinfo (3),\n.BR tcp (7),\n.BR udp (7),\n.BR unix (7)\n");
+    page.push_str(
+        ".BR cproxy.toml (5),\n.BR listen (2),\n.BR getaddrinfo (3),\n.BR tcp (7),\n.BR udp (7),\n.BR unix (7)\n",
+    );
     page
 }
 
 /// One flag's entry.
-fn option(page: &mut String, flag: &Flag) {
+fn option(page: &mut String, flag: &Key) {
     let _ = writeln!(page, ".TP\n{}", spelling(flag, true));
     for (i, details) in flag.details.iter().enumerate() {
         if i > 0 {
@@ -170,7 +184,7 @@ fn option(page: &mut String, flag: &Flag) {
 }
 
 /// A flag's names and value; or with one name only, the short one if there is one.
-fn spelling(flag: &Flag, all: bool) -> String {
+fn spelling(flag: &Key, all: bool) -> String {
     let mut names: Vec<_> = flag.short.iter().map(|short| literal(&format!("-{short}"))).collect();
     if all || names.is_empty() {
         names.push(literal(&format!("--{}", flag.long)));
@@ -179,112 +193,10 @@ fn spelling(flag: &Flag, all: bool) -> String {
     format!("{}{value}", names.join(", "))
 }
 
-/// A part of a synopsis: everything is typed as it stands, but for brackets, blanks and what angle brackets enclose.
-fn synopsis(part: &str) -> String {
-    if part.starts_with("[<") {
-        return part.split_inclusive(']').map(roff).collect();
-    }
-    let open = if part.starts_with('[') { "[" } else { "" };
-    let close = part.find(']').map_or("", |at| &part[at..]);
-    let inner = &part[open.len()..part.len() - close.len()];
-    let mut marked = String::new();
-    for (i, piece) in inner.split(['<', '>']).enumerate() {
-        match (i % 2, piece) {
-            (_, "") => {}
-            (0, ":" | " ") => marked.push_str(piece),
-            (0, piece) => marked.push_str(&format!("`{}`{}", piece.trim_end(), &piece[piece.trim_end().len()..])),
-            (_, piece) => marked.push_str(&format!("<{piece}>")),
-        }
-    }
-    format!("{open}{}{close}", roff(&marked))
-}
-
-/// A heading.
-fn section(page: &mut String, name: &str) {
-    let quote = if name.contains(' ') { "\"" } else { "" };
-    let _ = writeln!(page, ".SH {quote}{name}{quote}");
-}
-
-/// A tag and the text indented below it.
-fn tagged(page: &mut String, tag: &str, meaning: &str) {
-    let _ = writeln!(page, ".TP\n{}", roff(tag));
-    text(page, meaning);
-}
-
-/// Paragraphs, with the macro between them.
-fn paragraphs(page: &mut String, paragraphs: &[&str]) {
-    for (i, paragraph) in paragraphs.iter().enumerate() {
-        // The first paragraph of a section needs no macro, and lint says so.
-        if i > 0 || !page.lines().last().is_some_and(|line| line.starts_with(".S")) {
-            page.push_str(".PP\n");
-        }
-        text(page, paragraph);
-    }
-}
-
-/// One paragraph's text: a new line for each sentence, and lines of a length that lint accepts.
-fn text(page: &mut String, paragraph: &str) {
-    let mut line = String::new();
-    for word in roff(paragraph).split(' ') {
-        if !line.is_empty() && line.len() + 1 + word.len() > 78 {
-            push_line(page, &line);
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-        if word.ends_with('.') {
-            push_line(page, &line);
-            line.clear();
-        }
-    }
-    if !line.is_empty() {
-        push_line(page, &line);
-    }
-}
-
-/// One line of text, which must not look like a request.
-fn push_line(page: &mut String, line: &str) {
-    if line.starts_with(['.', '\'']) {
-        page.push_str("\\&");
-    }
-    page.push_str(line);
-    page.push('\n');
-}
-
-/// Something that is typed as it stands.
-fn literal(text: &str) -> String {
-    roff(&format!("`{text}`"))
-}
-
-/// Backquotes become bold and angle brackets italic; what roff would take for something else is escaped.
-fn roff(marked: &str) -> String {
-    let mut text = String::with_capacity(marked.len() + 16);
-    let mut bold = false;
-    for c in marked.chars() {
-        match c {
-            '`' => {
-                bold = !bold;
-                text.push_str(if bold { "\\fB" } else { "\\fR" });
-            }
-            '<' if !bold => text.push_str("\\fI"),
-            '>' if !bold => text.push_str("\\fR"),
-            '-' if bold => text.push_str("\\-"),
-            '\'' if bold => text.push_str("\\(aq"),
-            '~' => text.push_str("\\(ti"),
-            '^' => text.push_str("\\(ha"),
-            '\\' => text.push_str("\\e"),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::flags::FLAGS;
     use super::*;
+    use crate::config::keys;
 
     #[test]
     fn the_sections_are_all_there() {
@@ -292,7 +204,7 @@ mod tests {
         let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
         assert_eq!(
             sections.join(" "),
-            "NAME SYNOPSIS DESCRIPTION OPTIONS ADDRESSES SIGNALS \"EXIT STATUS\" ENVIRONMENT FILES EXAMPLES \"SEE ALSO\""
+            "NAME SYNOPSIS DESCRIPTION OPTIONS FORMS SIGNALS \"EXIT STATUS\" ENVIRONMENT FILES EXAMPLES \"SEE ALSO\""
         );
     }
 
@@ -317,22 +229,8 @@ mod tests {
     #[test]
     fn defaults_are_shown() {
         let words = page().split_whitespace().collect::<Vec<_>>().join(" ");
-        for default in FLAGS.iter().filter_map(|flag| flag.default) {
+        for default in keys::flags().filter_map(|flag| flag.default) {
             assert!(words.contains(&format!("Default: {default}.")), "{default}");
         }
-    }
-
-    #[test]
-    fn markup() {
-        assert_eq!(roff("a `-b`, <c>-d"), "a \\fB\\-b\\fR, \\fIc\\fR-d");
-        assert_eq!(roff("a\\b `it's` ~^"), "a\\eb \\fBit\\(aqs\\fR \\(ti\\(ha");
-        assert_eq!(synopsis("-n"), "\\fB\\-n\\fR");
-        assert_eq!(synopsis("[-b <bytes>]"), "[\\fB\\-b\\fR \\fIbytes\\fR]");
-        assert_eq!(synopsis("[-l <addr>:<port>]..."), "[\\fB\\-l\\fR \\fIaddr\\fR:\\fIport\\fR]...");
-        assert_eq!(synopsis("unix:@<name>"), "\\fBunix:@\\fR\\fIname\\fR");
-        assert_eq!(synopsis("[<v6>]:<port>"), "[\\fIv6\\fR]:\\fIport\\fR");
-        let mut page = String::new();
-        text(&mut page, "One. .two 'three");
-        assert_eq!(page, "One.\n\\&.two 'three\n");
     }
 }

@@ -1,25 +1,27 @@
 //! The command line: from arguments to [`Settings`], or to what is printed instead.
 
 pub mod complete;
-pub mod flags;
+mod configuration;
 pub mod help;
 pub mod man;
+pub mod man_config;
+mod roff;
 
-use crate::address::{EndpointAddress, Endpoints};
-use crate::config::settings::{BufferSize, IdleTimeout, ProcessSettings, ServiceSettings, Settings, ZeroCopy};
-use crate::config::units::{parse_count, parse_duration, parse_size};
-use crate::log::LogSettings;
-use flags::{FLAGS, Flag, Group, Id};
-use getopts::{Fail, Matches, Options};
-use log::LevelFilter;
+use crate::address::Lookups;
+use crate::config::draft::Problem;
+use crate::config::file::{ConfigError, ConfigSource};
+use crate::config::keys::{self, Group, Key, Print, Scope, alternatives};
+use crate::config::settings::Settings;
+use configuration::CommandLine;
+use getopts::{Fail, HasArg, Matches, Occur, Options};
 use std::ffi::OsString;
-use std::time::Duration;
 
 /// What a command line asks for.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Run the proxy, once these warnings, one line each, are logged.
-    Run(Box<Settings>, Vec<String>),
+    /// Run the proxy, once these warnings, one line each, are logged. The source is where the settings come from, if that
+    /// is a file.
+    Run(Box<Settings>, Vec<String>, Option<ConfigSource>),
     /// Print this on standard output and exit with status 0.
     Print(String),
     /// The command line has the wrong shape: exit with status 1.
@@ -31,14 +33,8 @@ pub enum Command {
     },
     /// An argument has a bad value: log this line and exit with status 1.
     Invalid(String),
-}
-
-/// What stops the reading of a command line.
-enum Problem {
-    /// It has the wrong shape.
-    Usage(String),
-    /// It has a bad value.
-    Invalid(String),
+    /// The configuration file has these errors: print them on standard error and exit with status 1.
+    BadFile(Vec<ConfigError>),
 }
 
 impl From<Problem> for Command {
@@ -47,7 +43,7 @@ impl From<Problem> for Command {
             Problem::Usage(complaint) => {
                 Command::Usage { complaint: Some(format!("cproxy: {}", one_line(&complaint))), usage: help::usage() }
             }
-            Problem::Invalid(line) => Command::Invalid(one_line(&line)),
+            Problem::Invalid { message, .. } => Command::Invalid(one_line(&message)),
         }
     }
 }
@@ -67,7 +63,7 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args_without_program_name: I) -> 
             })
         })
         .collect();
-    let options = flags::options();
+    let options = options();
     let (matches, failure) = match options.parse(&arguments) {
         Ok(matches) => (Some(matches), None),
         Err(fail) => {
@@ -80,16 +76,20 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args_without_program_name: I) -> 
         }
     };
     let given = matches.as_ref().map(in_order).unwrap_or_default();
-    if let Some((flag, value)) = given.iter().find(|(flag, _)| flag.group == Group::Information) {
-        return information(flag, value);
-    }
-
-    let mut draft = Draft::default();
-    for (flag, value) in &given {
-        if damaged && value.contains(char::REPLACEMENT_CHARACTER) {
-            return Problem::Invalid(format!("the value of --{} is not valid UTF-8: '{value}'", flag.long)).into();
+    for (key, value) in &given {
+        if let Scope::Print(print) = key.scope {
+            return information(print, value);
         }
-        if let Err(problem) = draft.apply(flag.id, value) {
+    }
+    let mut lookups = Lookups::default();
+    let has_file = given.iter().any(|(key, _)| key.long == "config");
+    let mut line = CommandLine::new(has_file, &mut lookups);
+    for (key, value) in &given {
+        if damaged && value.contains(char::REPLACEMENT_CHARACTER) {
+            let message = format!("the value of --{} is not valid UTF-8: '{value}'", key.long);
+            return Problem::explained(message).into();
+        }
+        if let Err(problem) = line.apply(key, value) {
             return problem.into();
         }
     }
@@ -99,20 +99,28 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args_without_program_name: I) -> 
     if arguments.is_empty() {
         return Command::Usage { complaint: None, usage: help::usage() };
     }
-    match draft.finish() {
-        Ok(settings) => Command::Run(Box::new(settings), stray(&matches)),
-        Err(problem) => problem.into(),
-    }
+    line.finish(stray(&matches))
 }
 
-/// Every flag that was given and its value (empty if it takes none), from left to right.
-fn in_order(matches: &Matches) -> Vec<(&'static Flag, String)> {
+/// The options in the table, as the parser takes them. It lets each be given any number of times, as getopt(3) does.
+fn options() -> Options {
+    let mut options = Options::new();
+    for flag in keys::flags() {
+        let short = flag.short.map(String::from).unwrap_or_default();
+        let (hint, argument) = flag.value.map_or(("", HasArg::No), |value| (value.name, HasArg::Yes));
+        options.opt(&short, flag.long, flag.help, hint, argument, Occur::Multi);
+    }
+    options
+}
+
+/// Every flag that was given and its value (`true` if it takes none), from left to right.
+fn in_order(matches: &Matches) -> Vec<(&'static Key, String)> {
     let mut given = Vec::new();
-    for flag in FLAGS {
+    for flag in keys::flags() {
         if flag.value.is_some() {
             given.extend(matches.opt_strs_pos(flag.long).into_iter().map(|(at, value)| (at, flag, value)));
         } else {
-            given.extend(matches.opt_positions(flag.long).into_iter().map(|at| (at, flag, String::new())));
+            given.extend(matches.opt_positions(flag.long).into_iter().map(|at| (at, flag, "true".to_string())));
         }
     }
     // Flags of one cluster share a position. Only its last one can have a value, so their order does not matter.
@@ -126,11 +134,11 @@ fn without_the_rest(options: &Options, arguments: &[String]) -> Option<Matches> 
     let mut rest = arguments.iter().take_while(|argument| *argument != "--");
     while let Some(argument) = rest.next() {
         let name = argument.split('=').next().unwrap_or_default();
-        let is_it = |flag: &&Flag| {
+        let is_it = |flag: &&Key| {
             name.strip_prefix("--") == Some(flag.long)
                 || flag.short.is_some_and(|short| argument.strip_prefix('-') == Some(short.to_string().as_str()))
         };
-        if let Some(flag) = flags::in_group(Group::Information).find(is_it) {
+        if let Some(flag) = keys::flags_in(Group::Information).find(is_it) {
             kept.push(argument);
             if flag.value.is_some() && name == argument {
                 kept.extend(rest.next());
@@ -186,188 +194,19 @@ fn stray(matches: &Option<Matches>) -> Vec<String> {
 }
 
 /// What a flag that only prints something prints.
-fn information(flag: &Flag, value: &str) -> Command {
-    match flag.id {
-        Id::Version => Command::Print(help::version()),
-        Id::Man => Command::Print(man::page()),
-        Id::Completions => match complete::script(value) {
+fn information(print: Print, value: &str) -> Command {
+    match print {
+        Print::Help => Command::Print(help::help()),
+        Print::Version => Command::Print(help::version()),
+        Print::Manual => Command::Print(man::page()),
+        Print::FileManual => Command::Print(man_config::page()),
+        Print::Completions => match complete::script(value) {
             Some(script) => Command::Print(script),
-            None => Problem::Invalid(format!("invalid completions {value}: expected {}", alternatives(flags::SHELLS)))
-                .into(),
+            None => {
+                let expected = format!("expected {}", alternatives(keys::SHELLS));
+                Problem::invalid("completions", value, &expected).into()
+            }
         },
-        _ => Command::Print(help::help()),
-    }
-}
-
-/// Settings in the making.
-#[derive(Default)]
-struct Draft {
-    listeners: Vec<Endpoints>,
-    remote: Option<Endpoints>,
-    buffer_size: Option<usize>,
-    no_delay: bool,
-    io_threads: Option<usize>,
-    zero_copy: Option<ZeroCopy>,
-    reuse_port: bool,
-    connect_timeout: Option<Duration>,
-    idle_timeout: Option<IdleTimeout>,
-    drain_timeout: Option<Duration>,
-    keepalive: Option<Duration>,
-    backlog: Option<i32>,
-    log_level: Option<LevelFilter>,
-    quiet: bool,
-    verbose: usize,
-}
-
-impl Draft {
-    /// Takes one flag in.
-    fn apply(&mut self, id: Id, value: &str) -> Result<(), Problem> {
-        match id {
-            Id::Listen => {
-                let listener = endpoints(value)?;
-                if !listener.addresses.iter().all(EndpointAddress::can_listen) {
-                    return Err(Problem::Invalid(format!(
-                        "invalid listen address {value}: it can only be a remote (-r)"
-                    )));
-                }
-                self.listeners.push(listener);
-            }
-            Id::Remote if self.remote.is_some() => {
-                return Err(Problem::Usage("only one remote (-r) can be given".to_string()));
-            }
-            Id::Remote => self.remote = Some(endpoints(value)?),
-            Id::BufferSize => {
-                let size = parse_size(value, ProcessSettings::MAX_BUFFER_SIZE as u64);
-                self.buffer_size = Some(size.map_err(|e| invalid("buffer size", value, &e))? as usize);
-            }
-            Id::NoDelay => self.no_delay = true,
-            Id::IoThreads => {
-                let threads = parse_count(value, ProcessSettings::MAX_IO_THREADS as u64);
-                self.io_threads = Some(threads.map_err(|e| invalid("num io threads", value, &e))? as usize);
-            }
-            Id::ZeroCopy => self.zero_copy = Some(zero_copy(value)?),
-            Id::ReusePort => self.reuse_port = true,
-            Id::Keepalive => self.keepalive = keepalive(value).map_err(|e| invalid("keepalive", value, &e))?,
-            Id::Backlog => {
-                let backlog = parse_count(value, i32::MAX as u64).map_err(|e| {
-                    let reason = if e.is_empty() { "expected a whole number above 0" } else { &e };
-                    invalid("backlog", value, reason)
-                })?;
-                self.backlog = Some(backlog as i32);
-            }
-            Id::ConnectTimeout => {
-                let timeout = duration("connect timeout", value)?;
-                if timeout.is_zero() {
-                    return Err(invalid("connect timeout", value, "expected more than 0"));
-                }
-                self.connect_timeout = Some(timeout);
-            }
-            Id::IdleTimeout => {
-                self.idle_timeout = Some(match duration("idle timeout", value)? {
-                    Duration::ZERO => IdleTimeout::Never,
-                    time => IdleTimeout::After(time),
-                });
-            }
-            Id::DrainTimeout => self.drain_timeout = Some(duration("drain timeout", value)?),
-            Id::LogLevel => {
-                let expected = || format!("expected {}", alternatives(flags::LEVELS));
-                self.log_level = Some(value.parse().map_err(|_| invalid("log level", value, &expected()))?);
-            }
-            Id::Quiet => self.quiet = true,
-            Id::Verbose => self.verbose += 1,
-            // These were dealt with before.
-            Id::Help | Id::Version | Id::Man | Id::Completions => {}
-        }
-        Ok(())
-    }
-
-    /// The settings, if everything that is required was given.
-    fn finish(self) -> Result<Settings, Problem> {
-        let log = self.log();
-        if self.listeners.is_empty() {
-            return Err(Problem::Usage("a listen address (-l) is required".to_string()));
-        }
-        let Some(remote) = self.remote else {
-            return Err(Problem::Usage("a remote address (-r) is required".to_string()));
-        };
-        let process = ProcessSettings::default();
-        let process = ProcessSettings {
-            io_threads: self.io_threads.unwrap_or(process.io_threads),
-            buffer_size: self.buffer_size.map_or(process.buffer_size, BufferSize::Fixed),
-            zero_copy: self.zero_copy.unwrap_or(process.zero_copy),
-            reuse_port: self.reuse_port,
-            drain_timeout: self.drain_timeout.unwrap_or(process.drain_timeout),
-            log,
-        };
-        let service = ServiceSettings::new("", self.listeners, remote);
-        let service = ServiceSettings {
-            no_delay: self.no_delay,
-            keepalive: self.keepalive,
-            backlog: self.backlog.unwrap_or(service.backlog),
-            connect_timeout: self.connect_timeout.unwrap_or(service.connect_timeout),
-            idle_timeout: self.idle_timeout.unwrap_or(service.idle_timeout),
-            ..service
-        };
-        Ok(Settings { process, services: vec![service] })
-    }
-
-    /// What `--log-level`, or else `-q` and `-v`, ask for.
-    fn log(&self) -> LogSettings {
-        match (self.log_level, self.quiet, self.verbose) {
-            (Some(level), _, _) => LogSettings::Level(level),
-            (None, false, 0) => LogSettings::Environment,
-            (None, true, 0) => LogSettings::Level(LevelFilter::Warn),
-            (None, true, 1) => LogSettings::Level(LevelFilter::Info),
-            (None, false, 1) | (None, true, 2) => LogSettings::Level(LevelFilter::Debug),
-            (None, _, _) => LogSettings::Level(LevelFilter::Trace),
-        }
-    }
-}
-
-/// Resolves an address.
-fn endpoints(value: &str) -> Result<Endpoints, Problem> {
-    Endpoints::parse(value).map_err(|e| Problem::Invalid(e.to_string()))
-}
-
-/// Reads a duration.
-fn duration(what: &str, value: &str) -> Result<Duration, Problem> {
-    parse_duration(value).map_err(|e| invalid(what, value, &e))
-}
-
-/// Reads the value of `--zero-copy`.
-fn zero_copy(value: &str) -> Result<ZeroCopy, Problem> {
-    match value {
-        "auto" => Ok(ZeroCopy::Auto),
-        "always" if cfg!(target_os = "linux") => Ok(ZeroCopy::Always),
-        "always" => Err(invalid("zero copy", value, "this system has no splice(2)")),
-        "never" => Ok(ZeroCopy::Never),
-        _ => Err(invalid("zero copy", value, &format!("expected {}", alternatives(flags::ZERO_COPY)))),
-    }
-}
-
-/// Reads the value of `--keepalive`; the error is the reason.
-fn keepalive(value: &str) -> Result<Option<Duration>, String> {
-    let time = parse_duration(value)?;
-    if time.subsec_nanos() != 0 {
-        Err("expected whole seconds".to_string())
-    } else if time > ServiceSettings::MAX_KEEPALIVE {
-        Err(format!("more than {}s", ServiceSettings::MAX_KEEPALIVE.as_secs()))
-    } else {
-        Ok(Some(time).filter(|time| !time.is_zero()))
-    }
-}
-
-/// The original's text for a bad value, and after it the reason, if there is one.
-fn invalid(what: &str, value: &str, reason: &str) -> Problem {
-    let colon = if reason.is_empty() { "" } else { ": " };
-    Problem::Invalid(format!("invalid {what} {value}{colon}{reason}"))
-}
-
-/// `a, b or c`
-fn alternatives(words: &[&str]) -> String {
-    match words {
-        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        words => words.concat(),
     }
 }
 
@@ -380,5 +219,7 @@ fn one_line(text: &str) -> String {
     line
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

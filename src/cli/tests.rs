@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::address::{EndpointAddress, UnixAddress};
-use crate::config::settings::IdleTimeout;
+use crate::config::settings::{BufferSize, IdleTimeout};
+use crate::log::LogSettings;
+use ::log::LevelFilter;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 const BOTH: [&str; 4] = ["-l", "127.0.0.1:5000", "-r", "127.0.0.1:22"];
 
@@ -14,7 +17,7 @@ fn command(arguments: &[&str]) -> Command {
 /// The settings and warnings of a good command line.
 fn run(arguments: &[&str]) -> (Settings, Vec<String>) {
     match command(arguments) {
-        Command::Run(settings, warnings) => (*settings, warnings),
+        Command::Run(settings, warnings, None) => (*settings, warnings),
         other => panic!("{arguments:?}: {other:?}"),
     }
 }
@@ -83,7 +86,7 @@ fn defaults() {
 /// What the table says holds without a flag is what holds.
 #[test]
 fn defaults_are_the_tables() {
-    for flag in FLAGS {
+    for flag in keys::flags() {
         let Some(default) = flag.default else { continue };
         let value = match default {
             "none" | "off" => "0",
@@ -217,6 +220,9 @@ fn limits() {
     assert_eq!(with(&["-b1"]).process.buffer_size, BufferSize::Fixed(1));
     assert_eq!(with(&["-b", "1g"]).process.buffer_size, BufferSize::Fixed(1 << 30));
     assert_eq!(with(&["-t1024"]).process.io_threads, 1024);
+    let auto = with(&["-tauto"]).process;
+    assert!(auto.io_threads_by_cores && (1..=1024).contains(&auto.io_threads), "{auto:?}");
+    assert!(!with(&["-t", "auto", "-t2"]).process.io_threads_by_cores);
     assert_eq!(with(&["--backlog=2147483647"]).services[0].backlog, i32::MAX);
     assert_eq!(with(&["--drain-timeout=0"]).process.drain_timeout, Duration::ZERO);
     assert_eq!(with(&["--keepalive=32767"]).services[0].keepalive, Some(secs(32767)));
@@ -337,7 +343,8 @@ fn information() {
     assert_eq!(printed(&["-h"]), help::help());
     assert_eq!(printed(&["--help"]), help::help());
     assert_eq!(printed(&["--man"]), man::page());
-    for shell in flags::SHELLS {
+    assert_eq!(printed(&["--man-config"]), man_config::page());
+    for shell in keys::SHELLS {
         assert_eq!(Some(printed(&["--completions", shell])), complete::script(shell));
         assert_eq!(Some(printed(&[&format!("--completions={shell}")])), complete::script(shell));
     }
@@ -379,7 +386,7 @@ fn values_that_are_not_utf8() {
     assert!(matches!(command, Command::Usage { .. }));
     let command = parse(both().chain([broken(b"operand")]));
     assert!(
-        matches!(command, Command::Run(_, warnings) if warnings == ["ignoring what is no option: 'operand\u{fffd}\\n'"])
+        matches!(command, Command::Run(_, warnings, None) if warnings == ["ignoring what is no option: 'operand\u{fffd}\\n'"])
     );
     let command = parse([broken(b"-"), OsString::from("--help")]);
     assert!(matches!(command, Command::Print(_)));

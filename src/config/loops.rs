@@ -7,8 +7,8 @@ use std::path::Path;
 use super::settings::ServiceSettings;
 use crate::address::{EndpointAddress, UnixAddress};
 
-/// Names each remote that is one of the listeners, and that listener, in one line.
-pub fn loops(services: &[ServiceSettings]) -> Vec<String> {
+/// The number of each service whose remote is one of the listeners, and a line that names both.
+pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
     // By their ports, as there may be thousands.
     let mut listeners: HashMap<Option<u16>, Vec<Listener<'_>>> = HashMap::new();
     for service in services {
@@ -21,8 +21,8 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<String> {
         listeners.iter().find(|listener| leads_to(remote, listener.address))
     };
     let of_service = |service: &ServiceSettings| service.remote.addresses.iter().find_map(find);
-    let line = |service| of_service(service).map(|listener| complaint(service, listener));
-    services.iter().filter_map(line).collect()
+    let line = |(number, service)| of_service(service).map(|listener| (number, complaint(service, listener)));
+    services.iter().enumerate().filter_map(line).collect()
 }
 
 /// Where a service listens.
@@ -135,7 +135,7 @@ mod tests {
         ] {
             let found = loops(&[service("", &[listener], remote)]);
             assert_eq!(found.len(), 1, "{listener} {remote}");
-            assert!(found[0].contains(listener) && found[0].contains(remote), "{}", found[0]);
+            assert!(found[0].1.contains(listener) && found[0].1.contains(remote), "{}", found[0].1);
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             ("unix:/tmp/s", "unixpacket:/tmp/s"),
             ("127.0.0.1:5000", "echo:"),
         ] {
-            assert_eq!(loops(&[service("", &[listener], remote)]), Vec::<String>::new(), "{listener} {remote}");
+            assert_eq!(loops(&[service("", &[listener], remote)]), Vec::new(), "{listener} {remote}");
         }
     }
 
@@ -164,10 +164,11 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(
             found[0]
+                .1
                 .starts_with("remote 127.0.0.1:2 of service a: it is the proxy's own listener 0.0.0.0:2 of service b")
         );
         assert!(
-            found[1].starts_with(
+            found[1].1.starts_with(
                 "remote 127.0.0.1:1 of service b: it is the proxy's own listener 127.0.0.1:1 of service a"
             )
         );

@@ -1,5 +1,8 @@
-//! What the proxy is asked to do: settings, and the units in which they are written.
+//! What the proxy is asked to do: settings, the table of what can be asked, the file, and the units.
 
+pub mod draft;
+pub mod file;
+pub mod keys;
 pub mod loops;
 pub mod settings;
 pub mod units;

@@ -1,4 +1,4 @@
-//! What the command line asked for: typed, validated, and immutable once the proxy runs.
+//! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
 use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
@@ -18,6 +18,8 @@ pub struct Settings {
 pub struct ProcessSettings {
     /// How many I/O threads run.
     pub io_threads: usize,
+    /// Whether that is as many as there were cores for the process when it was asked for (`auto`).
+    pub io_threads_by_cores: bool,
     /// Bytes in one flow's buffer.
     pub buffer_size: BufferSize,
     /// Whether bytes go through kernel pipes.
@@ -57,6 +59,7 @@ impl Default for ProcessSettings {
     fn default() -> ProcessSettings {
         ProcessSettings {
             io_threads: 1,
+            io_threads_by_cores: false,
             buffer_size: BufferSize::Growing(Self::DEFAULT_BUFFER_SIZE),
             zero_copy: ZeroCopy::Auto,
             reuse_port: false,

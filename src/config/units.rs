@@ -59,6 +59,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Writes a duration as [`parse_duration`] reads it.
+pub fn format_duration(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_nanos()) {
+        (0, 0) => "0s".to_string(),
+        (secs, 0) if secs % 3600 == 0 => format!("{}h", secs / 3600),
+        (secs, 0) if secs % 60 == 0 => format!("{}m", secs / 60),
+        (secs, 0) => format!("{secs}s"),
+        (_, nanos) if nanos % 1_000_000 == 0 => format!("{}ms", duration.as_millis()),
+        (_, nanos) => {
+            let text = format!("{}.{:06}", duration.as_millis(), nanos % 1_000_000);
+            format!("{}ms", text.trim_end_matches('0'))
+        }
+    }
+}
+
 /// Reads a size in bytes, or with `k`, `m` or `g` (powers of 1024, either case), of at most `max` bytes.
 ///
 /// `None` for what is no size at all; `Some(None)` for one that is more than `max`.
@@ -127,6 +142,14 @@ mod tests {
             ("0.00277777777777777777777777777777777777777777h", Ok(Duration::from_nanos(9_999_999_999))),
         ] {
             assert_eq!(parse_duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["0s", "1ms", "1.5ms", "1.000001ms", "1500ms", "1s", "90s", "5m", "1h", "1000000h", "61001.2ms"] {
+            let duration = parse_duration(text).expect(text);
+            assert_eq!(format_duration(duration), text);
         }
     }
 

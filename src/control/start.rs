@@ -68,7 +68,7 @@ pub(super) fn start(
 pub(super) fn judge(settings: &Settings) -> Result<(), Vec<String>> {
     match loops(&settings.services) {
         found if found.is_empty() => Ok(()),
-        found => Err(found),
+        found => Err(found.into_iter().map(|(_, line)| line).collect()),
     }
 }
 

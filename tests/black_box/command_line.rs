@@ -291,6 +291,7 @@ fn what_only_prints_something_exits_with_0() {
         ("--version", concat!("cproxy ", env!("CARGO_PKG_VERSION"), "\n")),
         ("-V", concat!("cproxy ", env!("CARGO_PKG_VERSION"), "\n")),
         ("--man", ".TH "),
+        ("--man-config", ".TH "),
     ] {
         // Wherever it is, and whatever is wrong with the rest.
         for arguments in [&[flag][..], &["-l", "nocolon", flag], &["-x", flag, "-t0"]] {

@@ -1,0 +1,24 @@
+//! The forms of an address, for help and manual.
+
+/// The forms of an address and what each is.
+pub const FORMS: &[(&str, &str)] = &[
+    (
+        "<host>:<port>",
+        "TCP. The last colon separates the two: a name, an IPv4 or an IPv6 address, and a number or a service name",
+    ),
+    ("[<v6>]:<port>", "TCP, with an IPv6 address in brackets"),
+    ("tcp:<host>:<port>", "TCP, the same with its kind written out"),
+    (
+        "udp:<host>:<port>",
+        "UDP. With -l each address that datagrams come from has a session; with -r each session has a socket",
+    ),
+    ("unix:<path>", "a Unix stream socket"),
+    ("unix:@<name>", "a Unix stream socket with an abstract name (Linux); other Unix sockets can have one too"),
+    ("unixpacket:<path>", "a Unix socket of packets (SEQPACKET)"),
+    ("unixgram:<path>", "a Unix datagram socket. With -l each sender that is bound to an address has a session"),
+    ("framed:<host>:<port>", "datagrams over TCP: the length of each one is sent before it, in two bytes"),
+    ("framed:unix:<path>", "datagrams over a Unix stream socket, in the same way"),
+    ("tun:<name>", "a network device (Linux); each IP packet is a datagram"),
+    ("tap:<name>", "a network device (Linux); each Ethernet frame is a datagram"),
+    ("echo:", "a service in cproxy itself that answers with what it gets; only for -r"),
+];

@@ -1,0 +1,77 @@
+//! From a value of a file to what the flag of the same name takes.
+
+use super::source::{Errors, Place, Source};
+use super::syntax::{Entry, type_name};
+use crate::config::draft::Problem;
+use crate::config::keys::{Key, Kind};
+use std::ops::Range;
+use std::rc::Rc;
+use toml::Spanned;
+use toml::de::{DeInteger, DeValue};
+
+/// Gives each text that stands for a value of this key to `set`, with its place.
+pub fn take(
+    source: &Rc<Source>,
+    errors: &mut Errors,
+    key: &Key,
+    entry: &Entry<'_>,
+    mut set: impl FnMut(&str, Place) -> Result<(), Problem>,
+) {
+    for (text, span) in texts(key, entry) {
+        let place = source.place(span);
+        if !place.is_certain() {
+            continue;
+        }
+        let outcome = text.and_then(|text| set(&text, place.clone()).map_err(|problem| message(key, problem)));
+        if let Err(message) = outcome {
+            errors.add(&place, &message);
+        }
+    }
+}
+
+/// A value's texts, or what is wrong with them, each with its place.
+fn texts(key: &Key, entry: &Entry<'_>) -> Vec<(Result<String, String>, Range<usize>)> {
+    match entry.value.get_ref() {
+        DeValue::Array(values) if key.repeatable && values.is_empty() && key.required => {
+            vec![(Err(format!("`{}` is empty; expected {}", key.long, key.expected())), entry.value.span())]
+        }
+        DeValue::Array(values) if key.repeatable => {
+            let wrong = |value: &DeValue<'_>| {
+                let expected = key.value.map_or("", |value| value.expected);
+                format!("{} in the array of `{}`; expected {expected}", type_name(value), key.long)
+            };
+            values.iter().map(|value| (text(key, value).ok_or_else(|| wrong(value.get_ref())), value.span())).collect()
+        }
+        value => {
+            let wrong = || format!("`{}` is {}; expected {}", key.long, type_name(value), key.expected());
+            vec![(text(key, entry.value).ok_or_else(wrong), entry.value.span())]
+        }
+    }
+}
+
+/// The flag's form of one value, if it is of a type that the key takes.
+fn text(key: &Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match (key.value.map(|value| value.kind), value.get_ref()) {
+        (None, DeValue::Boolean(on)) => Some(on.to_string()),
+        (Some(_), DeValue::String(text)) => Some(text.to_string()),
+        (Some(Kind::Number), DeValue::Integer(number)) => Some(decimal(number)),
+        _ => None,
+    }
+}
+
+/// A number as the command line writes it; one that is too large stays as it is, and is refused as such.
+fn decimal(number: &DeInteger<'_>) -> String {
+    match i128::from_str_radix(number.as_str(), number.radix()) {
+        Ok(value) => value.to_string(),
+        Err(_) if number.radix() == 10 => number.as_str().to_string(),
+        Err(_) => i128::MAX.to_string(),
+    }
+}
+
+/// What the flag says, and what was expected where it does not say that.
+fn message(key: &Key, problem: Problem) -> String {
+    match problem {
+        Problem::Usage(message) | Problem::Invalid { message, explained: true } => message,
+        Problem::Invalid { message, explained: false } => format!("{message}: expected {}", key.expected()),
+    }
+}

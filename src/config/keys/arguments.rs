@@ -1,0 +1,168 @@
+//! The options of the original.
+
+use super::{Key, Kind, Scope, Shown, Value};
+use crate::address::{EndpointAddress, Endpoints};
+use crate::config::draft::{Problem, ProcessDraft, ServiceDraft};
+use crate::config::settings::{BufferSize, ProcessSettings};
+use crate::config::units::{parse_count, parse_size};
+
+const ADDRESS: Option<Value> =
+    Some(Value { name: "<addr>:<port>", kind: Kind::Address, expected: "a string with an address" });
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        short: Some('l'),
+        long: "listen",
+        value: ADDRESS,
+        scope: Scope::Service {
+            set: |service, value| {
+                let listener = listener(service, value)?;
+                service.settings.listeners.push(listener);
+                Ok(())
+            },
+            show: |service| {
+                let mut arguments = service.listeners.iter().map(|listener| listener.argument.clone());
+                match service.listeners.len() {
+                    1 => arguments.next().map(Shown::Text),
+                    _ => Some(Shown::Texts(arguments.collect())),
+                }
+            },
+        },
+        required: true,
+        repeatable: true,
+        help: "accept clients at this address; may be given again",
+        details: &[
+            "Accept clients at this address. Give the option again for each further address; it must be given at least once. \
+             In a file, several addresses are an array.",
+        ],
+        example: r#"["0.0.0.0:5000", "[::]:5000"]"#,
+        ..Key::USUAL
+    },
+    Key {
+        short: Some('r'),
+        long: "remote",
+        value: ADDRESS,
+        scope: Scope::Service {
+            set: |service, value| {
+                if service.remote.is_some() {
+                    return Err(Problem::Usage("only one remote (-r) can be given".to_string()));
+                }
+                service.remote = Some(endpoints(service, value)?);
+                Ok(())
+            },
+            show: |service| Some(Shown::Text(service.remote.argument.clone())),
+        },
+        required: true,
+        help: "connect each client to this address",
+        details: &["Connect each client to this address. The option must be given exactly once. \
+             If the host is a name with several addresses, they are tried in the order in which the resolver \
+             returned them, until one can be connected to."],
+        example: r#""127.0.0.1:22""#,
+        ..Key::USUAL
+    },
+    Key {
+        short: Some('b'),
+        long: "buffer-size",
+        value: Some(Value {
+            name: "<bytes>",
+            kind: Kind::Number,
+            expected: "a number of bytes above 0, or a string such as \"64k\"",
+        }),
+        scope: Scope::Process {
+            set: |process, value| {
+                let size = parse_size(value, ProcessSettings::MAX_BUFFER_SIZE as u64)
+                    .map_err(|reason| Problem::invalid("buffer size", value, &reason))?;
+                process.settings.buffer_size = BufferSize::Fixed(size as usize);
+                Ok(())
+            },
+            show: |process| match process.buffer_size {
+                BufferSize::Fixed(size) => Some(Shown::Number(size as u64)),
+                BufferSize::Growing(_) => None,
+            },
+        },
+        default: Some("16384"),
+        help: "size of the buffer for each direction of a session",
+        details: &[
+            "The size of the buffer that holds what one direction of a session has read and not yet written, \
+             from 1 byte to `1g`. The letters `k`, `m` and `g` multiply by powers of 1024. \
+             Without this option, a direction that carries bulk may have a larger buffer; with it, every buffer has that size.",
+            "A direction has a buffer only while there is something in it, so an idle session has none.",
+        ],
+        example: "16384",
+        ..Key::USUAL
+    },
+    Key {
+        short: Some('n'),
+        long: "no-delay",
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.no_delay = value == "true";
+                Ok(())
+            },
+            show: |service| service.no_delay.then_some(Shown::On),
+        },
+        help: "send small writes at once: set TCP_NODELAY on both sides",
+        details: &["Set `TCP_NODELAY` on both sides of each session, so that the system sends small writes at once \
+             instead of collecting them."],
+        ..Key::USUAL
+    },
+    Key {
+        short: Some('t'),
+        long: "io-threads",
+        value: Some(Value {
+            name: "<threads>",
+            kind: Kind::Number,
+            expected: "a whole number from 1 to 1024, or \"auto\"",
+        }),
+        scope: Scope::Process {
+            set: io_threads,
+            show: |process| match process.io_threads {
+                _ if process.io_threads_by_cores => Some(Shown::Text("auto".to_string())),
+                number if number == ProcessSettings::default().io_threads => None,
+                number => Some(Shown::Number(number as u64)),
+            },
+        },
+        default: Some("1"),
+        help: "number of I/O threads, which move the bytes of sessions, or auto",
+        details: &[
+            "The number of I/O threads, from 1 to 1024. These threads move the bytes of the sessions. \
+             New sessions are given to them in turn, and a session stays with its thread until it ends.",
+            "With `auto` there are as many threads as the process may use cores: those that its affinity allows, and no \
+             more than the quota of its control group is worth.",
+        ],
+        example: "\"auto\"",
+        ..Key::USUAL
+    },
+];
+
+/// Resolves an address.
+fn endpoints(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, Problem> {
+    Endpoints::parse_with(value, service.lookups).map_err(|error| Problem::explained(error.to_string()))
+}
+
+/// Resolves an address that is to be listened at.
+fn listener(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, Problem> {
+    let listener = endpoints(service, value)?;
+    if listener.addresses.iter().all(EndpointAddress::can_listen) {
+        Ok(listener)
+    } else {
+        Err(Problem::explained(format!("invalid listen address {value}: it can only be a remote (-r)")))
+    }
+}
+
+fn io_threads(process: &mut ProcessDraft, value: &str) -> Result<(), Problem> {
+    let settings = &mut process.settings;
+    settings.io_threads_by_cores = value == "auto";
+    settings.io_threads = if settings.io_threads_by_cores {
+        cores().clamp(1, ProcessSettings::MAX_IO_THREADS)
+    } else {
+        parse_count(value, ProcessSettings::MAX_IO_THREADS as u64)
+            .map_err(|reason| Problem::invalid("num io threads", value, &reason))? as usize
+    };
+    Ok(())
+}
+
+/// How many cores the process may use: on Linux, std considers its affinity and the quotas of its control groups.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

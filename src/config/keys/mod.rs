@@ -1,0 +1,278 @@
+//! The one table of options: the command line, the configuration file and what is printed about both are made from it.
+//!
+//! An option is one [`Key`] in one of the files beside this one. Its name is the long flag and the key in the file, and
+//! its own function takes its value from either. So a new option is a field of the settings and an entry here.
+
+mod arguments;
+mod program;
+mod tuning;
+
+use crate::config::draft::{Problem, ProcessDraft, ServiceDraft, Wishes};
+use crate::config::settings::{ProcessSettings, ServiceSettings};
+
+pub use program::{LEVELS, SHELLS};
+pub use tuning::{ON_RELOAD, ZERO_COPY};
+
+/// What an option is for: the heading it stands under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The options of the original.
+    Original,
+    /// The configuration file.
+    Configuration,
+    /// How bytes and connections are handled fastest.
+    Performance,
+    /// Options of sockets.
+    Sockets,
+    /// Limits in time.
+    Timeouts,
+    /// What is logged.
+    Logging,
+    /// What prints something and exits; such a flag wins over all others.
+    Information,
+}
+
+impl Group {
+    /// All groups, in the order in which they are shown.
+    pub const ALL: [Group; 7] = [
+        Group::Original,
+        Group::Configuration,
+        Group::Performance,
+        Group::Sockets,
+        Group::Timeouts,
+        Group::Logging,
+        Group::Information,
+    ];
+
+    /// The heading in the usage.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::Original => "Arguments",
+            Group::Configuration => "Configuration",
+            Group::Performance => "Performance",
+            Group::Sockets => "Sockets",
+            Group::Timeouts => "Timeouts",
+            Group::Logging => "Logging",
+            Group::Information => "Information",
+        }
+    }
+}
+
+/// What an option's value is: what a completion can help with, and how a file may write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An address; see [`crate::address::FORMS`].
+    Address,
+    /// The path of a file.
+    File,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// Digits, perhaps with letters behind them: a file may write it as a number, too.
+    Number,
+}
+
+/// An option's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    /// How help names it, with each part that stands for something else in angle brackets.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it must be, in words that can follow "expected".
+    pub expected: &'static str,
+}
+
+/// Where an option can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the command line and in the file.
+    Both,
+    /// On the command line.
+    CommandLine,
+    /// In the file.
+    File,
+}
+
+/// How a value is written in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// As a string.
+    Text(String),
+    /// As a number.
+    Number(u64),
+    /// As `true`.
+    On,
+    /// As an array of strings.
+    Texts(Vec<String>),
+}
+
+/// What an option belongs to, how its value is taken (an option without one takes `true` and `false`), and how it is
+/// shown again, unless it has its default.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope {
+    /// The process.
+    Process {
+        /// Takes a value.
+        set: fn(&mut ProcessDraft, &str) -> Result<(), Problem>,
+        /// Shows it.
+        show: fn(&ProcessSettings) -> Option<Shown>,
+    },
+    /// A service.
+    Service {
+        /// Takes a value.
+        set: fn(&mut ServiceDraft<'_>, &str) -> Result<(), Problem>,
+        /// Shows it.
+        show: fn(&ServiceSettings) -> Option<Shown>,
+    },
+    /// The run of the program.
+    Program {
+        /// Takes a value.
+        set: fn(&mut Wishes, &str),
+    },
+    /// The file itself: more files with services.
+    Include,
+    /// Nothing; what it asks for is printed.
+    Print(Print),
+}
+
+/// What can be printed without settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Print {
+    /// The help.
+    Help,
+    /// The program's name and version.
+    Version,
+    /// The manual page of the program.
+    Manual,
+    /// The manual page of the configuration file.
+    FileManual,
+    /// The completions for a shell.
+    Completions,
+}
+
+/// One option.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The letter after one hyphen.
+    pub short: Option<char>,
+    /// The name: after two hyphens, and in the file.
+    pub long: &'static str,
+    /// The value it takes.
+    pub value: Option<Value>,
+    /// What it belongs to.
+    pub scope: Scope,
+    /// Where it can be given.
+    pub place: Place,
+    /// What it is for.
+    pub group: Group,
+    /// Whether nothing runs without it.
+    pub required: bool,
+    /// Whether giving it again adds something.
+    pub repeatable: bool,
+    /// What holds without it.
+    pub default: Option<&'static str>,
+    /// One line for usage and completions.
+    pub help: &'static str,
+    /// The manual page's text, a paragraph each; backquotes enclose what is typed as it stands.
+    pub details: &'static [&'static str],
+    /// A value for the example of a file, as the file writes it.
+    pub example: &'static str,
+}
+
+impl Key {
+    /// What most options are like.
+    const USUAL: Key = Key {
+        short: None,
+        long: "",
+        value: None,
+        scope: Scope::Include,
+        place: Place::Both,
+        group: Group::Original,
+        required: false,
+        repeatable: false,
+        default: None,
+        help: "",
+        details: &[],
+        example: "true",
+    };
+
+    /// `-b, --buffer-size <bytes>`, with the long names of all flags below one another.
+    pub fn spelling(&self) -> String {
+        let short = self.short.map_or("    ".to_string(), |short| format!("-{short}, "));
+        let value = self.value.map_or(String::new(), |value| format!(" {}", value.name));
+        format!("{short}--{}{value}", self.long)
+    }
+
+    /// The one line of help, and the default.
+    pub fn help_and_default(&self) -> String {
+        match self.default {
+            Some(default) => format!("{} (default: {default})", self.help),
+            None => self.help.to_string(),
+        }
+    }
+
+    /// What it must be in a file, in words that can follow "expected".
+    pub fn expected(&self) -> String {
+        let one = self.value.map_or("true or false", |value| value.expected);
+        if self.repeatable { format!("{one}, or an array of such strings") } else { one.to_string() }
+    }
+
+    /// Whether it can be given on the command line.
+    pub fn is_flag(&self) -> bool {
+        self.place != Place::File
+    }
+
+    /// Whether it can be given in a file.
+    pub fn is_in_file(&self) -> bool {
+        self.place != Place::CommandLine
+    }
+
+    /// Whether it is one of a service.
+    pub fn is_of_service(&self) -> bool {
+        matches!(self.scope, Scope::Service { .. })
+    }
+}
+
+/// The options by what they are about, each in the order in which it is shown.
+const TABLES: [&[Key]; 3] = [arguments::KEYS, tuning::KEYS, program::KEYS];
+
+/// Every option, in the order in which they are shown.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    Group::ALL.into_iter().flat_map(|group| TABLES.into_iter().flatten().filter(move |key| key.group == group))
+}
+
+/// Those of the command line.
+pub fn flags() -> impl Iterator<Item = &'static Key> {
+    all().filter(|key| key.is_flag())
+}
+
+/// Those of the command line in a group.
+pub fn flags_in(group: Group) -> impl Iterator<Item = &'static Key> {
+    flags().filter(move |key| key.group == group)
+}
+
+/// Those of a file that stand at its top.
+pub fn at_top() -> impl Iterator<Item = &'static Key> {
+    all().filter(|key| key.is_in_file() && !key.is_of_service())
+}
+
+/// Those of a file that stand in the table of a service.
+pub fn of_service() -> impl Iterator<Item = &'static Key> {
+    all().filter(|key| key.is_in_file() && key.is_of_service())
+}
+
+/// The one of this name.
+pub fn named(name: &str) -> Option<&'static Key> {
+    TABLES.into_iter().flatten().find(|key| key.long == name)
+}
+
+/// `a, b or c`
+pub fn alternatives(words: &[&str]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        words => words.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The configuration file, read in this process: what it comes to, what is said of its errors, and what is written about
+//! it.
+
+mod errors;
+mod flags;
+mod includes;
+mod mutations;
+mod round_trip;
+mod support;
+mod texts;

@@ -1,0 +1,171 @@
+//! What `--print-config` prints is read as the same settings.
+
+use crate::support::{Folder, Random, command, load, run};
+use cproxy::address::Endpoints;
+use cproxy::cli::Command;
+use cproxy::config::file::print;
+use cproxy::config::settings::{
+    BufferSize, IdleTimeout, OnReload, ProcessSettings, ServiceSettings, Settings, ZeroCopy,
+};
+use cproxy::log::LogSettings;
+use log::LevelFilter;
+use std::time::Duration;
+
+fn duration(random: &mut Random) -> Duration {
+    let number = 1 + random.below(100_000);
+    match random.below(4) {
+        0 => Duration::from_secs(number * 60),
+        1 => Duration::from_secs(number),
+        2 => Duration::from_millis(number),
+        _ => Duration::from_nanos(1_000_000 + number * 7_919),
+    }
+}
+
+fn process(random: &mut Random) -> ProcessSettings {
+    let defaults = ProcessSettings::default();
+    ProcessSettings {
+        io_threads: 1 + random.below(ProcessSettings::MAX_IO_THREADS as u64) as usize,
+        buffer_size: if random.coin() {
+            defaults.buffer_size
+        } else {
+            BufferSize::Fixed(1 + random.below(1 << 30) as usize)
+        },
+        zero_copy: random.one(&[ZeroCopy::Auto, ZeroCopy::Never]),
+        reuse_port: random.coin(),
+        drain_timeout: if random.coin() { Duration::ZERO } else { duration(random) },
+        log: random.one(&[
+            LogSettings::Environment,
+            LogSettings::Level(LevelFilter::Off),
+            LogSettings::Level(LevelFilter::Warn),
+            LogSettings::Level(LevelFilter::Trace),
+        ]),
+        ..defaults
+    }
+}
+
+fn endpoints(argument: &str) -> Endpoints {
+    Endpoints::parse(argument).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn service(random: &mut Random, number: usize) -> ServiceSettings {
+    let port = 1000 + number * 4;
+    let all = [
+        format!("127.0.0.1:{port}"),
+        format!("[::1]:{}", port + 1),
+        format!("udp:::1:{port}"),
+        format!("unix:/tmp/a \"b\" \\c\t\u{1}é猫{port}"),
+        "127.0.0.1:0".to_string(),
+    ];
+    let count = 1 + random.below(all.len() as u64) as usize;
+    let remotes = ["127.0.0.1:22", "echo:", "unix:/tmp/\u{7f}\u{85}'\n\r", "framed:unix:x", "localhost:80"];
+    let name = random.one(&["a", "web-", "x.y.", "Z_"]);
+    ServiceSettings {
+        no_delay: random.coin(),
+        keepalive: random.coin().then(|| Duration::from_secs(1 + random.below(32767))),
+        backlog: if random.coin() { i32::MAX } else { 1 + random.below(100_000) as i32 },
+        connect_timeout: duration(random),
+        idle_timeout: match random.below(3) {
+            0 => IdleTimeout::ByClient,
+            1 => IdleTimeout::Never,
+            _ => IdleTimeout::After(duration(random)),
+        },
+        on_reload: random.one(&[OnReload::Keep, OnReload::Drain, OnReload::Reset]),
+        ..ServiceSettings::new(
+            &format!("{name}{number}"),
+            all.iter().take(count).map(|argument| endpoints(argument)).collect(),
+            endpoints(random.one(&remotes)),
+        )
+    }
+}
+
+#[test]
+fn settings_are_read_as_they_were_printed() {
+    let folder = Folder::new();
+    for seed in 0..2_000 {
+        let mut random = Random(seed);
+        let process = process(&mut random);
+        let services = (0..1 + random.below(4) as usize).map(|number| service(&mut random, number)).collect();
+        let settings = Settings { process, services };
+        let text = print(&settings);
+        let again = folder.load(&text).unwrap_or_else(|errors| panic!("seed {seed}: {}\n{text}", errors[0]));
+        assert_eq!(again, settings, "seed {seed}:\n{text}");
+        assert_eq!(print(&again), text, "seed {seed}");
+    }
+}
+
+/// Arguments of a command line that is good.
+fn arguments(random: &mut Random) -> Vec<String> {
+    let mut arguments = vec!["-l127.0.0.1:5000".to_string(), "-r".to_string(), "127.0.0.1:22".to_string()];
+    for choices in [
+        &["-b64k", "-b", "--buffer-size=1g"][..],
+        &["-n", "--no-delay"],
+        &["-tauto", "-t7", "-nt1"],
+        &["--zero-copy=never", "--zero-copy=auto"],
+        &["--reuse-port"],
+        &["--keepalive=0", "--keepalive=2m"],
+        &["--backlog=5", "--backlog=2147483647"],
+        &["--connect-timeout=1.5ms", "--connect-timeout=10"],
+        &["--idle-timeout=0", "--idle-timeout=60"],
+        &["--drain-timeout=0", "--drain-timeout=1000000h"],
+        &["-q", "-v", "-vv", "--log-level=off", "--log-level=INFO"],
+        &["-l[::1]:5000", "--listen=unix:/tmp/a b"],
+    ] {
+        if random.coin() {
+            let choice = random.one(choices);
+            arguments.push(choice.to_string());
+            arguments.extend((choice == "-b").then(|| "1".to_string()));
+        }
+    }
+    arguments
+}
+
+#[test]
+fn a_command_line_becomes_a_file() {
+    let folder = Folder::new();
+    for seed in 0..1_000 {
+        let arguments = arguments(&mut Random(seed));
+        let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let mut settings = run(&arguments);
+        arguments.push("--print-config");
+        let Command::Print(text) = command(&arguments) else { panic!("{arguments:?}") };
+        let again = folder.load(&text).unwrap_or_else(|errors| panic!("{arguments:?}: {}\n{text}", errors[0]));
+        settings.services[0].name = "default".to_string();
+        assert_eq!(again, settings, "{arguments:?}\n{text}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_short() {
+    let print_config = |arguments: &[&str]| match command(arguments) {
+        Command::Print(text) => text,
+        other => panic!("{arguments:?}: {other:?}"),
+    };
+    assert_eq!(
+        print_config(&["--print-config", "-l", "127.0.0.1:1", "-l", "[::1]:1", "-r", "localhost:2", "-nt", "auto"]),
+        "io-threads = \"auto\"\n\n[service.default]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]\nremote = \"localhost:2\"\nno-delay = true\n"
+    );
+    assert_eq!(
+        print_config(&["--print-config", "-l", "127.0.0.1:1", "a\nb", "-r", "echo:"]),
+        "# ignoring what is no option: 'a\\nb'\n[service.default]\nlisten = \"127.0.0.1:1\"\nremote = \"echo:\"\n"
+    );
+    // A file with what it includes, and what wins over it.
+    let folder = Folder::new();
+    folder.write("conf.d/b.toml", "[service.\"b.c\"]\nlisten = \"127.0.0.1:2\"\nremote.address = \"echo:\"\n");
+    let main =
+        "include = \"conf.d/*.toml\"\nio-threads = 4\n[service.a]\nlisten = [\"127.0.0.1:1\"]\nremote = \"echo:\"\n";
+    let main = folder.write("a.toml", main);
+    assert_eq!(
+        print_config(&["-c", main.to_str().expect("a path"), "--print-config", "-b1k"]),
+        "buffer-size = 1024\nio-threads = 4\n\n[service.a]\nlisten = \"127.0.0.1:1\"\nremote = \"echo:\"\n\n\
+         [service.\"b.c\"]\nlisten = \"127.0.0.1:2\"\nremote = \"echo:\"\n"
+    );
+}
+
+#[test]
+fn auto_is_as_many_threads_as_cores() {
+    let cores = std::thread::available_parallelism().expect("a number of cores").get();
+    let settings = load("io-threads = \"auto\"\n[service.a]\nlisten = \"127.0.0.1:1\"\nremote = \"echo:\"\n");
+    assert_eq!(settings.process.io_threads, cores);
+    assert!(settings.process.io_threads_by_cores);
+    assert_eq!(run(&["-l", "127.0.0.1:1", "-r", "echo:", "-t", "auto"]).process, settings.process);
+}
