@@ -5,8 +5,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::support::system::processor_time;
-use crate::support::{Kind, Proxy, Remote};
+use crate::support::system::{memory, processor_time, send_trains, udp_queue};
+use crate::support::{Kind, Proxy, Remote, descriptors, until};
 
 /// How long is looked whether the proxy works.
 const WATCHED: Duration = Duration::from_secs(1);
@@ -48,4 +48,35 @@ fn a_unix_client_that_reads_nothing_costs_nothing_and_can_go_on() {
             assert_eq!(String::from_utf8_lossy(&client.receive_from().0), text(index, number));
         }
     }
+}
+
+/// Whoever sends over UDP can pretend to be many, each of which has a session.
+#[test]
+fn many_sources_before_a_remote_that_does_not_answer_take_a_bounded_memory() {
+    const SOURCES: usize = 600;
+    // Less than one session may keep.
+    const OF_EACH: usize = 200_000;
+    const SEGMENT: usize = 1400;
+    descriptors();
+    let (remote, _crowd) = Remote::deaf(Kind::Framed);
+    let proxy = Proxy::between(Kind::Udp, &remote).args(&["--connect-timeout", "10m"]).start();
+    let before = memory(proxy.pid(), "VmHWM");
+    let train = vec![7; 44 * SEGMENT];
+    let port = proxy.listeners[0].port();
+    for _ in 0..SOURCES {
+        let client = proxy.peer();
+        send_trains(&client.stream.socket, SEGMENT as i32);
+        for _ in 0..OF_EACH.div_ceil(train.len()) {
+            client.stream.socket.send(&train).expect("a listener");
+            // What the kernel drops says nothing.
+            until("the proxy to read", || (udp_queue(port) < 1 << 20).then_some(()));
+        }
+    }
+    until("the proxy to read", || (udp_queue(port) == 0).then_some(()));
+    let most = memory(proxy.pid(), "VmHWM") - before;
+    assert!(most < 80 << 20, "{} MiB of memory", most >> 20);
+    proxy.log.wait("a warning", |lines| {
+        let text = "too much is kept for others";
+        lines.iter().any(|line| line.message.contains(text)).then_some(())
+    });
 }
