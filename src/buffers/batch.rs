@@ -147,6 +147,12 @@ impl Batch {
         self.size
     }
 
+    /// Bytes of memory that it has, used or not.
+    pub fn memory(&self) -> usize {
+        let slots = self.slots.capacity() + self.spare.capacity();
+        self.bytes.capacity() + slots * size_of::<Slot>() + self.runs.capacity() * size_of::<Run>()
+    }
+
     /// What moving the rest costs, in bytes of a stream that could be moved instead.
     pub fn cost(&self) -> usize {
         self.size + self.left.len() * DATAGRAM_COST
@@ -196,12 +202,11 @@ impl Batch {
         self.counts.drop_one(why);
     }
 
-    /// Notes that the last datagram left, of which nothing was taken, cannot be delivered.
-    pub fn drop_last(&mut self, why: Undelivered) {
-        if self.is_empty() {
-            return;
-        }
-        if let Some(slot) = self.slots.pop() {
+    /// Notes that the last datagrams cannot be delivered, as many as do not fit into `room` bytes with those before
+    /// them. One that a stream has taken a part of has to go on.
+    pub fn drop_beyond(&mut self, room: usize, why: Undelivered) {
+        while self.size > room && self.left.len() > usize::from(self.begun > 0) {
+            let Some(slot) = self.slots.pop() else { return };
             self.size -= slot.length as usize + SLOT_COST;
             self.left.end -= 1;
             self.counts.drop_one(why);
@@ -359,6 +364,20 @@ mod tests {
         let mut kept = Batch::default();
         kept.append(&batch);
         assert_eq!((left(&kept), kept.begun), (vec![b"three".as_slice()], 1));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_dropped_but_not_what_has_begun() {
+        let mut batch = batch(&[b"one", b"two", b"three"]);
+        batch.drop_beyond(2 * (3 + SLOT_COST), Undelivered::NoRoom);
+        assert_eq!(left(&batch), [b"one", b"two"]);
+        batch.take_bytes(1, Encoding::Framed);
+        batch.drop_beyond(0, Undelivered::NoRoom);
+        assert_eq!((left(&batch), batch.begun), (vec![b"one".as_slice()], 1));
+        batch.take_bytes(4, Encoding::Framed);
+        batch.drop_beyond(0, Undelivered::NoRoom);
+        assert!(batch.is_empty());
+        assert_eq!(batch.take_counts().dropped, 2);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Undelivered {
     Error(i32),
     /// The next endpoint takes nothing now, and there is no room to keep more.
     NoRoom,
+    /// The next endpoint takes nothing now, and too much is kept for others that do not.
+    NoMemory,
     /// Nobody is there to send it to.
     NoPeer,
     /// No session could be had for the client.
@@ -54,6 +56,7 @@ impl fmt::Display for Undelivered {
             Undelivered::TooLarge => f.write_str("too large for the next endpoint"),
             Undelivered::Error(number) => f.write_str(&error_text(&io::Error::from_raw_os_error(*number))),
             Undelivered::NoRoom => f.write_str("the next endpoint takes no more"),
+            Undelivered::NoMemory => f.write_str("the next endpoint takes no more, and too much is kept for others"),
             Undelivered::NoPeer => f.write_str("no address to send them to"),
             Undelivered::NoSession => f.write_str("no session for the client"),
         }

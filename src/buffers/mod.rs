@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod buffer_pool;
 mod counts;
+pub mod kept;
 pub mod pipe_pool;
 pub mod pools;
 pub mod splice;

@@ -2,6 +2,7 @@
 
 use crate::buffers::batch::Batch;
 use crate::buffers::buffer_pool::{Buffer, BufferPool};
+use crate::buffers::kept::KeptMemory;
 use crate::buffers::pipe_pool::{Pipe, PipePool};
 use crate::config::settings::BufferSize;
 
@@ -20,6 +21,8 @@ pub struct Pools<P> {
     pub batch: Batch,
     /// What it writes to a stream from.
     pub encoded: Vec<u8>,
+    /// The memory of what flows of datagrams keep.
+    pub kept: KeptMemory,
     /// When drops were last logged.
     pub drop_log: DropLog,
     buffers: BufferPool,
@@ -37,6 +40,7 @@ impl<P: Pipe> Pools<P> {
             pipes: PipePool::new(most_pipes),
             batch: Batch::default(),
             encoded: Vec::new(),
+            kept: KeptMemory::default(),
             drop_log: DropLog::default(),
             buffers: BufferPool::new(size),
             large_buffers,

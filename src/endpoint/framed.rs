@@ -67,6 +67,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         if self.partial.capacity() > KEPT_FOR_PARTIAL {
             self.partial.shrink_to(rest.len());
         }
+        // As much memory as has come, not as a growing vector takes: there may be one of these for each client.
+        self.partial.reserve_exact(rest.len());
         self.partial.extend_from_slice(rest);
         let emptied = came.is_some_and(|came| begun + came < READ) && whole_frame(&self.partial).is_none();
         Ok(if emptied { Received::Last } else { Received::More })
@@ -106,4 +108,59 @@ fn whole_frame(bytes: &[u8]) -> Option<usize> {
     let header = bytes.first_chunk::<2>()?;
     let length = u16::from_be_bytes(*header).into();
     (2 + length <= bytes.len()).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffers::splice::KernelPipe;
+
+    /// A stream of which a given number of bytes comes with each read.
+    #[derive(Debug)]
+    struct Pieces {
+        bytes: Vec<u8>,
+        piece: usize,
+    }
+
+    impl Endpoint for Pieces {
+        const SHORT_MEANS_BLOCKED: bool = true;
+
+        type Pipe = KernelPipe;
+
+        fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.piece.min(self.bytes.len()).min(buffer.len());
+            buffer[..length].copy_from_slice(&self.bytes[..length]);
+            self.bytes.drain(..length);
+            Ok(length)
+        }
+
+        fn descriptor(&self) -> RawFd {
+            -1
+        }
+
+        fn write_route(&self, _side: SideName, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_frame_takes_as_much_memory_as_has_come() {
+        for piece in [1, 700, 1460, 40_000] {
+            let mut bytes = u16::MAX.to_be_bytes().to_vec();
+            bytes.resize(2 + usize::from(u16::MAX), 7);
+            let mut framed = Framed::new(Pieces { bytes, piece });
+            let mut came = 0;
+            while came + piece < 2 + usize::from(u16::MAX) {
+                let mut batch = Batch::default();
+                assert_eq!(framed.receive_datagrams(&mut batch).unwrap(), Received::Last);
+                came += piece;
+                assert_eq!((batch.count(), framed.partial.len()), (0, came));
+                let memory = framed.partial.capacity();
+                assert!(memory <= came.max(KEPT_FOR_PARTIAL), "{memory} bytes for {came}");
+            }
+            let mut batch = Batch::default();
+            framed.receive_datagrams(&mut batch).unwrap();
+            assert_eq!(batch.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [65_535]);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::io;
 use super::{Broken, Side, Stopped, retry};
 use crate::base::error::error_number;
 use crate::buffers::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
+use crate::buffers::kept::{Kept, KeptMemory};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
@@ -25,7 +26,7 @@ const STREAM_CHUNK: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct DatagramFlow {
     /// What the sink has not taken yet; never empty.
-    kept: Option<Box<Batch>>,
+    kept: Option<Box<Kept>>,
     state: State,
     /// The last run moved much.
     bulk: bool,
@@ -75,7 +76,7 @@ impl DatagramFlow {
     ) -> Result<Stopped, Broken> {
         let mut left = budget;
         let stopped = loop {
-            if !self.send_kept(sink, &mut pools.encoded)? {
+            if !self.send_kept(sink, pools)? {
                 break Stopped::Blocked;
             }
             if self.state != State::Open {
@@ -92,27 +93,30 @@ impl DatagramFlow {
             self.receive(source, batch, sink.endpoint.carries()).map_err(Broken::Source)?;
             left = left.saturating_sub(batch.cost().max(1));
             self.send(batch, Some(sink), &mut pools.encoded)?;
-            self.keep(batch);
+            if !source.endpoint.takes_an_end() {
+                // It has no connection, so its sender does not rely on delivery.
+                batch.drop_beyond(pools.kept.share(), Undelivered::NoMemory);
+            }
+            self.keep(batch, &mut pools.kept);
         };
         self.bulk = budget - left >= BULK_RUN;
         Ok(stopped)
     }
 
     /// See [`super::Flow::offer`].
-    pub fn offer<E: Endpoint>(
+    pub fn offer<E: Endpoint<Pipe = P>, P: Pipe>(
         &mut self,
         batch: &mut Batch,
         sink: Option<&mut Side<E>>,
-        encoded: &mut Vec<u8>,
+        pools: &mut Pools<P>,
     ) -> Result<(), Broken> {
         if self.kept.is_none() {
-            self.send(batch, sink, encoded)?;
+            self.send(batch, sink, &mut pools.encoded)?;
         }
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.size());
-        while !batch.is_empty() && kept + batch.size() > MOST_KEPT {
-            batch.drop_last(Undelivered::NoRoom);
-        }
-        self.keep(batch);
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.batch.size());
+        batch.drop_beyond(MOST_KEPT.saturating_sub(kept), Undelivered::NoRoom);
+        batch.drop_beyond(pools.kept.share().saturating_sub(kept), Undelivered::NoMemory);
+        self.keep(batch, &mut pools.kept);
         Ok(())
     }
 
@@ -128,9 +132,10 @@ impl DatagramFlow {
     }
 
     /// Forgets what is kept, and counts it.
-    pub fn release(&mut self) {
+    pub fn release(&mut self, memory: &mut KeptMemory) {
         if let Some(kept) = self.kept.take() {
-            self.counts.dropped += kept.datagrams().count() as u64;
+            self.counts.dropped += kept.batch.datagrams().count() as u64;
+            kept.give_back(memory);
         }
     }
 
@@ -164,13 +169,19 @@ impl DatagramFlow {
     }
 
     /// Whether nothing is kept any more.
-    fn send_kept<E: Endpoint>(&mut self, sink: &mut Side<E>, encoded: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn send_kept<E: Endpoint<Pipe = P>, P: Pipe>(
+        &mut self,
+        sink: &mut Side<E>,
+        pools: &mut Pools<P>,
+    ) -> Result<bool, Broken> {
         let Some(mut kept) = self.kept.take() else { return Ok(true) };
-        self.send(&mut kept, Some(sink), encoded)?;
-        if !kept.is_empty() {
+        let sent = self.send(&mut kept.batch, Some(sink), &mut pools.encoded);
+        if kept.batch.is_empty() {
+            kept.give_back(&mut pools.kept);
+        } else {
             self.kept = Some(kept);
         }
-        Ok(self.kept.is_none())
+        sent.map(|()| self.kept.is_none())
     }
 
     /// Sends what the sink takes.
@@ -201,9 +212,9 @@ impl DatagramFlow {
     }
 
     /// Keeps what the sink did not take.
-    fn keep(&mut self, batch: &mut Batch) {
+    fn keep(&mut self, batch: &mut Batch, memory: &mut KeptMemory) {
         if !batch.is_empty() {
-            self.kept.get_or_insert_default().append(batch);
+            self.kept.get_or_insert_default().append(batch, memory);
         }
         self.count(batch);
     }
@@ -224,4 +235,51 @@ fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -
         length if length < asked => Received::Last,
         _ => Received::More,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffers::splice::KernelPipe;
+    use crate::config::settings::BufferSize;
+    use crate::endpoint::Socket;
+
+    fn pools() -> Pools<KernelPipe> {
+        Pools::new(BufferSize::Fixed(1), 0)
+    }
+
+    fn offer(flow: &mut DatagramFlow, count: usize, pools: &mut Pools<KernelPipe>) {
+        let mut batch = Batch::default();
+        batch.space(1000 * count);
+        batch.add_chunks(0, 1000 * count, 1000);
+        flow.offer::<Socket, _>(&mut batch, None, pools).unwrap();
+    }
+
+    #[test]
+    fn one_flow_may_keep_so_much() {
+        let (mut flow, mut pools) = (DatagramFlow::default(), pools());
+        (0..10).for_each(|_| offer(&mut flow, 100, &mut pools));
+        let kept = flow.kept.as_ref().map_or(0, |kept| kept.batch.datagrams().count());
+        assert_eq!(kept, MOST_KEPT / 1016);
+        assert_eq!((flow.counts.dropped, flow.counts.why), (1000 - kept as u64, Some(Undelivered::NoRoom)));
+        flow.release(&mut pools.kept);
+        assert_eq!((flow.counts.dropped, pools.kept.used()), (1000, 0));
+    }
+
+    #[test]
+    fn all_flows_of_a_thread_together_have_a_bound_too() {
+        let mut pools = pools();
+        let mut flows: Vec<DatagramFlow> = (0..2000).map(|_| DatagramFlow::default()).collect();
+        flows.iter_mut().for_each(|flow| offer(flow, 100, &mut pools));
+        assert!(pools.kept.used() <= 64 << 20, "{}", pools.kept.used());
+        let dropped: Vec<u64> = flows.iter().map(|flow| flow.counts.dropped).collect();
+        assert_eq!(dropped[0], 0);
+        assert!(dropped[..900].iter().all(|&dropped| dropped < 100), "{dropped:?}");
+        assert!(dropped[1999] > 0);
+        assert_eq!(flows[1999].counts.why, Some(Undelivered::NoMemory));
+        flows.iter_mut().for_each(|flow| flow.release(&mut pools.kept));
+        assert_eq!(pools.kept.used(), 0);
+        offer(&mut flows[1999], 100, &mut pools);
+        assert_eq!(flows[1999].kept.as_ref().map_or(0, |kept| kept.batch.datagrams().count()), 100);
+    }
 }

@@ -158,7 +158,7 @@ impl<P: Pipe> Flow<P> {
     ) -> Result<(), Broken> {
         match self {
             Flow::Bytes(_) => Ok(()),
-            Flow::Datagrams(flow) => flow.offer(batch, sink, &mut pools.encoded),
+            Flow::Datagrams(flow) => flow.offer(batch, sink, pools),
         }
     }
 
@@ -171,7 +171,7 @@ impl<P: Pipe> Flow<P> {
     pub fn release(&mut self, pools: &mut Pools<P>) {
         match self {
             Flow::Bytes(flow) => flow.release(pools),
-            Flow::Datagrams(flow) => flow.release(),
+            Flow::Datagrams(flow) => flow.release(&mut pools.kept),
         }
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn mark_datagrams(socket: &Socket) {
 pub fn report_local_address(socket: &Socket, domain: Domain) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if domain == Domain::IPV6 {
-        // Of IPv4 clients, too: their addresses are mapped ones.
+        // Of IPv4 clients, too: what they sent to is a mapped address there. It may be a broadcast, so the address of
+        // ours that belongs to it is asked for as well; a socket for IPv6 alone has no use for that.
+        let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);
         return set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
     } else if domain == Domain::IPV4 {
         return set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);

@@ -3,6 +3,7 @@
 mod echo;
 mod ends;
 mod frames;
+mod groups;
 mod pressure;
 mod relay;
 mod sessions;

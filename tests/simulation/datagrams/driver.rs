@@ -634,6 +634,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             assert_eq!(side.witness.aborted, aborted, "{end:?} looks otherwise to the {}", side.name);
         }
         assert_eq!(self.pools.in_use(), 0, "a buffer is out that nobody has");
+        assert_eq!(self.pools.kept.used(), 0, "memory is charged for what nobody keeps");
         let said = dropped::said().in_all.expect("a session says how it ended");
         let (mut least, mut most) = (0, 0);
         for passage in &world.passages {
