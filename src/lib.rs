@@ -33,6 +33,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments) {
         Command::Run(settings, warnings, source) => serve(*settings, source.map(load), &warnings),
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
+        Command::Reload(pid) => match control::reloader::ask(pid) {
+            Ok(line) => print(&format!("{line}\n"), ExitCode::SUCCESS),
+            Err(lines) => {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(io::stderr(), "{lines}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Usage { complaint, usage } => {
             if let Some(complaint) = complaint {
                 // Where standard error is closed there is nobody to complain to.

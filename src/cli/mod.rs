@@ -22,6 +22,8 @@ pub enum Command {
     /// Run the proxy, once these warnings, one line each, are logged. The source is where the settings come from, if that
     /// is a file.
     Run(Box<Settings>, Vec<String>, Option<ConfigSource>),
+    /// Have the proxy of this process reload, and print what comes of it.
+    Reload(u32),
     /// Print this on standard output and exit with status 0.
     Print(String),
     /// The command line has the wrong shape: exit with status 1.
@@ -200,6 +202,10 @@ fn information(print: Print, value: &str) -> Command {
         Print::Version => Command::Print(help::version()),
         Print::Manual => Command::Print(man::page()),
         Print::FileManual => Command::Print(man_config::page()),
+        Print::Reload => match value.parse() {
+            Ok(pid) if pid > 0 => Command::Reload(pid),
+            _ => Problem::invalid("process", value, "expected the number of a process").into(),
+        },
         Print::Completions => match complete::script(value) {
             Some(script) => Command::Print(script),
             None => {

@@ -11,6 +11,7 @@ mod faults;
 mod limits;
 mod log;
 mod relay;
+mod reload;
 mod signals;
 mod soak;
 mod support;

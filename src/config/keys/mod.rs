@@ -148,6 +148,8 @@ pub enum Print {
     FileManual,
     /// The completions for a shell.
     Completions,
+    /// What a running proxy says of the reload that it is asked for.
+    Reload,
 }
 
 /// One option.

@@ -49,6 +49,20 @@ pub(super) const KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        long: "reload",
+        value: Some(Value { name: "<pid>", kind: Kind::Number, expected: "the number of a process" }),
+        scope: Scope::Print(Print::Reload),
+        place: Place::CommandLine,
+        group: Group::Configuration,
+        help: "have the proxy of this process reload, print the result, and exit",
+        details: &[
+            "Have the proxy of this process, which must have been started with `--config`, read its configuration again, \
+             as `SIGHUP` does. Wait until it has done so, and print what has changed, or why nothing has. \
+             The status is 0 if the new configuration is in force, and 1 otherwise. Linux only.",
+        ],
+        ..Key::USUAL
+    },
+    Key {
         long: "include",
         value: Some(Value { name: "<pattern>", kind: Kind::File, expected: "a string with a path or a pattern" }),
         scope: Scope::Include,

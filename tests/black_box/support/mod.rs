@@ -12,7 +12,7 @@ pub mod system;
 pub use address::{Address, Kind, TempDir};
 pub use datagram::{Peer, frame};
 pub use log::{Ended, Line, Log, ended};
-pub use proxy::{Output, Proxy, run};
+pub use proxy::{Output, Proxy, Setup, run};
 pub use random::{Digest, Random};
 pub use stream::{End, Remote, Stream, is_silent};
 

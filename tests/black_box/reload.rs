@@ -1,0 +1,501 @@
+//! SIGHUP with `--config`: everything that can change does, and no client notices.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::system::{is_listening, open_descriptors};
+use crate::support::{
+    Address, End, Kind, Line, Peer, Proxy, Remote, Setup, Stream, TempDir, is_silent, not_before, run, skip, until,
+};
+
+/// A proxy with a file, and what the file is made of.
+struct Configured {
+    proxy: Proxy,
+    path: PathBuf,
+    directory: TempDir,
+}
+
+impl Configured {
+    fn start(text: &str) -> Configured {
+        Configured::start_with(text, |setup| setup)
+    }
+
+    fn start_with(text: &str, set_up: impl FnOnce(Setup) -> Setup) -> Configured {
+        let directory = TempDir::new();
+        let path = directory.file("cproxy.toml", text);
+        let proxy = set_up(Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")])).start();
+        let services = text.matches("[service.").count();
+        if services > 0 {
+            // Whatever a service listens at first.
+            until("listeners", || (proxy.log.so_far().iter().any(is_listening_line)).then_some(()));
+        }
+        Configured { proxy, path, directory }
+    }
+
+    /// Writes the file, has it read, and returns what the log says of that.
+    fn reload(&self, text: &str) -> Vec<String> {
+        fs::write(&self.path, text).expect("the file");
+        self.reload_as_it_is()
+    }
+
+    fn reload_as_it_is(&self) -> Vec<String> {
+        let before = self.results();
+        let seen = self.proxy.log.so_far().len();
+        self.proxy.signal(libc::SIGHUP);
+        self.proxy.log.wait("the result of a reload", |lines| {
+            (lines.iter().filter(|line| is_result(line)).count() > before)
+                .then(|| lines[seen..].iter().map(|line| line.message.clone()).collect())
+        })
+    }
+
+    fn results(&self) -> usize {
+        self.proxy.log.so_far().iter().filter(|line| is_result(line)).count()
+    }
+
+    /// Where the service listens now, by the last line that says so.
+    fn listener(&self, service: &str) -> Address {
+        let end = format!(", service {service}");
+        self.proxy.log.wait("the service's listener", |lines| {
+            let line = lines.iter().rev().find(|line| is_listening_line(line) && line.message.ends_with(&end))?;
+            Some(address_of(line))
+        })
+    }
+
+    fn connect(&self, service: &str) -> Stream {
+        Stream::connect(&self.listener(service)).expect("a listener")
+    }
+
+    /// A session of a service whose remote this is.
+    fn session(&self, service: &str, remote: &Remote) -> (Stream, Stream) {
+        (self.connect(service), remote.accept())
+    }
+}
+
+fn is_listening_line(line: &Line) -> bool {
+    line.message.starts_with("listening on ")
+}
+
+fn address_of(line: &Line) -> Address {
+    Address::parse(line.after("listening on ").split(" (fd=").next().expect("an address"))
+}
+
+fn is_result(line: &Line) -> bool {
+    let text = line.message.as_str();
+    text == "reload: nothing has changed"
+        || text.starts_with("reload: services added: ")
+        || text == "reload failed: everything stays as it was"
+}
+
+fn service(name: &str, listen: &str, remote: &str, more: &str) -> String {
+    format!("[service.{name}]\nlisten = \"{listen}\"\nremote = \"{remote}\"\n{more}\n")
+}
+
+fn works((client, server): &mut (Stream, Stream)) {
+    client.send("there");
+    server.expect("there");
+    server.send("back");
+    client.expect("back");
+}
+
+#[test]
+fn a_file_that_is_the_same_changes_nothing() {
+    let remote = Remote::new(Kind::V4);
+    let text = service("a", "127.0.0.1:0", &remote.address.to_string(), "")
+        + &service("b", "udp:127.0.0.1:0", "echo:", "")
+        + &service("c", "framed:127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    let mut session = configured.session("a", &remote);
+    works(&mut session);
+    let before = open_descriptors(configured.proxy.pid());
+    for _ in 0..3 {
+        let said = configured.reload_as_it_is();
+        assert_eq!(said, ["reload: reading the configuration", "reload: nothing has changed"]);
+    }
+    assert_eq!(open_descriptors(configured.proxy.pid()), before);
+    works(&mut session);
+    works(&mut configured.session("a", &remote));
+}
+
+#[test]
+fn a_session_keeps_the_settings_with_which_it_began() {
+    let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath)];
+    let text = |remote: usize, more| service("a", "127.0.0.1:0", &remotes[remote].address.to_string(), more);
+    let configured = Configured::start(&text(0, "idle-timeout = \"1h\""));
+    let listener = configured.listener("a");
+    let mut old = configured.session("a", &remotes[0]);
+    works(&mut old);
+    let said = configured.reload(&text(1, "idle-timeout = \"300ms\""));
+    assert_eq!(
+        said[1..],
+        [
+            "reload: service a changed",
+            "reload: service a: 1 session goes on with the former configuration",
+            "reload: services added: 0, changed: 1, removed: 0",
+        ]
+    );
+    let start = Instant::now();
+    let mut client = Stream::connect(&listener).expect("the same listener");
+    let mut new = (client.another(), remotes[1].accept());
+    works(&mut new);
+    assert_eq!(client.end(), End::Reset);
+    not_before(start, Duration::from_millis(300));
+    // What ended the new one has not ended the old one.
+    works(&mut old);
+}
+
+#[test]
+fn listeners_are_added_removed_and_moved() {
+    let remotes = [Remote::new(Kind::V4), Remote::new(Kind::V4)];
+    let to = |number: usize| remotes[number].address.to_string();
+    let directory = TempDir::new();
+    let path = directory.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let text = service("a", &unix, &to(0), "") + &service("b", "127.0.0.1:0", &to(1), "");
+    let configured = Configured::start(&text);
+    works(&mut configured.session("a", &remotes[0]));
+    let inode = |path: &PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("a socket file"));
+    let before = inode(&path);
+
+    // From one service to the other, without being bound anew.
+    let both = format!("[service.b]\nlisten = [\"127.0.0.1:0\", \"{unix}\"]\nremote = \"{}\"\n", to(1));
+    let said = configured.reload(&both);
+    assert!(said.contains(&"reload: service a removed".to_string()), "{said:?}");
+    assert_eq!(inode(&path), before);
+    let mut moved = Stream::connect(&Address::Path(path.clone())).expect("a listener");
+    let mut server = remotes[1].accept();
+    moved.send("moved");
+    server.expect("moved");
+
+    // One that is gone is closed, and its file with it.
+    let listener = configured.listener("b");
+    let said = configured.reload(&service("c", "127.0.0.1:0", &to(0), ""));
+    assert!(said.contains(&format!("no longer listening on {unix}")), "{said:?}");
+    assert!(!path.exists());
+    // A port that the system picks is kept, too: it is the same line of the file.
+    let mut client = Stream::connect(&listener).expect("the listener that c has now");
+    let mut server = remotes[0].accept();
+    client.send("kept");
+    server.expect("kept");
+    // The session of a listener that is gone goes on.
+    moved.send("still");
+    server = {
+        let mut server_of_moved = server;
+        server_of_moved.send("x");
+        server_of_moved
+    };
+    client.expect("x");
+    drop(server);
+}
+
+#[test]
+fn a_reload_that_fails_leaves_everything_as_it_was_and_can_be_repeated() {
+    let remote = Remote::new(Kind::V4);
+    let to = remote.address.to_string();
+    let taken = Remote::new(Kind::V4);
+    let good = service("a", "127.0.0.1:0", &to, "");
+    let configured = Configured::start(&good);
+    let mut session = configured.session("a", &remote);
+    let fails = |text: &str, expected: &[&str]| {
+        let said = configured.reload(text);
+        let errors: Vec<&String> = said.iter().filter(|line| line.starts_with("reload failed: ")).collect();
+        assert_eq!(errors.len(), expected.len() + 1, "{said:?}");
+        for (line, part) in errors.iter().zip(expected) {
+            assert!(line.contains(part), "{line} without {part}");
+        }
+        assert!(!said.iter().any(|line| line.starts_with("listening on ")), "{said:?}");
+    };
+    fails(&format!("{good}idel-timeout = 1\nbacklog = 0\n"), &["cproxy.toml:5:1: unknown key", "cproxy.toml:6:11: "]);
+    fails("not toml at all", &["cproxy.toml:1:"]);
+    fails("", &["no service"]);
+    // All that cannot be bound is named, and what could be bound is not kept.
+    let free = Remote::new(Kind::V4).address.to_string();
+    let bad = service("b", &taken.address.to_string(), &to, "")
+        + &service("c", "192.0.2.1:5", &to, "")
+        + &service("d", &free, &to, "");
+    fails(
+        &(good.clone() + &bad),
+        &["service b: bind error on server socket ", "service c: bind error on server socket 192.0.2.1:5"],
+    );
+    assert!(!is_listening(&Address::parse(&free)));
+    fails(
+        &(good.clone() + &service("e", "127.0.0.1:25", "127.0.0.1:25", "")),
+        &["remote 127.0.0.1:25 of service e: it is the proxy's own listener 127.0.0.1:25 of service e"],
+    );
+    fs::remove_file(&configured.path).expect("the file");
+    let said = configured.reload_as_it_is();
+    assert!(said[1].contains("cproxy.toml: No such file or directory"), "{said:?}");
+    works(&mut session);
+    works(&mut configured.session("a", &remote));
+    assert_eq!(configured.reload(&good)[1], "reload: nothing has changed");
+    drop(taken);
+    let said = configured.reload(&(good + &service("d", &free, &to, "")));
+    assert!(said.contains(&"reload: service d added".to_string()), "{said:?}");
+    works(&mut configured.session("d", &remote));
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named() {
+    // SAFETY: the call takes no memory.
+    if unsafe { libc::geteuid() } == 0 {
+        return skip("root may read everything");
+    }
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    fs::set_permissions(&configured.path, fs::Permissions::from_mode(0)).expect("permissions");
+    let said = configured.reload_as_it_is();
+    assert!(said[1].contains("cproxy.toml: Permission denied"), "{said:?}");
+    fs::set_permissions(&configured.path, fs::Permissions::from_mode(0o600)).expect("permissions");
+    assert_eq!(configured.reload(&text)[1], "reload: nothing has changed");
+}
+
+#[test]
+fn a_service_says_what_becomes_of_its_sessions() {
+    let remote = Remote::new(Kind::V4);
+    let text = |timeout: &str| {
+        let more = |on_reload| format!("idle-timeout = \"{timeout}\"\non-reload = \"{on_reload}\"");
+        let service = |name| service(name, "127.0.0.1:0", &remote.address.to_string(), &more(name));
+        format!("drain-timeout = \"500ms\"\n{}{}{}", service("keep"), service("drain"), service("reset"))
+    };
+    let configured = Configured::start(&text("1h"));
+    let mut sessions = ["keep", "drain", "reset"].map(|name| configured.session(name, &remote));
+    sessions.iter_mut().for_each(works);
+    let start = Instant::now();
+    let said = configured.reload(&text("2h"));
+    for line in [
+        "reload: service keep: 1 session goes on with the former configuration",
+        "reload: service drain: 1 session with the former configuration may go on for 500ms",
+        "reload: service reset: 1 session with the former configuration reset",
+    ] {
+        assert!(said.iter().any(|said| said == line), "{said:?}");
+    }
+    let [keep, drain, reset] = &mut sessions;
+    assert_eq!((reset.0.end(), reset.1.end()), (End::Reset, End::Reset));
+    assert_eq!((drain.0.end(), drain.1.end()), (End::Reset, End::Reset));
+    not_before(start, Duration::from_millis(500));
+    works(keep);
+    // Those that came after are nobody's former ones.
+    for name in ["keep", "drain", "reset"] {
+        let mut session = configured.session(name, &remote);
+        works(&mut session);
+        assert_eq!(configured.reload_as_it_is()[1], "reload: nothing has changed");
+        works(&mut session);
+    }
+}
+
+#[test]
+fn sources_keep_their_sessions() {
+    for threads in ["1", "2"] {
+        let remotes = [Remote::new(Kind::Udp), Remote::new(Kind::Udp)];
+        let text = |remote: usize| {
+            format!("io-threads = {threads}\n")
+                + &service("dns", "udp:127.0.0.1:0", &remotes[remote].address.to_string(), "")
+        };
+        let configured = Configured::start(&text(0));
+        let listener = configured.listener("dns");
+        let mut old = Peer::connect(&listener).expect("a socket");
+        old.send("one");
+        let mut server = remotes[0].peer();
+        server.expect("one");
+        configured.reload(&text(1));
+        old.reaches(&mut server, "two");
+        server.reaches(&mut old, "three");
+        let mut new = Peer::connect(&listener).expect("a socket");
+        new.send("four");
+        remotes[1].peer().expect("four");
+        // Without the listener nobody reads what sources send; their sessions end soon, and then the socket is closed.
+        configured.reload(&service("other", "127.0.0.1:0", "echo:", ""));
+        let ended = |line: &&Line| line.message.starts_with("disconnect client to proxy udp:");
+        until("the ends of the sources' sessions", || {
+            (configured.proxy.log.so_far().iter().filter(ended).count() == 2).then_some(())
+        });
+        until("a port that is free", || listener.socket().ok()?.bind(&listener.socket_address()).ok());
+        assert!(is_silent(&remotes[0].socket));
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start_with(&text, |setup| setup.args(&["--drain-timeout", "1h"]));
+    let said = configured.reload(&format!("io-threads = 3\nbuffer-size = 4096\nreuse-port = true\n{text}"));
+    for key in ["io-threads", "buffer-size", "reuse-port"] {
+        assert!(said.contains(&format!("reload: {key} is not changed before a restart")), "{said:?}");
+    }
+    assert_eq!(said.last().map(String::as_str), Some("reload: nothing has changed"));
+    // Half a minute is what a drain has otherwise.
+    let mut client = configured.connect("a");
+    client.send("hello");
+    client.expect("hello");
+    configured.proxy.signal(libc::SIGTERM);
+    configured.proxy.log.line("signal 15: no new clients, sessions may go on for 3600s");
+}
+
+#[test]
+fn without_a_file_the_signal_ends_the_program() {
+    let remote = Remote::new(Kind::V4);
+    let mut proxy = Proxy::between(Kind::V4, &remote).start();
+    proxy.signal(libc::SIGHUP);
+    until("the end of the process", || (!proxy.runs()).then_some(()));
+}
+
+#[test]
+fn who_asks_for_a_reload_is_told_what_came_of_it() {
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    let pid = configured.proxy.pid().to_string();
+    let ask = || run(&["--reload", &pid]);
+    let finished = ask();
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "nothing has changed\n"), "{}", finished.stderr);
+    fs::write(&configured.path, format!("{text}no-delay = true\n")).expect("the file");
+    let finished = ask();
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "services added: 0, changed: 1, removed: 0\n"));
+    fs::write(&configured.path, format!("{text}no-delya = true\n")).expect("the file");
+    let finished = ask();
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
+    assert!(finished.stderr.contains("cproxy.toml:5:1: unknown key `no-delya`; did you mean `no-delay`?"));
+
+    // A process that the signal would end is not sent it.
+    let remote = Remote::new(Kind::V4);
+    let mut other = Proxy::between(Kind::V4, &remote).start();
+    let finished = run(&["--reload", &other.pid().to_string()]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains("no cproxy that was started with --config"), "{}", finished.stderr);
+    assert!(other.runs());
+    assert_eq!(run(&["--reload", "0"]).code, Some(1));
+    assert_eq!(run(&["--reload", "4194305"]).code, Some(1));
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let directory = TempDir::new();
+    let manager = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&manager).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
+    let received = || {
+        let mut bytes = [0; 1000];
+        let length = socket.recv(&mut bytes).expect("a message");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured =
+        Configured::start_with(&text, |setup| setup.env("NOTIFY_SOCKET", manager.to_str().expect("a path")));
+    assert_eq!(received(), "READY=1\nSTATUS=serving 1 service");
+    configured.reload(&(text + &service("b", "127.0.0.1:0", "echo:", "")));
+    let reloading = received();
+    let since = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|text| text.parse::<u64>().ok());
+    assert!(since.is_some_and(|since| since > 0), "{reloading}");
+    assert_eq!(received(), "READY=1\nSTATUS=serving 2 services; services added: 1, changed: 0, removed: 0");
+    configured.reload("nonsense");
+    received();
+    assert!(received().starts_with("READY=1\nSTATUS=serving 2 services as before; the last reload failed: "));
+    drop(configured.directory);
+}
+
+/// A thousand come and go at once, and the table of what is listened on stays true.
+#[test]
+fn a_thousand_listeners_come_and_go() {
+    let remote = Remote::new(Kind::V4);
+    let to = remote.address.to_string();
+    let directory = TempDir::new();
+    let one = service("one", "127.0.0.1:0", &to, "");
+    let many: String = (0..1000)
+        .map(|number| service(&format!("s{number}"), &format!("unix:{}/{number}", directory.path().display()), &to, ""))
+        .collect();
+    let configured = Configured::start(&one);
+    let mut session = configured.session("one", &remote);
+    let before = open_descriptors(configured.proxy.pid()).len();
+    for _ in 0..2 {
+        let said = configured.reload(&(one.clone() + &many));
+        assert_eq!(said.last().map(String::as_str), Some("reload: services added: 1000, changed: 0, removed: 0"));
+        for number in [0, 500, 999] {
+            let mut client =
+                Stream::connect(&Address::Path(directory.path().join(number.to_string()))).expect("a listener");
+            client.send("hello");
+            remote.accept().expect("hello");
+        }
+        let said = configured.reload(&one);
+        assert_eq!(said.last().map(String::as_str), Some("reload: services added: 0, changed: 0, removed: 1000"));
+        assert_eq!(fs::read_dir(directory.path()).expect("a folder").count(), 0);
+    }
+    until("closed sockets", || (open_descriptors(configured.proxy.pid()).len() <= before).then_some(()));
+    works(&mut session);
+}
+
+/// Clients that come all the time, while the file changes fifty times a second, broken now and then: each is served.
+#[test]
+fn reloads_under_load_fail_no_client() {
+    let seconds = std::env::var("CPROXY_RELOAD_SECONDS").map_or(4, |text| text.parse().expect("a number"));
+    for threads in ["1", "2"] {
+        let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath)];
+        let directory = TempDir::new();
+        let text = |number: usize| {
+            let to = |remote: usize| remotes[(number + remote) % 2].address.to_string();
+            // The steady one changes its remote, its options and the service that it belongs to.
+            let steady =
+                service(["x", "y"][number / 3 % 2], "127.0.0.1:0", &to(0), &format!("idle-timeout = {}", 100 + number));
+            let extra = service("z", &format!("unix:{}/{}", directory.path().display(), number % 5), &to(1), "");
+            let broken = if number % 7 == 6 { "broken" } else { "" };
+            format!("io-threads = {threads}\n{steady}{extra}{broken}")
+        };
+        let configured = Configured::start(&text(0));
+        let listener = configured.listener("x");
+        let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for remote in &remotes {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        if is_silent(&remote.socket) {
+                            thread::sleep(Duration::from_micros(200));
+                            continue;
+                        }
+                        let mut server = remote.accept();
+                        let asked = server.receive(8);
+                        server.send(asked);
+                    }
+                });
+            }
+            let clients: Vec<_> = (0..4_u32)
+                .map(|client| {
+                    let (listener, stop, served) = (&listener, &stop, &served);
+                    scope.spawn(move || {
+                        let mut number = 0_u32;
+                        while !stop.load(Ordering::Relaxed) {
+                            let question = [client.to_be_bytes(), number.to_be_bytes()].concat();
+                            let mut stream = Stream::connect(listener).expect("a listener that stays");
+                            stream.send(&question);
+                            assert_eq!(stream.rest(), (question, End::Eof), "client {number}");
+                            number += 1;
+                            served.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            let start = Instant::now();
+            let mut number = 0;
+            // Ended by whichever comes last, so that a slow machine reloads as well.
+            while start.elapsed() < Duration::from_secs(seconds) || configured.results() < 20 {
+                number += 1;
+                fs::write(&configured.path, text(number)).expect("the file");
+                configured.proxy.signal(libc::SIGHUP);
+                thread::sleep(Duration::from_millis(20));
+            }
+            // The servers go on until the clients have their answers.
+            stop.store(true, Ordering::Relaxed);
+            for client in clients {
+                client.join().expect("a client that was served");
+            }
+        });
+        assert!(served.load(Ordering::Relaxed) > 0);
+        let lines = configured.proxy.log.so_far();
+        assert!(lines.iter().any(|line| line.message.starts_with("reload failed: ")));
+        assert!(
+            !lines.iter().any(|line| line.message.contains(": reset by ") || line.message.contains("connect failed"))
+        );
+    }
+}
