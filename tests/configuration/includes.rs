@@ -24,6 +24,9 @@ fn services_of_included_files_come_in_the_order_of_their_names() {
     assert_eq!(names(&folder, &(main + &service("main", 1))), ["main", "x", "ten", "two"]);
     let absolute = format!("include = \"{}/other/?.toml\"\n", folder.path().display());
     assert_eq!(names(&folder, &absolute), ["x"]);
+    // A file is read once, by whatever names it goes.
+    std::os::unix::fs::symlink("x.toml", folder.path().join("other/y.toml")).expect("a link");
+    assert_eq!(names(&folder, "include = [\"other/*.toml\", \"conf.d/../other/x.toml\"]\n"), ["x"]);
     // The pattern may mean the file itself, which is then not meant.
     assert_eq!(names(&folder, &format!("include = \"*.toml\"\n{}", service("main", 1))), ["main"]);
 }
