@@ -28,8 +28,8 @@ pub fn page() -> String {
     paragraphs(
         &mut page,
         &[
-            "`cproxy` accepts clients at one or more addresses, and joins each to a connection of its own to the remote. \
-             What comes in on one side goes out on the other, in both directions at once, and nothing of it is looked at.",
+            "`cproxy` accepts clients at one or more addresses, and opens a connection to the remote for each of them. \
+             What comes in on one side goes out on the other, in both directions at once, and cproxy does not look at it.",
             "When one side ends its stream, what it sent before is delivered, and then writing is shut down on the other \
              side. The other direction goes on until it ends too. A reset is passed on as a reset, and a client whose \
              remote cannot be reached is reset. A side that reads slowly makes the other side wait.",
@@ -103,8 +103,8 @@ pub fn page() -> String {
     tagged(
         &mut page,
         "`1`",
-        "The command line was bad, and usage or the reason was printed on standard output; or the program could not \
-         start, and one log line says why.",
+        "An option is unknown or missing: the usage is on standard output, and what is wrong on standard error. Or a value \
+         is bad, or the program could not start: one log line says what is wrong.",
     );
 
     section(&mut page, "ENVIRONMENT");
