@@ -30,8 +30,8 @@ pub fn page() -> String {
     paragraphs(
         &mut page,
         &[
-            "`cproxy` accepts clients at one or more addresses, and joins each to a connection of its own to the remote. \
-             What comes in on one side goes out on the other, in both directions at once, and nothing of it is looked at.",
+            "`cproxy` accepts clients at one or more addresses, and opens a connection to the remote for each of them. \
+             What comes in on one side goes out on the other, in both directions at once, and cproxy does not look at it.",
             "When one side ends its stream, what it sent before is delivered, and then writing is shut down on the other \
              side. The other direction goes on until it ends too. A reset is passed on as a reset, and a client whose \
              remote cannot be reached is reset. A side that reads slowly makes the other side wait.",
@@ -98,6 +98,13 @@ pub fn page() -> String {
          a second one, because programs such as timeout(1) signal their child and then its whole group; \
          the other of the two signals does.",
     );
+    tagged(
+        &mut page,
+        "`SIGHUP`",
+        "With `--config`, read the configuration file again, and change what has changed. Sessions go on, and a listener \
+         whose address stays keeps its clients. If anything is wrong, the log says so, and everything stays as it was. \
+         Without `--config`, the signal ends the program at once.",
+    );
     tagged(&mut page, "`SIGPIPE`", "Ignored.");
 
     section(&mut page, "EXIT STATUS");
@@ -105,8 +112,9 @@ pub fn page() -> String {
     tagged(
         &mut page,
         "`1`",
-        "The command line was bad, and usage or the reason was printed on standard output; or the configuration file \
-         was bad, and its errors were printed on standard error; or the program could not start, and log lines say why.",
+        "An option is unknown or missing: the usage is on standard output, and what is wrong on standard error. Or the \
+         configuration file is bad: its errors are on standard error. Or a value is bad, or the program could not start: \
+         one log line says what is wrong.",
     );
 
     section(&mut page, "ENVIRONMENT");

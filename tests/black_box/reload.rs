@@ -50,7 +50,8 @@ impl Configured {
         self.proxy.signal(libc::SIGHUP);
         self.proxy.log.wait("the result of a reload", |lines| {
             (lines.iter().filter(|line| is_result(line)).count() > before)
-                .then(|| lines[seen..].iter().map(|line| line.message.clone()).collect())
+                .then(|| lines[seen..].iter().filter(|line| is_about_listening(line)).map(|line| line.message.clone()))
+                .map(Iterator::collect)
         })
     }
 
@@ -75,6 +76,11 @@ impl Configured {
     fn session(&self, service: &str, remote: &Remote) -> (Stream, Stream) {
         (self.connect(service), remote.accept())
     }
+}
+
+/// Whether it tells of a reload, and not of sessions.
+fn is_about_listening(line: &Line) -> bool {
+    ["reload", "listening on ", "no longer listening on "].iter().any(|start| line.message.starts_with(start))
 }
 
 fn is_listening_line(line: &Line) -> bool {
@@ -445,16 +451,18 @@ fn reloads_under_load_fail_no_client() {
         };
         let configured = Configured::start(&text(0));
         let listener = configured.listener("x");
-        let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, enough, served) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             for remote in &remotes {
                 scope.spawn(|| {
+                    remote.socket.set_nonblocking(true).expect("a socket");
                     while !stop.load(Ordering::Relaxed) {
-                        if is_silent(&remote.socket) {
+                        let Ok((socket, _)) = remote.socket.accept() else {
                             thread::sleep(Duration::from_micros(200));
                             continue;
-                        }
-                        let mut server = remote.accept();
+                        };
+                        socket.set_nonblocking(false).expect("a socket");
+                        let mut server = Stream::new(socket).expect("a socket");
                         let asked = server.receive(8);
                         server.send(asked);
                     }
@@ -462,10 +470,10 @@ fn reloads_under_load_fail_no_client() {
             }
             let clients: Vec<_> = (0..4_u32)
                 .map(|client| {
-                    let (listener, stop, served) = (&listener, &stop, &served);
+                    let (listener, enough, served) = (&listener, &enough, &served);
                     scope.spawn(move || {
                         let mut number = 0_u32;
-                        while !stop.load(Ordering::Relaxed) {
+                        while !enough.load(Ordering::Relaxed) {
                             let question = [client.to_be_bytes(), number.to_be_bytes()].concat();
                             let mut stream = Stream::connect(listener).expect("a listener that stays");
                             stream.send(&question);
@@ -486,10 +494,10 @@ fn reloads_under_load_fail_no_client() {
                 thread::sleep(Duration::from_millis(20));
             }
             // The servers go on until the clients have their answers.
+            enough.store(true, Ordering::Relaxed);
+            let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
             stop.store(true, Ordering::Relaxed);
-            for client in clients {
-                client.join().expect("a client that was served");
-            }
+            assert!(outcomes.iter().all(Result::is_ok), "a client was not served");
         });
         assert!(served.load(Ordering::Relaxed) > 0);
         let lines = configured.proxy.log.so_far();
