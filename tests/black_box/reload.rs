@@ -253,7 +253,7 @@ fn a_file_that_may_not_be_read_is_named() {
     }
     let text = service("a", "127.0.0.1:0", "echo:", "");
     let configured = Configured::start(&text);
-    fs::set_permissions(&configured.path, fs::Permissions::from_mode(0)).expect("permissions");
+    fs::set_permissions(&configured.path, fs::Permissions::from_mode(0o0)).expect("permissions");
     let said = configured.reload_as_it_is();
     assert!(said[1].contains("cproxy.toml: Permission denied"), "{said:?}");
     fs::set_permissions(&configured.path, fs::Permissions::from_mode(0o600)).expect("permissions");
