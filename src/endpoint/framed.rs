@@ -68,7 +68,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
             self.partial.shrink_to(rest.len());
         }
         self.partial.extend_from_slice(rest);
-        let emptied = came.is_some_and(|came| begun + came < READ) && whole_frame(&self.partial).is_none();
+        let short = came.is_some_and(|came| begun + came < READ) && self.stream.short_read_means_empty();
+        let emptied = short && whole_frame(&self.partial).is_none();
         Ok(if emptied { Received::Last } else { Received::More })
     }
 

@@ -115,6 +115,12 @@ pub trait Endpoint {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether the last [`Endpoint::receive`], if it filled less than its buffer, emptied the endpoint: then the next one
+    /// would block, or an event will say that it does not. Not where the kind has other reasons to read less.
+    fn short_read_means_empty(&self) -> bool {
+        Self::SHORT_MEANS_BLOCKED
+    }
+
     /// Writes from `bytes`, which is not empty.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = bytes;

@@ -87,6 +87,10 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.receive(buffer))
     }
 
+    fn short_read_means_empty(&self) -> bool {
+        each!(self, endpoint => endpoint.short_read_means_empty())
+    }
+
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         each!(self, endpoint => endpoint.send(bytes))
     }

@@ -217,7 +217,7 @@ impl<P: Pipe> ByteFlow<P> {
         if end > 0 {
             self.pace.learn(end, asked);
             let more = source.ready.read_closed || source.ready.urgent;
-            if end < asked && E::SHORT_MEANS_BLOCKED && !more {
+            if end < asked && !more && source.endpoint.short_read_means_empty() {
                 source.ready.readable = false;
             }
         }

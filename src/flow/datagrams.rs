@@ -221,7 +221,7 @@ fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -
     batch.add_chunks(0, length, chunk);
     Ok(match length {
         0 => Received::End,
-        length if length < asked => Received::Last,
+        length if length < asked && source.short_read_means_empty() => Received::Last,
         _ => Received::More,
     })
 }
