@@ -77,8 +77,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         send_encoded(&mut self.stream, batch, Encoding::Framed, encoded)
     }
 
-    fn has_unsent(&self) -> bool {
-        self.stream.has_unsent()
+    fn unsent(&self) -> u32 {
+        self.stream.unsent()
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -158,9 +158,10 @@ pub trait Endpoint {
         true
     }
 
-    /// Whether the system still has something to send that would be lost if the peer answered a closed socket.
-    fn has_unsent(&self) -> bool {
-        false
+    /// Bytes that the system has taken and the peer's has not, where the system says so: a reset would lose them, and so
+    /// would a close if the peer answered it.
+    fn unsent(&self) -> u32 {
+        0
     }
 
     /// Tells the peer that no more will come.

@@ -71,8 +71,8 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.takes_an_end())
     }
 
-    fn has_unsent(&self) -> bool {
-        each!(self, endpoint => endpoint.has_unsent())
+    fn unsent(&self) -> u32 {
+        each!(self, endpoint => endpoint.unsent())
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {

@@ -85,8 +85,8 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
         self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
     }
 
-    fn has_unsent(&self) -> bool {
-        unsent_bytes(self.stream.as_raw_fd()) > 0
+    fn unsent(&self) -> u32 {
+        unsent_bytes(self.stream.as_raw_fd())
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -112,16 +112,16 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
 
 /// Bytes that the peer's system has not taken yet, where the system says so.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn unsent_bytes(socket: RawFd) -> libc::c_int {
-    let mut bytes = 0;
+fn unsent_bytes(socket: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
     // SAFETY: the call (SIOCOUTQ in tcp(7), which has the number of TIOCOUTQ) writes an int to a live one.
     match unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) } {
-        0 => bytes,
+        0 => u32::try_from(bytes).unwrap_or(0),
         _ => 0,
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn unsent_bytes(_socket: RawFd) -> libc::c_int {
+fn unsent_bytes(_socket: RawFd) -> u32 {
     0
 }

@@ -31,6 +31,8 @@ enum FlowState {
     Drained,
     /// The sink has been told.
     Shut,
+    /// The source broke, when all that came had gone out. The sink must not be told that this is the end.
+    Cut,
 }
 
 /// What kind of traffic a flow carries.
@@ -107,11 +109,21 @@ impl<P: Pipe> ByteFlow<P> {
         self.pace.is_bulk()
     }
 
+    /// Whether it holds bytes that the sink has not taken yet.
+    pub fn keeps(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
+    /// Whether the sink has been told that no more will come.
+    pub fn has_finished(&self) -> bool {
+        self.state == FlowState::Shut
+    }
+
     /// Moves bytes until neither end can, or `budget` bytes have been read.
     ///
     /// # Errors
     ///
-    /// The end that broke. Bytes held then are lost with the session.
+    /// As of [`super::Flow::pump`].
     pub fn pump<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
@@ -127,7 +139,7 @@ impl<P: Pipe> ByteFlow<P> {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
                 FlowState::Open => budget -= self.receive(source, pools, budget).map_err(Broken::Source)?,
-                FlowState::Drained | FlowState::Shut => return Ok(Stopped::Drained),
+                FlowState::Drained | FlowState::Shut | FlowState::Cut => return Ok(Stopped::Drained),
             }
         }
     }
@@ -139,7 +151,7 @@ impl<P: Pipe> ByteFlow<P> {
                 self.state = FlowState::Shut;
                 sink.endpoint.finish()
             }
-            FlowState::Open | FlowState::Shut => Ok(()),
+            FlowState::Open | FlowState::Shut | FlowState::Cut => Ok(()),
         }
     }
 
@@ -180,6 +192,7 @@ impl<P: Pipe> ByteFlow<P> {
             Err(error) => {
                 self.release(pools);
                 if error.kind() != io::ErrorKind::WouldBlock {
+                    self.state = FlowState::Cut;
                     return Err(error);
                 }
                 (source.ready.readable, source.ready.urgent) = (false, false);

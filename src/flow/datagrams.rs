@@ -42,6 +42,8 @@ enum State {
     Ended,
     /// The sink has been told.
     Shut,
+    /// The source broke. The sink must not be told that this is the end.
+    Cut,
 }
 
 impl DatagramFlow {
@@ -58,6 +60,11 @@ impl DatagramFlow {
     /// Whether something is kept.
     pub fn keeps(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Whether the sink has been told that no more will come.
+    pub fn has_finished(&self) -> bool {
+        self.state == State::Shut
     }
 
     /// Whether the last run moved much.
@@ -123,7 +130,7 @@ impl DatagramFlow {
                 self.state = State::Shut;
                 sink.endpoint.finish()
             }
-            State::Open | State::Shut => Ok(()),
+            State::Open | State::Shut | State::Cut => Ok(()),
         }
     }
 
@@ -158,7 +165,10 @@ impl DatagramFlow {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 (source.ready.readable, source.ready.urgent) = (false, false);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.state = State::Cut;
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -32,6 +32,16 @@ pub enum End {
     MadeRoom,
 }
 
+impl End {
+    /// The side that broke, if one did.
+    pub(super) fn broken_side(self) -> Option<SideName> {
+        match self {
+            End::Reset(side) | End::Error(side) => Some(side),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,7 +127,7 @@ pub(super) fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName
     end_for(error, name)
 }
 
-fn end_for(error: &io::Error, side: SideName) -> End {
+pub(super) fn end_for(error: &io::Error, side: SideName) -> End {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Reset(side),

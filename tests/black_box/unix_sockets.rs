@@ -326,3 +326,34 @@ fn a_client_that_sends_its_own_socket_and_is_gone_keeps_no_session() {
     }
     until("descriptors that are closed", || (count_open() <= counts[0]).then_some(()));
 }
+
+/// Who has closed wholly can read nothing any more; who has only finished writing can.
+#[test]
+fn a_peer_that_has_closed_wholly_ends_its_session_and_one_that_has_finished_does_not() {
+    for unix_client in [true, false] {
+        let kinds = if unix_client { [Kind::UnixPath, Kind::V4] } else { [Kind::V4, Kind::UnixPath] };
+        let remote = Remote::new(kinds[1]);
+        let proxy = Proxy::between(kinds[0], &remote).start();
+        let session = || {
+            let (client, server) = proxy.session(&remote);
+            if unix_client { (client, server) } else { (server, client) }
+        };
+
+        let (mut unix, mut other) = session();
+        unix.send("last words");
+        unix.finish();
+        assert_eq!(other.rest(), (b"last words".to_vec(), End::Eof));
+        other.send("an answer");
+        unix.expect("an answer");
+        drop(other);
+        assert_eq!(unix.end(), End::Eof);
+        assert_eq!(proxy.ended(1)[0].how, "end of stream");
+
+        let (mut unix, mut other) = session();
+        unix.send("last words");
+        drop(unix);
+        // It neither ends nor sends anything.
+        assert_eq!(proxy.ended(2)[1].how, "end of stream");
+        assert_eq!(other.rest(), (b"last words".to_vec(), End::Eof));
+    }
+}
