@@ -21,6 +21,9 @@ pub const SMALL_READ: usize = 16 << 10;
 /// So many small reads in a row make a bulk flow one of messages again.
 pub const SMALL_READS: u8 = 4;
 
+/// What a read, and the write that follows it, cost beside the bytes, in bytes that could be moved in the time.
+const CALL_COST: usize = 1 << 10;
+
 /// Where a flow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FlowState {
@@ -119,7 +122,8 @@ impl<P: Pipe> ByteFlow<P> {
         self.state == FlowState::Shut
     }
 
-    /// Moves bytes until neither end can, or `budget` bytes have been read.
+    /// Moves bytes until neither end can, or `budget` bytes have been read. A read counts for [`CALL_COST`] beside what it
+    /// brings, or a flow with a small buffer would keep others waiting.
     ///
     /// # Errors
     ///
@@ -138,7 +142,10 @@ impl<P: Pipe> ByteFlow<P> {
             match self.state {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
-                FlowState::Open => budget -= self.receive(source, pools, budget).map_err(Broken::Source)?,
+                FlowState::Open => {
+                    let received = self.receive(source, pools, budget).map_err(Broken::Source)?;
+                    budget = budget.saturating_sub(received + CALL_COST);
+                }
                 FlowState::Drained | FlowState::Shut | FlowState::Cut => return Ok(Stopped::Drained),
             }
         }

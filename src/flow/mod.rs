@@ -137,7 +137,7 @@ impl<P: Pipe> Flow<P> {
         matches!(self, Flow::Datagrams(_))
     }
 
-    /// Moves what comes until neither end can, or `budget` bytes have been read.
+    /// Moves what comes until neither end can, or `budget` bytes have been read; calls count, too.
     ///
     /// # Errors
     ///

@@ -20,6 +20,9 @@ struct State {
     unsent: Cell<u32>,
     ended: Cell<bool>,
     reset: Cell<bool>,
+    /// It has as many bytes as anybody wants to read.
+    flood: Cell<bool>,
+    reads: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -51,8 +54,13 @@ impl Endpoint for Fake {
         true
     }
 
-    fn receive(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        self.read().map(|()| 0)
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.state.reads.set(self.state.reads.get() + 1);
+        if self.state.flood.get() { Ok(buffer.len()) } else { self.read().map(|()| 0) }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
     }
 
     fn receive_datagrams(&mut self, _batch: &mut Batch) -> io::Result<Received> {
@@ -135,6 +143,19 @@ impl Scene {
         self.now = end;
         Outcome::Waiting
     }
+}
+
+#[test]
+fn a_budget_counts_reads_beside_bytes() {
+    let mut scene = Scene::new(false, None);
+    scene.pools = Pools::new(BufferSize::Fixed(1), 0);
+    scene.client.flood.set(true);
+    scene.session.ready(SideName::Client, Readiness { readable: true, ..Readiness::default() });
+    scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });
+    let mut turn = Turn { pools: &mut scene.pools, now: 0, budget: 256 << 10 };
+    assert_eq!(scene.session.run(&mut turn, &mut None), Outcome::Spent);
+    let reads = scene.client.reads.get();
+    assert!((64..=512).contains(&reads), "{reads} reads in one run");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::socket::Socket;
 use super::traffic::Means;
 
 /// More turns than any schedule can need: one that takes so many never ends.
-const MOST_TURNS: u64 = 50_000;
+const MOST_TURNS: u64 = 250_000;
 
 /// How long a session that is ending waits for the peer to take what was sent last, in milliseconds.
 const LAST_BYTES: u64 = 60_000;
