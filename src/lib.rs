@@ -74,6 +74,7 @@ fn load(source: ConfigSource) -> Load {
 fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCode {
     // Before any thread starts, the log's included.
     base::memory::use_one_arena();
+    control::signals::survive_large_files();
     let signals = Signals::block(load.is_some());
     if let Err(error) = log::start(&settings.process.log) {
         return cannot_log(&error);

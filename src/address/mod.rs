@@ -8,13 +8,14 @@ pub use forms::FORMS;
 pub use parse::AddressError;
 pub use resolve::Lookups;
 
-use crate::base::text::ShortText;
+use crate::base::text::{Escaped, ShortText};
 use socket2::SockAddr;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// One address that an endpoint can listen at or be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -114,7 +115,8 @@ impl EndpointAddress {
     }
 }
 
-/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; other kinds as the command line has them.
+/// As the original writes addresses: `ADDR:PORT`, without brackets for IPv6; other kinds as the command line has them,
+/// with names [`Escaped`].
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,7 +126,7 @@ impl fmt::Display for EndpointAddress {
             EndpointAddress::UnixPacket(address) => write!(f, "unixpacket:{address}"),
             EndpointAddress::UnixDatagram(address) => write!(f, "unixgram:{address}"),
             EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
-            EndpointAddress::Device(kind, name) => write!(f, "{kind}:{name}"),
+            EndpointAddress::Device(kind, name) => write!(f, "{kind}:{}", Escaped(name.as_bytes())),
             EndpointAddress::Echo => f.write_str("echo:"),
         }
     }
@@ -133,8 +135,8 @@ impl fmt::Display for EndpointAddress {
 impl fmt::Display for UnixAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UnixAddress::Path(path) => path.display().fmt(f),
-            UnixAddress::Abstract(name) => write!(f, "@{}", Path::new(name).display()),
+            UnixAddress::Path(path) => Escaped(path.as_os_str().as_bytes()).fmt(f),
+            UnixAddress::Abstract(name) => write!(f, "@{}", Escaped(name.as_bytes())),
         }
     }
 }
@@ -201,6 +203,16 @@ mod tests {
         assert_eq!((tcp.descriptors_of_listener(), tcp.descriptors_of_client()), (1, 1));
         let udp = EndpointAddress::Udp("127.0.0.1:1".parse().unwrap());
         assert_eq!((udp.descriptors_of_listener(), udp.descriptors_of_client()), (1, 0));
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let unix = EndpointAddress::Unix(UnixAddress::Path("/a\nb".into()));
+        assert_eq!(EndpointAddress::Framed(Box::new(unix)).to_string(), "framed:unix:/a\\nb");
+        let name = UnixAddress::Abstract("\u{1b}c".into());
+        assert_eq!(EndpointAddress::UnixPacket(name).to_string(), "unixpacket:@\\u{1b}c");
+        let device = EndpointAddress::Device(DeviceKind::Tap, "\u{7}".into());
+        assert_eq!(device.to_string(), "tap:\\u{7}");
     }
 
     #[test]

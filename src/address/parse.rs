@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::resolve::{Lookups, Transport};
 use super::{DeviceKind, EndpointAddress, Endpoints, UnixAddress};
+use crate::base::text::Escaped;
 
 /// Why an address argument was refused; `Display` is the one-line message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct AddressError(String);
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        Escaped(self.0.as_bytes()).fmt(f)
     }
 }
 
@@ -288,7 +289,8 @@ mod tests {
             "nocolon", "", ":", "::", ":5000", "host:", "tcp:", "tcp::", "[::1]:", "[]:5", "[::1:5", "[host]:5",
             "a\0b:5", "host:5\0", &long_host, &long_port,
         ] {
-            assert_eq!(error(argument), format!("invalid address:port argument: '{argument}'"));
+            let shown = argument.replace('\0', "\\u{0}");
+            assert_eq!(error(argument), format!("invalid address:port argument: '{shown}'"));
         }
     }
 
@@ -345,9 +347,10 @@ mod tests {
             ("@", "the abstract name is empty".to_string()),
             (&format!("@{longest}p"), format!("the abstract name is longer than {MAX_UNIX} bytes")),
         ] {
+            let shown = path.replace('\0', "\\u{0}");
             assert_eq!(
                 error(&format!("unix:{path}")),
-                format!("invalid address:port argument: 'unix:{path}': {reason}")
+                format!("invalid address:port argument: 'unix:{shown}': {reason}")
             );
         }
     }

@@ -1,4 +1,7 @@
-//! Short text made without the formatting machinery, which would be most of what the lines of a session cost.
+//! Short text made without the formatting machinery, which would be most of what the lines of a session cost; and names
+//! from outside, made fit to be printed.
+
+use std::fmt::{self, Write as _};
 
 /// Decimal digits of each octet, and how many there are.
 const OCTETS: [([u8; 3], u8); 256] = {
@@ -77,9 +80,51 @@ impl<const ROOM: usize> ShortText<ROOM> {
     }
 }
 
+/// Shows a name that a peer or a user chose, whatever is in it, as text that stays within its line and looks like what it
+/// is: what would end the line, drive a terminal or turn the direction of writing, and what is not UTF-8, is escaped.
+///
+/// A backslash is left as it is, as it stands in names that systemd makes. So the text is safe, though it does not say
+/// which of two names it stands for where one has a backslash.
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            let mut rest = chunk.valid();
+            while let Some((at, c)) = rest.char_indices().find(|&(_, c)| misleads(c)) {
+                f.write_str(&rest[..at])?;
+                c.escape_default().try_for_each(|c| f.write_char(c))?;
+                rest = &rest[at + c.len_utf8()..];
+            }
+            f.write_str(rest)?;
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character does something else than to stand in its line: controls, separators of lines and paragraphs, and
+/// what changes the direction of writing (Unicode's `Bidi_Control`).
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_from_outside_stay_within_their_line() {
+        let shown = |name: &[u8]| Escaped(name).to_string();
+        for plain in ["", "/run/a socket", "d\u{e9}p\u{f4}t", "\u{65e5}\u{672c}", "a\\x2db"] {
+            assert_eq!(shown(plain.as_bytes()), plain);
+        }
+        assert_eq!(shown(b"/a\nb\r\x1b[2J\x7f\0"), "/a\\nb\\r\\u{1b}[2J\\u{7f}\\u{0}");
+        assert_eq!(shown(b"\xffx\xe2\x80"), "\\xffx\\xe2\\x80");
+        assert_eq!(shown("\u{85}-\u{2028}-\u{202e}-\u{2069}".as_bytes()), "\\u{85}-\\u{2028}-\\u{202e}-\\u{2069}");
+    }
 
     #[test]
     fn numbers_are_decimal() {

@@ -77,9 +77,9 @@ pub fn page() -> String {
              logged; it is never cut.",
             "Where datagrams are involved there is no half-close: when a stream side ends, what it sent is delivered, and \
              the session ends; at once beside a kind without a connection, otherwise when the other side has ended too or \
-             nothing has moved for 2 seconds. A `framed:` stream that ends inside a datagram counts as reset. A session of a `udp:` or \
-             `unixgram:` client ends by the `--idle-timeout`; when there are as many as the descriptors allow, the one \
-             that has been idle for longest makes room for another.",
+             nothing has moved for 2 seconds. A `framed:` stream that ends inside a datagram has failed: both sides are \
+             reset. A session of a `udp:` or `unixgram:` client ends by the `--idle-timeout`; when there are as many as \
+             the descriptors allow, the one that has been idle for longest makes room for another.",
             "`framed:` is a stream of datagrams, each behind its length in two bytes, big-endian; its peers are other \
              `cproxy` processes and programs that use dgrelay. A `tun:` or `tap:` device is opened, or created where \
              there is none of its name, which needs the right to do so (`CAP_NET_ADMIN`); with `-l` it is the one \

@@ -8,6 +8,7 @@ pub mod man_config;
 mod roff;
 
 use crate::address::Lookups;
+use crate::base::text::Escaped;
 use crate::config::draft::Problem;
 use crate::config::file::{ConfigError, ConfigSource};
 use crate::config::keys::{self, Group, Key, Print, Scope, alternatives};
@@ -216,13 +217,9 @@ fn information(print: Print, value: &str) -> Command {
     }
 }
 
-/// The text with control characters escaped, as an argument may hold any.
+/// The text within one line, as an argument may hold any character.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
+    Escaped(text.as_bytes()).to_string()
 }
 
 #[cfg(test)]

@@ -4,6 +4,15 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail, as one to a full disk does, rather than kill the
+/// process: standard output may be a file.
+pub fn survive_large_files() {
+    // SAFETY: no handler is involved.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 /// The signals that tell the proxy something, blocked in the calling thread and in all it starts later.
 pub struct Signals(libc::sigset_t);
 

@@ -3,16 +3,15 @@
 //! It is a pair of Unix sockets, written at one end and read at the other, so the kernel holds what is under way, says
 //! when there is something and when there is room, and passes an end of stream on.
 
-use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::datagram::{DatagramSocket, Family, TrainLimit};
 use super::stream::StreamEndpoint;
-use super::unix::UnixName;
+use super::unix::{UnixName, UnixSocket};
 use super::{Carries, Endpoint, Received, SideName};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
@@ -21,7 +20,7 @@ use crate::buffers::splice::KernelPipe;
 const HELD: usize = 256 << 10;
 
 /// One end of an echo of bytes.
-type EchoStream = StreamEndpoint<UnixStream, UnixName>;
+type EchoStream = StreamEndpoint<UnixSocket, UnixName>;
 
 /// One client's echo.
 #[derive(Debug)]
@@ -48,9 +47,7 @@ impl EchoEndpoint {
         match client {
             Carries::Bytes => {
                 let (input, output) = pair(Type::STREAM)?;
-                let endpoint = |socket: Socket| {
-                    StreamEndpoint::new(UnixStream::from_std(OwnedFd::from(socket).into()), UnixName::new("echo:"))
-                };
+                let endpoint = |socket| StreamEndpoint::new(UnixSocket::from_socket(socket), UnixName::new("echo:"));
                 Ok(EchoEndpoint::Bytes { input: endpoint(input), output: endpoint(output) })
             }
             Carries::Datagrams { .. } => {

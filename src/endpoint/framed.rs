@@ -70,7 +70,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         // As much memory as has come, not as a growing vector takes: there may be one of these for each client.
         self.partial.reserve_exact(rest.len());
         self.partial.extend_from_slice(rest);
-        let emptied = came.is_some_and(|came| begun + came < READ) && whole_frame(&self.partial).is_none();
+        let short = came.is_some_and(|came| begun + came < READ) && self.stream.short_read_means_empty();
+        let emptied = short && whole_frame(&self.partial).is_none();
         Ok(if emptied { Received::Last } else { Received::More })
     }
 
@@ -78,8 +79,8 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         send_encoded(&mut self.stream, batch, Encoding::Framed, encoded)
     }
 
-    fn has_unsent(&self) -> bool {
-        self.stream.has_unsent()
+    fn unsent(&self) -> u32 {
+        self.stream.unsent()
     }
 
     fn finish(&mut self) -> io::Result<()> {

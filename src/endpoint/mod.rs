@@ -115,6 +115,12 @@ pub trait Endpoint {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether the last [`Endpoint::receive`], if it filled less than its buffer, emptied the endpoint: then the next one
+    /// would block, or an event will say that it does not. Not where the kind has other reasons to read less.
+    fn short_read_means_empty(&self) -> bool {
+        Self::SHORT_MEANS_BLOCKED
+    }
+
     /// Writes from `bytes`, which is not empty.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = bytes;
@@ -152,9 +158,10 @@ pub trait Endpoint {
         true
     }
 
-    /// Whether the system still has something to send that would be lost if the peer answered a closed socket.
-    fn has_unsent(&self) -> bool {
-        false
+    /// Bytes that the system has taken and the peer's has not, where the system says so: a reset would lose them, and so
+    /// would a close if the peer answered it.
+    fn unsent(&self) -> u32 {
+        0
     }
 
     /// Tells the peer that no more will come.

@@ -71,8 +71,8 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.takes_an_end())
     }
 
-    fn has_unsent(&self) -> bool {
-        each!(self, endpoint => endpoint.has_unsent())
+    fn unsent(&self) -> u32 {
+        each!(self, endpoint => endpoint.unsent())
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
@@ -85,6 +85,10 @@ impl Endpoint for Socket {
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, endpoint => endpoint.receive(buffer))
+    }
+
+    fn short_read_means_empty(&self) -> bool {
+        each!(self, endpoint => endpoint.short_read_means_empty())
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,6 +16,7 @@ use super::unix::{self, SocketFile};
 use super::waiting::Waiting;
 use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
+use crate::base::text::Escaped;
 use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
 use crate::buffers::splice::KernelPipe;
 
@@ -219,10 +221,8 @@ impl Endpoint for SourceEndpoint {
                 write!(f, "udp:{} -> udp:{}", OriginalForm(peer), OriginalForm(local))
             }
             (Name::Unix(name), _) => match (peer.as_pathname(), peer.as_abstract_namespace()) {
-                (Some(path), _) => write!(f, "unixgram:{} -> {name}", path.display()),
-                (None, Some(abstract_name)) => {
-                    write!(f, "unixgram:@{} -> {name}", String::from_utf8_lossy(abstract_name))
-                }
+                (Some(path), _) => write!(f, "unixgram:{} -> {name}", Escaped(path.as_os_str().as_bytes())),
+                (None, Some(abstract_name)) => write!(f, "unixgram:@{} -> {name}", Escaped(abstract_name)),
                 (None, None) => write!(f, "unixgram: -> {name}"),
             },
             (Name::Udp(_), None) => f.write_str("? -> ?"),

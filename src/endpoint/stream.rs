@@ -2,14 +2,28 @@
 
 use mio::event;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::{Endpoint, SideName, Socket};
 use crate::buffers::splice::{KernelPipe, splice_in, splice_out};
 
 /// A connected, non-blocking stream socket.
-pub trait Stream: Read + Write + AsRawFd + event::Source {
+pub trait Stream: AsRawFd {
+    /// See [`Endpoint::receive`].
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// See [`Endpoint::send`].
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// See [`Endpoint::short_read_means_empty`]; asked only where that can be at all.
+    fn short_read_means_empty(&self) -> bool {
+        true
+    }
+
+    /// What is registered with a poll.
+    fn source(&mut self) -> &mut dyn event::Source;
+
     /// Makes a system call on the socket that may say `WouldBlock`, so that the poll learns of it.
     fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
@@ -42,7 +56,7 @@ impl<S: Stream, N> StreamEndpoint<S, N> {
     }
 
     pub(super) fn source(&mut self) -> &mut dyn event::Source {
-        &mut self.stream
+        self.stream.source()
     }
 }
 
@@ -52,11 +66,15 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
     type Pipe = KernelPipe;
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
+        self.stream.receive(buffer)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        self.stream.send(bytes)
+    }
+
+    fn short_read_means_empty(&self) -> bool {
+        Self::SHORT_MEANS_BLOCKED && self.stream.short_read_means_empty()
     }
 
     fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
@@ -67,8 +85,8 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
         self.stream.try_io(|| splice_out(pipe, self.stream.as_raw_fd(), bytes))
     }
 
-    fn has_unsent(&self) -> bool {
-        unsent_bytes(self.stream.as_raw_fd()) > 0
+    fn unsent(&self) -> u32 {
+        unsent_bytes(self.stream.as_raw_fd())
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -94,16 +112,16 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
 
 /// Bytes that the peer's system has not taken yet, where the system says so.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn unsent_bytes(socket: RawFd) -> libc::c_int {
-    let mut bytes = 0;
+fn unsent_bytes(socket: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
     // SAFETY: the call (SIOCOUTQ in tcp(7), which has the number of TIOCOUTQ) writes an int to a live one.
     match unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) } {
-        0 => bytes,
+        0 => u32::try_from(bytes).unwrap_or(0),
         _ => 0,
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn unsent_bytes(_socket: RawFd) -> libc::c_int {
+fn unsent_bytes(_socket: RawFd) -> u32 {
     0
 }

@@ -1,9 +1,10 @@
 //! TCP endpoints and listeners.
 
+use mio::event;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -91,6 +92,18 @@ fn probes(idle: Duration) -> TcpKeepalive {
 }
 
 impl Stream for TcpStream {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    fn source(&mut self) -> &mut dyn event::Source {
+        self
+    }
+
     fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         TcpStream::try_io(self, call)
     }

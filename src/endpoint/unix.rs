@@ -1,10 +1,11 @@
 //! Unix stream endpoints and listeners, in the file system and in Linux's abstract namespace.
 
+use mio::event;
 use mio::net::UnixStream;
 use socket2::{Domain, SockAddr, Type};
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,7 +18,26 @@ use super::{ListenError, SideName};
 use crate::address::{EndpointAddress, UnixAddress};
 
 /// A Unix stream connection, accepted or begun by us.
-pub type UnixEndpoint = StreamEndpoint<UnixStream, UnixName>;
+pub type UnixEndpoint = StreamEndpoint<UnixSocket, UnixName>;
+
+/// A connected Unix stream socket.
+#[derive(Debug)]
+pub struct UnixSocket {
+    stream: UnixStream,
+    /// The last read ended at a message with descriptors, and not because there was nothing more.
+    at_descriptors: bool,
+}
+
+impl UnixSocket {
+    pub(super) fn new(stream: UnixStream) -> UnixSocket {
+        UnixSocket { stream, at_descriptors: false }
+    }
+
+    /// Whatever socket it is: one that is connected.
+    pub(super) fn from_socket(socket: socket2::Socket) -> UnixSocket {
+        UnixSocket::new(UnixStream::from_std(OwnedFd::from(socket).into()))
+    }
+}
 
 /// The address of the listening end: ours for a client, the peer's for a remote. The other end has none.
 #[derive(Debug)]
@@ -35,22 +55,47 @@ impl UnixEndpoint {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.connect(address)?;
-        let stream = UnixStream::from_std(OwnedFd::from(socket).into());
-        Ok(StreamEndpoint { stream, names: UnixName(name.clone()) })
+        Ok(StreamEndpoint { stream: UnixSocket::from_socket(socket), names: UnixName(name.clone()) })
     }
 }
 
-impl Stream for UnixStream {
+impl AsRawFd for UnixSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl Stream for UnixSocket {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (length, at_descriptors) =
+            self.stream.try_io(|| receive_without_descriptors(self.stream.as_raw_fd(), buffer))?;
+        self.at_descriptors = at_descriptors;
+        Ok(length)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    /// Linux ends a read at a message with descriptors; what was sent after it is still to be read.
+    fn short_read_means_empty(&self) -> bool {
+        !self.at_descriptors
+    }
+
+    fn source(&mut self) -> &mut dyn event::Source {
+        &mut self.stream
+    }
+
     fn try_io<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        UnixStream::try_io(self, call)
+        self.stream.try_io(call)
     }
 
     fn take_error(&self) -> io::Result<Option<io::Error>> {
-        UnixStream::take_error(self)
+        self.stream.take_error()
     }
 
     fn finish(&self) -> io::Result<()> {
-        match self.shutdown(Shutdown::Write) {
+        match self.stream.shutdown(Shutdown::Write) {
             // Some systems say so of a peer that has closed, which for a Unix socket is an ordinary end.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
@@ -59,6 +104,21 @@ impl Stream for UnixStream {
 
     /// Unix sockets have no reset: the peer sees one only if it sent bytes that nobody read.
     fn abort(&self) {}
+}
+
+/// Reads as recv(2) does, which has the system close descriptors that come along, and says whether there were any.
+fn receive_without_descriptors(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a header of zeros is valid, without a name and without room for control data; the one piece is the buffer,
+    // which nobody else has while the call writes to it.
+    let (length, flags) = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut piece;
+        header.msg_iovlen = 1;
+        (libc::recvmsg(socket, &raw mut header, 0), header.msg_flags)
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    Ok((length, flags & libc::MSG_CTRUNC != 0))
 }
 
 impl Names for UnixName {
@@ -87,7 +147,7 @@ impl UnixListener {
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<UnixEndpoint> {
         let (stream, _) = self.listener.accept()?;
-        Ok(StreamEndpoint { stream, names: UnixName(self.name.clone()) })
+        Ok(StreamEndpoint { stream: UnixSocket::new(stream), names: UnixName(self.name.clone()) })
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::UnixListener {

@@ -21,6 +21,9 @@ pub const SMALL_READ: usize = 16 << 10;
 /// So many small reads in a row make a bulk flow one of messages again.
 pub const SMALL_READS: u8 = 4;
 
+/// What a read, and the write that follows it, cost beside the bytes, in bytes that could be moved in the time.
+const CALL_COST: usize = 1 << 10;
+
 /// Where a flow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FlowState {
@@ -31,6 +34,8 @@ enum FlowState {
     Drained,
     /// The sink has been told.
     Shut,
+    /// The source broke, when all that came had gone out. The sink must not be told that this is the end.
+    Cut,
 }
 
 /// What kind of traffic a flow carries.
@@ -107,11 +112,22 @@ impl<P: Pipe> ByteFlow<P> {
         self.pace.is_bulk()
     }
 
-    /// Moves bytes until neither end can, or `budget` bytes have been read.
+    /// Whether it holds bytes that the sink has not taken yet.
+    pub fn keeps(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
+    /// Whether the sink has been told that no more will come.
+    pub fn has_finished(&self) -> bool {
+        self.state == FlowState::Shut
+    }
+
+    /// Moves bytes until neither end can, or `budget` bytes have been read. A read counts for [`CALL_COST`] beside what it
+    /// brings, or a flow with a small buffer would keep others waiting.
     ///
     /// # Errors
     ///
-    /// The end that broke. Bytes held then are lost with the session.
+    /// As of [`super::Flow::pump`].
     pub fn pump<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
@@ -126,8 +142,11 @@ impl<P: Pipe> ByteFlow<P> {
             match self.state {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
-                FlowState::Open => budget -= self.receive(source, pools, budget).map_err(Broken::Source)?,
-                FlowState::Drained | FlowState::Shut => return Ok(Stopped::Drained),
+                FlowState::Open => {
+                    let received = self.receive(source, pools, budget).map_err(Broken::Source)?;
+                    budget = budget.saturating_sub(received + CALL_COST);
+                }
+                FlowState::Drained | FlowState::Shut | FlowState::Cut => return Ok(Stopped::Drained),
             }
         }
     }
@@ -139,7 +158,7 @@ impl<P: Pipe> ByteFlow<P> {
                 self.state = FlowState::Shut;
                 sink.endpoint.finish()
             }
-            FlowState::Open | FlowState::Shut => Ok(()),
+            FlowState::Open | FlowState::Shut | FlowState::Cut => Ok(()),
         }
     }
 
@@ -180,6 +199,7 @@ impl<P: Pipe> ByteFlow<P> {
             Err(error) => {
                 self.release(pools);
                 if error.kind() != io::ErrorKind::WouldBlock {
+                    self.state = FlowState::Cut;
                     return Err(error);
                 }
                 (source.ready.readable, source.ready.urgent) = (false, false);
@@ -217,7 +237,7 @@ impl<P: Pipe> ByteFlow<P> {
         if end > 0 {
             self.pace.learn(end, asked);
             let more = source.ready.read_closed || source.ready.urgent;
-            if end < asked && E::SHORT_MEANS_BLOCKED && !more {
+            if end < asked && !more && source.endpoint.short_read_means_empty() {
                 source.ready.readable = false;
             }
         }

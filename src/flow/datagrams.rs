@@ -43,6 +43,8 @@ enum State {
     Ended,
     /// The sink has been told.
     Shut,
+    /// The source broke. The sink must not be told that this is the end.
+    Cut,
 }
 
 impl DatagramFlow {
@@ -59,6 +61,11 @@ impl DatagramFlow {
     /// Whether something is kept.
     pub fn keeps(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Whether the sink has been told that no more will come.
+    pub fn has_finished(&self) -> bool {
+        self.state == State::Shut
     }
 
     /// Whether the last run moved much.
@@ -127,7 +134,7 @@ impl DatagramFlow {
                 self.state = State::Shut;
                 sink.endpoint.finish()
             }
-            State::Open | State::Shut => Ok(()),
+            State::Open | State::Shut | State::Cut => Ok(()),
         }
     }
 
@@ -163,7 +170,10 @@ impl DatagramFlow {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 (source.ready.readable, source.ready.urgent) = (false, false);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.state = State::Cut;
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -232,7 +242,7 @@ fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -
     batch.add_chunks(0, length, chunk);
     Ok(match length {
         0 => Received::End,
-        length if length < asked => Received::Last,
+        length if length < asked && source.short_read_means_empty() => Received::Last,
         _ => Received::More,
     })
 }

@@ -25,6 +25,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has closed its writing half, so a short read is not the last thing to be read.
     pub read_closed: bool,
+    /// The peer will take no more, and can read nothing any more: it has closed wholly.
+    pub write_closed: bool,
     /// An error may be pending.
     pub error: bool,
     /// There is urgent data, at which reads stop short and splices stop for good, until a read says `WouldBlock`.
@@ -37,6 +39,7 @@ impl Readiness {
         self.readable |= event.readable;
         self.writable |= event.writable;
         self.read_closed |= event.read_closed;
+        self.write_closed |= event.write_closed;
         self.error |= event.error;
         self.urgent |= event.urgent;
     }
@@ -58,7 +61,7 @@ pub enum Stopped {
     Blocked,
     /// Its budget is spent; it could move more.
     Spent,
-    /// It has moved everything.
+    /// It has moved everything there will be.
     Drained,
 }
 
@@ -114,9 +117,14 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
-    /// Whether datagrams are kept that the sink has not taken yet.
+    /// Whether it has something that the sink has not taken yet.
     pub fn keeps(&self) -> bool {
-        matches!(self, Flow::Datagrams(flow) if flow.keeps())
+        each!(self, flow => flow.keeps())
+    }
+
+    /// Whether the sink has been told that no more will come.
+    pub fn has_finished(&self) -> bool {
+        each!(self, flow => flow.has_finished())
     }
 
     /// Whether the flow carries bulk, as far as is known.
@@ -129,11 +137,11 @@ impl<P: Pipe> Flow<P> {
         matches!(self, Flow::Datagrams(_))
     }
 
-    /// Moves what comes until neither end can, or `budget` bytes have been read.
+    /// Moves what comes until neither end can, or `budget` bytes have been read; calls count, too.
     ///
     /// # Errors
     ///
-    /// The end that broke. What the flow holds then is lost with the session.
+    /// The end that broke. If it is the source, all that came has gone out, and from then on the flow is drained.
     pub fn pump<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,

@@ -55,9 +55,11 @@ impl<E: Endpoint> Session<E> {
                         self.relay(turn)
                     }
                     Some(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                        // It was connected, and is no longer: another address would not be the same remote.
+                        // It was connected, and is no longer: another address would not be the same remote. It may
+                        // have said something.
                         log_error(&remote.endpoint, &error);
-                        Outcome::Ended(End::Reset(SideName::Remote))
+                        self.open(turn.now);
+                        self.begin_last_words(SideName::Remote, End::Reset(SideName::Remote), self.progress(), turn)
                     }
                     Some(error) => {
                         log_error(&remote.endpoint, &error);
@@ -134,6 +136,6 @@ impl<E: Endpoint> Session<E> {
                 (self.upstream, self.downstream) = (Flow::datagrams(), Flow::datagrams());
             }
         }
-        self.phase = Phase::Open { last_moved: now };
+        self.phase = Phase::Open { last_moved: now, unsent: 0 };
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::{Session, logs_routes};
-use crate::base::error::{error_number, error_text};
+use crate::base::error::error_text;
 use crate::base::text::ShortText;
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Endpoint, Route, SideName};
@@ -30,6 +30,16 @@ pub enum End {
     Drain,
     /// It made room for another client without a connection, having moved nothing for the longest time.
     MadeRoom,
+}
+
+impl End {
+    /// The side that broke, if one did.
+    pub(super) fn broken_side(self) -> Option<SideName> {
+        match self {
+            End::Reset(side) | End::Error(side) => Some(side),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for End {
@@ -117,16 +127,20 @@ pub(super) fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName
     end_for(error, name)
 }
 
-fn end_for(error: &io::Error, side: SideName) -> End {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+pub(super) fn end_for(error: &io::Error, side: SideName) -> End {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     match error.kind() {
-        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => End::Reset(side),
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Reset(side),
         _ => End::Error(side),
     }
 }
 
 pub(super) fn log_error<E: Endpoint>(endpoint: &E, error: &io::Error) {
-    info!("fd {} errno {}: {}", endpoint.descriptor(), error_number(error), error_text(error));
+    let (fd, text) = (endpoint.descriptor(), error_text(error));
+    match error.raw_os_error() {
+        Some(number) => info!("fd {fd} errno {number}: {text}"),
+        None => info!("fd {fd}: {text}"),
+    }
 }
 
 /// Makes the close that follows tell the side that its stream was cut off, if it was and the side does not know.

@@ -2,7 +2,10 @@
 
 mod connect;
 mod end;
+mod last_words;
 mod relay;
+#[cfg(test)]
+mod tests;
 
 use log::{Level, log_enabled};
 use std::sync::Arc;
@@ -33,6 +36,9 @@ const DRAINING_IDLE: u64 = 2000;
 /// How long the answer to the end of one side of a session with datagrams may keep it waiting, in milliseconds.
 const LAST_ANSWER: u64 = 2000;
 
+/// How long what was sent last to a side of a session that is ending may go without getting less, in milliseconds.
+const LAST_BYTES: u64 = 60_000;
+
 /// Whether a session will log routes, for which an endpoint must know all its names.
 pub fn logs_routes() -> bool {
     log_enabled!(Level::Info)
@@ -56,9 +62,18 @@ enum Phase {
     /// A connection attempt is under way.
     Connecting { give_up: u64 },
     /// Bytes may move.
-    Open { last_moved: u64 },
+    Open { last_moved: u64, unsent: u32 },
     /// One side of a session with datagrams has ended and the other has been told, which may still have an answer.
-    Ending { last_moved: u64, give_up: u64 },
+    Ending { last_moved: u64, progressed: u64, unsent: u32 },
+    /// The session is to end so, as one side has broken or closed wholly; what it said before is still being delivered.
+    LastWords { of: SideName, end: End, progressed: u64, look: u64, unsent: u32 },
+}
+
+/// Learns what the systems have still to send, and says whether it gets less, for all that is known: at the first look,
+/// before which `known` is 0, it does if it is anything.
+fn gets_less(known: &mut u32, unsent: u32) -> bool {
+    let before = std::mem::replace(known, unsent);
+    unsent < before || (before == 0 && unsent > 0)
 }
 
 /// One client joined, or about to be joined, to one remote.
@@ -112,6 +127,7 @@ impl<E: Endpoint> Session<E> {
     pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
+            Phase::LastWords { .. } => self.last_words(self.progress(), turn),
             Phase::Busy { .. } | Phase::Connecting { .. } => {
                 if let Some(end) = pending_error(&mut self.client, SideName::Client) {
                     return Outcome::Ended(end);
@@ -135,7 +151,8 @@ impl<E: Endpoint> Session<E> {
     /// Since when nothing has moved, if bytes could: milliseconds since the thread's origin.
     pub fn last_moved(&self) -> Option<u64> {
         match self.phase {
-            Phase::Open { last_moved } | Phase::Ending { last_moved, .. } => Some(last_moved),
+            Phase::Open { last_moved, .. } | Phase::Ending { last_moved, .. } => Some(last_moved),
+            Phase::LastWords { progressed, .. } => Some(progressed),
             Phase::Busy { .. } | Phase::Connecting { .. } => None,
         }
     }
@@ -173,8 +190,9 @@ impl<E: Endpoint> Session<E> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),
             Phase::Connecting { give_up } => Some(give_up),
-            Phase::Open { last_moved } => self.idle_timeout().map(|idle| last_moved.saturating_add(idle)),
+            Phase::Open { last_moved, .. } => self.idle_timeout().map(|idle| last_moved.saturating_add(idle)),
             Phase::Ending { last_moved, .. } => Some(last_moved.saturating_add(LAST_ANSWER)),
+            Phase::LastWords { look, .. } => Some(look),
         }
     }
 }

@@ -3,16 +3,10 @@
 use log::warn;
 
 use super::end::{Dropped, ended_by, unread_error};
-use super::{End, Outcome, Phase, Session, Turn};
+use super::{End, LAST_BYTES, Outcome, Phase, Session, Turn, gets_less};
 use crate::buffers::batch::Batch;
 use crate::endpoint::{Endpoint, SideName};
-use crate::flow::{Broken, Stopped};
-
-/// How long the system may take to send what such a session sent last, where nothing else moves, in milliseconds.
-const LAST_BYTES: u64 = 60_000;
-
-/// Bytes still read from a side that broke: more than receive queues hold by default (`tcp_rmem`).
-const LAST_WORDS: usize = 8 << 20;
+use crate::flow::{Broken, Flow, Side, Stopped};
 
 /// What a session has come to.
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +21,12 @@ impl<E: Endpoint> Session<E> {
         let before = self.progress();
         let remote = match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.remote.as_mut(),
-            Phase::Busy { .. } | Phase::Connecting { .. } => None,
+            Phase::Busy { .. } | Phase::Connecting { .. } | Phase::LastWords { .. } => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
         if let (Err(broken), Some(remote)) = (&offered, &mut self.remote) {
-            // What it had said before is still delivered; that it broke is what ends the session in any case.
-            let _ = self.downstream.pump(remote, &mut self.client, turn.pools, LAST_WORDS);
-            return Outcome::Ended(ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote)));
+            let end = ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote));
+            return self.begin_last_words(SideName::Remote, end, before, turn);
         }
         self.note_progress(before, turn);
         Outcome::Waiting
@@ -45,7 +38,7 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Notes that something moved since `before`, and what was dropped. Returns whether something moved.
-    fn note_progress(&mut self, before: Progress, turn: &mut Turn<'_, E::Pipe>) -> bool {
+    pub(super) fn note_progress(&mut self, before: Progress, turn: &mut Turn<'_, E::Pipe>) -> bool {
         let after = self.progress();
         if after.dropped != before.dropped && turn.pools.drop_log.may_log(turn.now) {
             for (flow, name) in [(&self.upstream, "upstream"), (&self.downstream, "downstream")] {
@@ -56,8 +49,13 @@ impl<E: Endpoint> Session<E> {
             }
         }
         let moved = after.moved != before.moved;
-        if let (true, Phase::Open { last_moved } | Phase::Ending { last_moved, .. }) = (moved, &mut self.phase) {
-            *last_moved = turn.now;
+        match &mut self.phase {
+            Phase::Open { last_moved, unsent } if moved => (*last_moved, *unsent) = (turn.now, 0),
+            Phase::Ending { last_moved, progressed, unsent } if moved => {
+                (*last_moved, *progressed, *unsent) = (turn.now, turn.now, 0);
+            }
+            Phase::LastWords { progressed, unsent, .. } if moved => (*progressed, *unsent) = (turn.now, 0),
+            _ => {}
         }
         moved
     }
@@ -82,24 +80,30 @@ impl<E: Endpoint> Session<E> {
             }
             _ => {}
         }
-        // A side that no longer takes bytes may have said something before: that is still delivered.
-        if matches!((&up, &down), (Err(Broken::Sink(_)), Ok(Stopped::Spent))) {
-            down = self.downstream.pump(remote, client, turn.pools, LAST_WORDS);
+        let broken = match (&up, &down) {
+            (Err(broken), _) => Some(ended_by(broken, (client, SideName::Client), (remote, SideName::Remote))),
+            (_, Err(broken)) => Some(ended_by(broken, (remote, SideName::Remote), (client, SideName::Client))),
+            _ => unread_error(client, SideName::Client, up.as_ref().ok())
+                .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok())),
+        };
+        if let Some((end, side)) = broken.and_then(|end| Some((end, end.broken_side()?))) {
+            let both = matches!((&up, &down), (Err(Broken::Source(_)), Err(Broken::Source(_))))
+                || matches!((&up, &down), (Err(Broken::Sink(_)), Err(Broken::Sink(_))));
+            return if both { Outcome::Ended(end) } else { self.begin_last_words(side, end, before, turn) };
         }
-        if matches!((&up, &down), (Ok(Stopped::Spent), Err(Broken::Sink(_)))) {
-            up = self.upstream.pump(client, remote, turn.pools, LAST_WORDS);
-        }
-
-        if let Err(broken) = &up {
-            return Outcome::Ended(ended_by(broken, (client, SideName::Client), (remote, SideName::Remote)));
-        }
-        if let Err(broken) = &down {
-            return Outcome::Ended(ended_by(broken, (remote, SideName::Remote), (client, SideName::Client)));
-        }
-        if let Some(end) = unread_error(client, SideName::Client, up.as_ref().ok())
-            .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok()))
-        {
-            return Outcome::Ended(end);
+        // Who has closed wholly can be told nothing more, and need not be heard of again.
+        if !self.upstream.ends_session() {
+            let gone = |side: &Side<E>, said: &Result<Stopped, Broken>, told: &Flow<E::Pipe>| {
+                side.ready.write_closed && matches!(said, Ok(Stopped::Drained)) && !told.has_finished()
+            };
+            let side = match () {
+                () if gone(remote, &down, &self.upstream) => Some(SideName::Remote),
+                () if gone(client, &up, &self.downstream) => Some(SideName::Client),
+                () => None,
+            };
+            if let Some(side) = side {
+                return self.begin_last_words(side, End::EndOfStream, before, turn);
+            }
         }
 
         if self.upstream.ends_session() {
@@ -111,29 +115,48 @@ impl<E: Endpoint> Session<E> {
             match (told, self.phase) {
                 (Some(false), _) => return Outcome::Ended(End::EndOfStream),
                 (Some(true), Phase::Open { .. }) => {
-                    self.phase = Phase::Ending { last_moved: turn.now, give_up: turn.now + LAST_BYTES };
+                    self.phase = Phase::Ending { last_moved: turn.now, progressed: turn.now, unsent: 0 };
                 }
                 _ => {}
             }
         }
-        let unsent = match self.phase {
-            Phase::Ending { .. } => {
-                let kept = self.upstream.keeps() || self.downstream.keeps();
-                kept || client.endpoint.has_unsent() || remote.endpoint.has_unsent()
-            }
-            _ => false,
-        };
         if !self.note_progress(before, turn) && self.deadline().is_some_and(|at| at <= turn.now) {
-            match &mut self.phase {
-                // What is kept would be lost; what the system has would be, were the peer to answer a closed socket.
-                Phase::Ending { last_moved, give_up } if unsent && *give_up > turn.now => *last_moved = turn.now,
-                Phase::Ending { .. } if !unsent => return Outcome::Ended(End::EndOfStream),
-                _ => return Outcome::Ended(End::IdleTimeout),
+            if let Some(end) = self.silent(turn.now) {
+                return Outcome::Ended(end);
             }
         }
         match (up, down) {
             (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,
             _ => Outcome::Waiting,
         }
+    }
+
+    /// Nothing has moved for so long that the session is to end, unless something is still on its way.
+    fn silent(&mut self, now: u64) -> Option<End> {
+        let kept = self.upstream.keeps() || self.downstream.keeps();
+        let of_remote = self.remote.as_ref().map_or(0, |remote| remote.endpoint.unsent());
+        let left = self.client.endpoint.unsent().saturating_add(of_remote);
+        match &mut self.phase {
+            Phase::Open { last_moved, unsent } => {
+                // Bytes that a peer goes on taking are moving, only not through here.
+                if !gets_less(unsent, left) {
+                    return Some(End::IdleTimeout);
+                }
+                *last_moved = now;
+            }
+            Phase::Ending { .. } if !kept && left == 0 => return Some(End::EndOfStream),
+            // What is kept would be lost; what the system has would be, were the peer to answer a closed socket.
+            Phase::Ending { last_moved, progressed, unsent } => {
+                if gets_less(unsent, left) {
+                    *progressed = now;
+                }
+                if *progressed + LAST_BYTES <= now {
+                    return Some(End::IdleTimeout);
+                }
+                *last_moved = now;
+            }
+            Phase::Busy { .. } | Phase::Connecting { .. } | Phase::LastWords { .. } => {}
+        }
+        None
     }
 }

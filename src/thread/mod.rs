@@ -229,6 +229,7 @@ fn readiness(event: &Event) -> Readiness {
         readable: event.is_readable() || read_closed || error,
         writable: event.is_writable() || event.is_write_closed() || error,
         read_closed,
+        write_closed: event.is_write_closed() && !error,
         error,
         urgent: event.is_priority(),
     }

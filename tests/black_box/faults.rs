@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Address, End, Ended, Kind, Proxy, Random, Remote, Stream, ended};
+use crate::support::{Address, End, Ended, Kind, Proxy, Random, Remote, Stream, ended, not_before};
+#[cfg(target_os = "linux")]
+use crate::support::{system::untaken, until};
 
 /// The proxy's log of an error on the descriptor of this line.
 fn expect_error_line(proxy: &Proxy, connect_line: &str, error: &str) {
@@ -84,11 +86,12 @@ fn a_reset_is_noticed_behind_bytes_that_nobody_takes() {
             sink.wait_for_unread(1);
             let sent = 1 + fill(&mut source);
             source.reset();
-            let by = if upstream { "reset by client" } else { "reset by remote" };
-            assert_eq!(proxy.end().how, by, "{kind:?}");
+            assert!(proxy.log.line("fd ").message.ends_with(" errno 104: Connection reset by peer"));
             let (received, end) = sink.rest();
             assert_eq!(end, End::Reset);
             assert!(received.len() <= sent);
+            let by = if upstream { "reset by client" } else { "reset by remote" };
+            assert_eq!(proxy.end().how, by, "{kind:?}");
         }
     }
 }
@@ -110,6 +113,48 @@ fn fill(source: &mut Stream) -> usize {
         }
     }
     sent
+}
+
+/// What a side had said when it was reset is delivered to who reads, and then the reset.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_came_before_a_reset_is_delivered() {
+    const BYTES: usize = 500_000;
+    for upstream in [true, false] {
+        for other in [Kind::V4, Kind::UnixPath] {
+            let kinds = if upstream { [Kind::V4, other] } else { [other, Kind::V4] };
+            let remote = Remote::new(kinds[1]);
+            let proxy = Proxy::between(kinds[0], &remote).start();
+            let (client, server) = proxy.session(&remote);
+            let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
+            let bytes = Random(9).bytes(BYTES);
+            source.send(&bytes);
+            until("bytes that the proxy's system has", || (untaken(&source.socket) == 0).then_some(()));
+            source.reset();
+            assert!(proxy.log.line("fd ").message.ends_with(" errno 104: Connection reset by peer"));
+            let (received, end) = sink.rest();
+            assert!(received == bytes, "{} bytes of {BYTES}", received.len());
+            assert_eq!(end, if other == Kind::V4 { End::Reset } else { End::Eof });
+            let (by, [up, down]) =
+                if upstream { ("reset by client", [BYTES, 0]) } else { ("reset by remote", [0, BYTES]) };
+            assert_eq!(proxy.end(), ended(by, up as u64, down as u64));
+        }
+    }
+}
+
+/// Who reads nothing does not keep such a session.
+#[test]
+fn what_came_before_a_reset_is_kept_no_longer_than_the_idle_timeout() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--idle-timeout", "1s"]).start();
+    let (mut client, mut server) = proxy.session(&remote);
+    fill(&mut server);
+    let start = Instant::now();
+    server.reset();
+    proxy.log.line("fd ");
+    assert_eq!(proxy.end().how, "reset by remote");
+    not_before(start, Duration::from_secs(1));
+    assert_eq!(client.rest().1, End::Reset);
 }
 
 #[test]
@@ -262,7 +307,9 @@ fn a_client_that_is_killed_ends_its_session() {
         assert_eq!(server.end(), End::Eof);
         server.send_until_cut_off(1 << 30);
         let Ended { how, upstream, .. } = proxy.end();
-        assert_eq!((how.as_str(), upstream), ("reset by client", 5));
+        // That a Unix client has closed wholly is known at once.
+        let expected = if kind.is_tcp() { "reset by client" } else { "end of stream" };
+        assert_eq!((how.as_str(), upstream), (expected, 5));
 
         // And the proxy serves the next one.
         let (mut client, mut server) = proxy.session(&remote);

@@ -143,9 +143,9 @@ fn a_loop_through_another_program_comes_to_an_end() {
         Proxy::on(&[]).listen_on(listen.clone()).to(remote).descriptors(60, 80).start()
     };
     let proxies = [start(&one, &other), start(&other, &one)];
-    let client = proxies[0].connect();
+    let mut client = proxies[0].connect();
     proxies[0].log.line("out of descriptors");
-    drop(client);
+    assert_eq!(client.end(), End::Eof);
     for proxy in &proxies {
         let count = |start: &str| count(proxy, start);
         until("the end of all sessions", || (count("connect client ") == count("disconnect client ")).then_some(()));

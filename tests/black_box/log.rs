@@ -3,9 +3,10 @@
 use chrono::{Duration, Local, NaiveDateTime, Utc};
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 
-use crate::support::{End, Kind, Line, Output, Proxy, Remote, Stream, ended};
+use crate::support::{End, Kind, Line, Output, Proxy, Remote, Stream, TempDir, ended, until};
 
 /// The thread and message of each line.
 fn texts(lines: &[Line]) -> Vec<(&str, &str)> {
@@ -292,4 +293,50 @@ fn the_log_can_go_to_a_file() {
     let lines: Vec<Line> =
         text.lines().map(|line| Line::parse(line).unwrap_or_else(|error| panic!("{error}"))).collect();
     assert_eq!(lines.iter().filter(|line| line.message.starts_with("disconnect client ")).count(), 51);
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_nothing() {
+    const MOST: u64 = 2000;
+    let directory = TempDir::new();
+    let path = directory.path().join("log");
+    let remote = Remote::new(Kind::V4);
+    let limit = || {
+        let limit = libc::rlimit { rlim_cur: MOST, rlim_max: MOST };
+        // SAFETY: the pointer is to a live rlimit.
+        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    let setup = Proxy::on(&[]).listen_on(Kind::UnixPath.fresh(&directory)).to(&remote.address);
+    let mut proxy = setup.before(limit).output(Output::File(File::create(&path).expect("a file"))).start();
+    for _ in 0..20 {
+        short_session(proxy.connect_when_up(), &remote);
+    }
+    until("a full file", || (path.metadata().expect("the file").len() == MOST).then_some(()));
+    short_session(proxy.connect_when_up(), &remote);
+    assert!(proxy.runs());
+}
+
+/// A client of a Unix datagram socket is known by the name that it is bound to, which it chose.
+#[test]
+fn a_name_that_a_peer_chose_cannot_forge_a_line() {
+    const FORGED: &str = "x\n2026-Nov-20 20:47:01.123456 [any] forged\r\u{1b}[2J\u{202e}";
+    let remote = Remote::new(Kind::Udp);
+    let proxy = Proxy::between(Kind::Datagram, &remote).start();
+    let directory = TempDir::new();
+    let path = directory.path().join(FORGED);
+    let client = UnixDatagram::bind(&path).expect("a name that fits");
+    client.send_to(b"hello", proxy.listeners[0].path()).expect("a proxy that listens");
+    assert_eq!(remote.receive_from().0, b"hello");
+    let shown = format!(
+        "connect client to proxy unixgram:{}/{} -> {} (fd=",
+        directory.path().display(),
+        r"x\n2026-Nov-20 20:47:01.123456 [any] forged\r\u{1b}[2J\u{202e}",
+        proxy.listeners[0]
+    );
+    proxy
+        .log
+        .wait("the client's name", |lines| lines.iter().any(|line| line.message.starts_with(&shown)).then_some(()));
 }

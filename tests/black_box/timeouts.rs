@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use crate::support::Stream;
 use crate::support::{End, Kind, Proxy, Remote, ended, not_before};
 
 #[cfg(target_os = "linux")]
@@ -175,4 +177,27 @@ fn a_proxy_that_was_stopped_sees_first_what_came_meanwhile() {
         client.expect("after");
         remote.accept().expect("late");
     }
+}
+
+/// What was sent to a client may wait in the system, where nothing says that it gets less.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_reads_slowly_is_not_idle() {
+    const BYTES: usize = 64_000;
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--idle-timeout", "2s"]).start();
+    let socket = proxy.listeners[0].socket().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
+    socket.connect(&proxy.listeners[0].socket_address()).expect("a proxy that listens");
+    let mut client = Stream::new(socket).expect("a socket");
+    let mut server = remote.accept();
+    server.send(vec![7; BYTES]);
+    for _ in 0..BYTES / 1000 {
+        thread::sleep(Duration::from_millis(90));
+        client.expect([7; 1000]);
+    }
+    assert_eq!(proxy.log.so_far().iter().filter(|line| line.message.starts_with("disconnect ")).count(), 0);
+    drop(client);
+    drop(server);
+    assert_eq!(proxy.end().downstream, BYTES as u64);
 }

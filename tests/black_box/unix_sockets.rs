@@ -5,6 +5,8 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use crate::support::system::{open_descriptors, send_with_descriptor};
 use crate::support::{Address, End, Kind, Line, Proxy, Remote, Stream, TempDir, run, until};
 
 fn is_socket(path: &Path) -> bool {
@@ -272,5 +274,86 @@ fn of_several_that_start_at_once_on_one_path_one_listens() {
         let mut client = Stream::connect(&Address::Path(path)).expect("a proxy that listens");
         client.send("hello");
         client.expect("hello");
+    }
+}
+
+/// The system ends a read at a message with a descriptor, so that a short read need not be the last.
+#[cfg(target_os = "linux")]
+#[test]
+fn messages_with_descriptors_arrive_all_and_the_descriptors_are_not_kept() {
+    const MESSAGES: usize = 200;
+    for upstream in [true, false] {
+        for framed in [true, false] {
+            let unix = if framed { Kind::FramedUnix } else { Kind::UnixPath };
+            let other = if framed { Kind::Packet } else { Kind::V4 };
+            let kinds = if upstream { [unix, other] } else { [other, unix] };
+            let remote = Remote::new(kinds[1]);
+            let proxy = Proxy::between(kinds[0], &remote).start();
+            let (client, server) = proxy.datagram_session(&remote, "first");
+            let (source, mut sink) = if upstream { (client, server) } else { (server, client) };
+            let before = open_descriptors(proxy.pid()).len();
+            for _ in 0..MESSAGES {
+                send_with_descriptor(&source.stream.socket, b"\x00\x04text");
+            }
+            for _ in 0..MESSAGES {
+                match framed {
+                    true => sink.expect("text"),
+                    false => sink.stream.expect("\0\u{4}text"),
+                }
+            }
+            assert_eq!(open_descriptors(proxy.pid()).len(), before, "{kinds:?}");
+        }
+    }
+}
+
+/// A socket that waits in its own queue is open, whoever has closed it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_sends_its_own_socket_and_is_gone_keeps_no_session() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::UnixPath, &remote).start();
+    let count_open = || open_descriptors(proxy.pid()).len();
+    let mut counts = Vec::new();
+    for count in 1..=20 {
+        let (client, mut server) = proxy.session(&remote);
+        send_with_descriptor(&client.socket, b"A");
+        send_with_descriptor(&client.socket, b"B");
+        drop(client);
+        assert_eq!(server.rest(), (b"AB".to_vec(), End::Eof));
+        drop(server);
+        assert_eq!(proxy.ended(count)[count - 1].how, "end of stream");
+        counts.push(count_open());
+    }
+    until("descriptors that are closed", || (count_open() <= counts[0]).then_some(()));
+}
+
+/// Who has closed wholly can read nothing any more; who has only finished writing can.
+#[test]
+fn a_peer_that_has_closed_wholly_ends_its_session_and_one_that_has_finished_does_not() {
+    for unix_client in [true, false] {
+        let kinds = if unix_client { [Kind::UnixPath, Kind::V4] } else { [Kind::V4, Kind::UnixPath] };
+        let remote = Remote::new(kinds[1]);
+        let proxy = Proxy::between(kinds[0], &remote).start();
+        let session = || {
+            let (client, server) = proxy.session(&remote);
+            if unix_client { (client, server) } else { (server, client) }
+        };
+
+        let (mut unix, mut other) = session();
+        unix.send("last words");
+        unix.finish();
+        assert_eq!(other.rest(), (b"last words".to_vec(), End::Eof));
+        other.send("an answer");
+        unix.expect("an answer");
+        drop(other);
+        assert_eq!(unix.end(), End::Eof);
+        assert_eq!(proxy.ended(1)[0].how, "end of stream");
+
+        let (mut unix, mut other) = session();
+        unix.send("last words");
+        drop(unix);
+        // It neither ends nor sends anything.
+        assert_eq!(proxy.ended(2)[1].how, "end of stream");
+        assert_eq!(other.rest(), (b"last words".to_vec(), End::Eof));
     }
 }

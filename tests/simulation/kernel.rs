@@ -121,7 +121,7 @@ impl Kernel {
     fn step(&mut self, id: usize) {
         let socket = &mut self.sockets[id];
         socket.peer.next = None;
-        if socket.witness.closed || socket.broken {
+        if socket.witness.closed || socket.broken || socket.left {
             return;
         }
         match socket.link {
@@ -181,6 +181,7 @@ impl Kernel {
         let read = self.random.within(1..=available);
         let socket = &mut self.sockets[id];
         socket.fetched += read;
+        socket.fetched_at = self.now;
         if socket.wants_space && socket.has_space() {
             socket.wants_space = false;
             socket.edges.write = true;
@@ -228,6 +229,9 @@ impl Kernel {
             ending => {
                 socket.peer_finished = true;
                 socket.edges.read = true;
+                if ending == Ending::HangUp {
+                    (socket.left, socket.edges) = (true, Edges::BOTH);
+                }
                 if ending == Ending::FinishThenBreak {
                     socket.peer.end = Some(self.now + socket.peer.script.end_delay);
                 }
@@ -274,8 +278,13 @@ impl Kernel {
     /// An event without a reason, though never a writable one before the socket is connected: no kernel does that.
     pub fn spurious_event(&mut self, id: usize) -> Option<(usize, SideName, Readiness)> {
         let writable = self.sockets[id].connected && self.random.once_in(2);
-        let readiness =
-            Readiness { readable: true, writable, read_closed: false, error: self.random.once_in(2), urgent: false };
+        let readiness = Readiness {
+            readable: true,
+            writable,
+            read_closed: false,
+            error: self.random.once_in(2),
+            ..Readiness::default()
+        };
         let socket = &mut self.sockets[id];
         if socket.witness.closed {
             return None;
@@ -448,7 +457,7 @@ impl Kernel {
         if self.random.once_in(40) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if self.sockets[id].broken {
+        if self.sockets[id].broken || self.sockets[id].left {
             return Err(self.send_failure(id));
         }
         let short_means_blocked = self.style != Style::Poll;
@@ -478,7 +487,7 @@ impl Kernel {
         if self.random.once_in(40) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if self.sockets[id].broken {
+        if self.sockets[id].broken || self.sockets[id].left {
             return Err(self.send_failure(id));
         }
         let mut count = self.sockets[id].space().min(bytes as u64);
@@ -516,7 +525,7 @@ impl Kernel {
 
     fn send_failure(&mut self, id: usize) -> io::Error {
         let socket = &mut self.sockets[id];
-        let error = match self.error_kept {
+        let error = match self.error_kept || socket.left {
             true => libc::EPIPE,
             false => socket.error.take().unwrap_or(libc::EPIPE),
         };
@@ -543,6 +552,11 @@ impl Kernel {
         Ok(())
     }
 
+    fn unsent(&mut self, id: usize) -> u32 {
+        self.count_call(id);
+        self.sockets[id].unsent() as u32
+    }
+
     fn take_error(&mut self, id: usize) -> Option<io::Error> {
         self.enter(id);
         let socket = &mut self.sockets[id];
@@ -564,12 +578,16 @@ impl Kernel {
 
     /// Counts a call, and lets the world move on before it.
     fn enter(&mut self, id: usize) {
-        self.calls_in_run += 1;
-        self.check(id, self.calls_in_run < MOST_CALLS_A_RUN, "loops within one run");
+        self.count_call(id);
         self.interleave(id);
         if let Some(other) = self.sockets[id].other {
             self.interleave(other);
         }
+    }
+
+    fn count_call(&mut self, id: usize) {
+        self.calls_in_run += 1;
+        self.check(id, self.calls_in_run < MOST_CALLS_A_RUN, "loops within one run");
     }
 
     fn check_receive(&self, id: usize) {
@@ -577,7 +595,8 @@ impl Kernel {
         self.check_connected(id);
         self.check(id, !socket.witness.receive_failed, "reads after a failed read");
         self.check(id, !socket.witness.read_finish, "reads after the end of the stream");
-        self.check(id, socket.witness.believes_readable, "is read though nothing says that there is something");
+        let believes = socket.witness.believes_readable || socket.known_broken();
+        self.check(id, believes, "is read though nothing says that there is something");
         let sink = socket.other.map(|other| &self.sockets[other]);
         self.check(id, sink.is_none_or(|sink| sink.sent == socket.received), "reads while the flow holds bytes");
     }
@@ -684,6 +703,10 @@ impl<const SHORT: bool> Endpoint for SimSocket<SHORT> {
 
     fn splice_from(&mut self, pipe: &mut SimPipe, bytes: usize) -> io::Result<usize> {
         self.kernel.borrow_mut().splice_from(self.id, pipe, bytes)
+    }
+
+    fn unsent(&self) -> u32 {
+        self.kernel.borrow_mut().unsent(self.id)
     }
 
     fn finish(&mut self) -> io::Result<()> {

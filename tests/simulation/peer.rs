@@ -12,6 +12,9 @@ pub enum Ending {
     FinishLast,
     /// It closes once it has sent everything: whatever is sent to it from then on is answered by a reset.
     Close,
+    /// It closes once it has sent everything, as the peer of a Unix socket does: the system says at once that it takes no
+    /// more.
+    HangUp,
     /// It finishes properly and breaks some time after.
     FinishThenBreak,
     /// It breaks with this error as soon as it has sent everything.
@@ -57,7 +60,8 @@ impl Ending {
         match random.below(20) {
             0..=8 => Ending::Finish,
             9..=11 => Ending::FinishLast,
-            12..=13 => Ending::Close,
+            12 => Ending::Close,
+            13 => Ending::HangUp,
             14 => Ending::FinishThenBreak,
             15..=16 => Ending::CutOff(random.pick(&resets)),
             17..=18 => Ending::Break(random.pick(&resets)),

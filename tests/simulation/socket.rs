@@ -53,6 +53,8 @@ pub struct Conditions {
     pub read_hangup: bool,
     pub hangup: bool,
     pub error: bool,
+    /// The writing filter says that the peer has closed, where there are filters.
+    pub write_ended: bool,
 }
 
 /// One socket of the proxy, with the peer at its far end.
@@ -77,6 +79,10 @@ pub struct Socket {
     /// Bytes that the session has written, and those of them that the peer has read.
     pub sent: u64,
     pub fetched: u64,
+    /// When the peer last read.
+    pub fetched_at: u64,
+    /// The peer has closed, without a reset: what it sent can be read, and nothing can be sent to it.
+    pub left: bool,
     /// The session said that no more comes.
     pub finished: bool,
     /// The last write found too little space: more space is an edge.
@@ -107,6 +113,8 @@ pub struct Witness {
     pub told_writable: bool,
     /// An event said that the peer has finished or is gone, so a short read is not the last.
     pub told_read_closed: bool,
+    /// An event said that the peer takes no more.
+    pub told_write_closed: bool,
     /// What the session has reason to believe, from events and from how its calls went.
     pub believes_readable: bool,
     pub believes_writable: bool,
@@ -125,6 +133,7 @@ impl Witness {
     pub fn note(&mut self, event: Readiness) {
         self.told_writable |= event.writable;
         self.told_read_closed |= event.read_closed;
+        self.told_write_closed |= event.write_closed;
         self.believes_readable |= event.readable;
         self.believes_writable |= event.writable;
     }
@@ -147,6 +156,8 @@ impl Socket {
             peer_finished: false,
             sent: 0,
             fetched: 0,
+            fetched_at: 0,
+            left: false,
             finished: false,
             wants_space: false,
             broken: false,
@@ -164,10 +175,11 @@ impl Socket {
         }
         Conditions {
             input: self.arrived > self.received || self.peer_finished || self.broken,
-            output: self.has_space() || self.finished || self.broken,
+            output: self.has_space() || self.finished || self.broken || self.left,
             read_hangup: self.peer_finished || self.broken,
-            hangup: self.broken || (self.peer_finished && self.finished),
+            hangup: self.broken || self.left || (self.peer_finished && self.finished),
             error: self.error.is_some(),
+            write_ended: false,
         }
     }
 
@@ -221,6 +233,26 @@ impl Socket {
         self.witness.receive_failed || self.witness.send_failed
     }
 
+    /// Whether the session knows that it broke.
+    pub fn known_broken(&self) -> bool {
+        self.failed() || !self.witness.told.is_empty()
+    }
+
+    /// Whether the session knows that its peer has closed, and has read all that it had sent.
+    pub fn known_left(&self) -> bool {
+        self.left && self.witness.told_write_closed && self.read_to_the_end()
+    }
+
+    /// Whether something of what this peer had sent has not been taken by the peer at the other end.
+    pub fn is_owed(&self, sink: &Socket) -> bool {
+        self.received > sink.sent || self.arrived > self.received || sink.unsent() > 0
+    }
+
+    /// Bytes that the peer has not taken yet.
+    pub fn unsent(&self) -> u64 {
+        if self.left { 0 } else { self.sent - self.fetched }
+    }
+
     /// Whether the connection was made and an event has said so.
     pub fn told_connected(&self) -> bool {
         self.connected && self.witness.told_writable
@@ -241,16 +273,6 @@ impl Socket {
         self.conditions().output
     }
 
-    /// Whether there are bytes to read, and the session has reason to believe so.
-    pub fn known_to_have_bytes(&self) -> bool {
-        self.arrived > self.received && self.witness.believes_readable
-    }
-
-    /// Whether a write would take bytes, and the session has reason to believe so.
-    pub fn known_to_take_bytes(&self) -> bool {
-        self.space() > 0 && self.witness.believes_writable
-    }
-
     /// Whether poll(2) tells no more of this socket.
     pub fn unregistered(&self) -> bool {
         !self.armed.registered
@@ -268,6 +290,7 @@ impl Conditions {
             // It has no word for both at once.
             hangup: false,
             error: (read || write) && self.error,
+            write_ended: write && self.hangup,
         }
     }
 
@@ -293,6 +316,7 @@ impl Conditions {
             readable: self.input || read_closed || self.error,
             writable: self.output || self.hangup || self.error,
             read_closed,
+            write_closed: (self.hangup || self.write_ended) && !self.error,
             error: self.error,
             urgent: false,
         }

@@ -21,7 +21,13 @@ use super::socket::Socket;
 use super::traffic::Means;
 
 /// More turns than any schedule can need: one that takes so many never ends.
-const MOST_TURNS: u64 = 50_000;
+const MOST_TURNS: u64 = 250_000;
+
+/// How long a session that is ending waits for the peer to take what was sent last, in milliseconds.
+const LAST_BYTES: u64 = 60_000;
+
+/// How late a thread may look at a timer, in milliseconds.
+const LATE: u64 = 120 + TICK;
 
 /// How a schedule went.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,6 +49,8 @@ struct Entry<const SHORT: bool> {
     opened: Option<u64>,
     /// When a byte last moved to a sink.
     moved: u64,
+    /// When the session learnt that a side has broken, or closed wholly.
+    broke: Option<u64>,
     sent: u64,
     /// It has been woken as a sparse one and is to run in this turn.
     woken: bool,
@@ -218,6 +226,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             dialling: Dialling::new(client, plan.addresses, self.plan.timeouts.connect),
             opened: None,
             moved: 0,
+            broke: None,
             sent: 0,
             woken: false,
             bulk: None,
@@ -359,6 +368,10 @@ impl<const SHORT: bool> Thread<SHORT> {
         if sent != entry.sent {
             (entry.sent, entry.moved) = (sent, self.now);
         }
+        if entry.broke.is_none() {
+            let sockets = [kernel.socket(entry.client), remote];
+            entry.broke = sockets.iter().any(|socket| socket.known_broken() || socket.known_left()).then_some(self.now);
+        }
     }
 
     /// A bulk session runs at the latest when every other that was bulk before it has run.
@@ -413,12 +426,20 @@ impl<const SHORT: bool> Thread<SHORT> {
         if outcome == Outcome::Spent {
             assert!(kernel.moved_in_run() > 0, "session {number} moved nothing and wants to run again");
         }
+        if outcome == Outcome::Waiting {
+            for (source, sink) in entry.flows() {
+                let (source, sink) = (kernel.socket(source), kernel.socket(sink));
+                let over = source.known_broken() && (sink.known_broken() || !source.is_owed(sink));
+                assert!(!over, "session {number} goes on though a socket failed");
+                let over = source.known_left() && !source.is_owed(sink);
+                assert!(!over, "session {number} goes on though its {} has left", source.side);
+            }
+        }
         for socket in entry.sockets().into_iter().map(|id| kernel.socket(id)).filter(|socket| !socket.witness.closed) {
-            let ended = matches!(outcome, Outcome::Ended(_));
-            assert!(!socket.failed() || ended, "session {number} goes on though a socket failed");
-            // From a broken socket all that arrived before is still read.
-            let within = socket.witness.received_in_run <= budget as u64;
-            assert!(within || socket.witness.send_failed, "session {number} reads more than its budget");
+            // When a socket has broken, what it said before is read for another budget in the same run.
+            let budgets = if socket.known_broken() { 2 } else { 1 };
+            let within = socket.witness.received_in_run <= budgets * budget as u64;
+            assert!(within, "session {number} reads more than its budget");
         }
     }
 
@@ -441,9 +462,31 @@ impl<const SHORT: bool> Thread<SHORT> {
     /// When a session has to be run at the latest, as the kernel saw it.
     fn expected_deadline(&self, entry: &Entry<SHORT>) -> Option<u64> {
         match entry.opened {
-            Some(_) => self.plan.timeouts.idle.map(|idle| entry.moved + idle),
+            Some(_) => {
+                let idle = self.plan.timeouts.idle?;
+                // It is found only in the next idle timeout that a peer takes no more of what was sent to it before.
+                let progress = self.last_progress(entry);
+                Some(if progress == entry.moved && !self.has_unsent(entry) {
+                    progress + idle
+                } else {
+                    progress + 2 * idle + LATE
+                })
+            }
             None => entry.dialling.deadline(),
         }
+    }
+
+    /// When a byte last moved, or was taken by a peer, or a side was last found to have broken.
+    fn last_progress(&self, entry: &Entry<SHORT>) -> u64 {
+        let kernel = self.kernel.borrow();
+        let taken = entry.sockets().into_iter().map(|id| kernel.socket(id).fetched_at).max();
+        entry.moved.max(taken.unwrap_or(0)).max(entry.broke.unwrap_or(0))
+    }
+
+    /// Whether something that was sent is not taken, or was not when the peer closed.
+    fn has_unsent(&self, entry: &Entry<SHORT>) -> bool {
+        let kernel = self.kernel.borrow();
+        entry.sockets().into_iter().any(|id| kernel.socket(id).unsent() > 0 || kernel.socket(id).left)
     }
 
     /// Checks, when no event is left to tell, that no session overlooks what it could do.
@@ -453,7 +496,11 @@ impl<const SHORT: bool> Thread<SHORT> {
             for id in entry.sockets() {
                 let socket = kernel.socket(id);
                 let unknown = socket.witness.closed || socket.unregistered();
-                assert!(!socket.broken || unknown, "session {} overlooks that socket {id} broke", entry.number);
+                assert!(
+                    !socket.broken || unknown || socket.known_broken(),
+                    "session {} overlooks that socket {id} broke",
+                    entry.number
+                );
             }
             let Some(remote) = entry.dialling.remote() else { continue };
             if kernel.socket(remote).told_connected() {
@@ -476,7 +523,18 @@ impl<const SHORT: bool> Thread<SHORT> {
         match end {
             End::EndOfStream => {
                 for (source, sink) in entry.flows() {
-                    check_whole(entry.number, kernel.socket(source), kernel.socket(sink));
+                    let (source, sink) = (kernel.socket(source), kernel.socket(sink));
+                    if !sink.known_left() {
+                        check_whole(entry.number, source, sink);
+                    }
+                    // Where both have ended, closing delivers the rest, as nobody will answer it.
+                    let may_end = sink.read_to_the_end() || !source.is_owed(sink) || self.has_waited(entry);
+                    assert!(
+                        !source.known_left() || may_end,
+                        "session {} ends before what its {} said is taken",
+                        entry.number,
+                        source.side
+                    );
                 }
             }
             End::Reset(side) => told(side, false),
@@ -485,15 +543,33 @@ impl<const SHORT: bool> Thread<SHORT> {
             End::IdleTimeout => {
                 let idle = self.plan.timeouts.idle.expect("there is an idle timeout");
                 assert!(entry.opened.is_some() && self.now >= entry.moved + idle, "the idle timeout fires early");
+                let left = entry.sockets().into_iter().any(|id| kernel.socket(id).left);
+                let taking = !left && self.has_unsent(entry) && self.now < self.last_progress(entry) + idle;
+                assert!(!taking, "the idle timeout fires though a peer takes what was sent to it");
             }
             End::Drain => {}
             End::MadeRoom => unreachable!("every client has a connection"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {
-                check_last_words(entry.number, kernel.socket(source), kernel.socket(sink));
+                let (source, sink) = (kernel.socket(source), kernel.socket(sink));
+                // A client that broke before the remote was connected has nobody to whom it could have said something.
+                let early = source.side == SideName::Client && entry.opened.is_none_or(|at| entry.broke == Some(at));
+                let may_end = sink.broken || sink.left || !source.is_owed(sink) || self.has_waited(entry);
+                assert!(
+                    !source.known_broken() || may_end || early,
+                    "session {} does not pass on what its {} had said",
+                    entry.number,
+                    source.side
+                );
             }
         }
+    }
+
+    /// Whether nothing more has moved, nor been taken, for as long as a session waits that is ending.
+    fn has_waited(&self, entry: &Entry<SHORT>) -> bool {
+        let patience = self.plan.timeouts.idle.map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES));
+        self.now >= self.last_progress(entry) + patience
     }
 
     /// Checks what the peer of a socket saw when the session was over.
@@ -502,7 +578,10 @@ impl<const SHORT: bool> Thread<SHORT> {
         if end == End::EndOfStream {
             assert!(!socket.witness.aborted, "a whole stream is made to look cut off");
         } else {
-            assert!(socket.witness.aborted || socket.broken, "a stream that was cut off ({end:?}) looks whole");
+            assert!(
+                socket.witness.aborted || socket.broken || socket.left,
+                "a stream that was cut off ({end:?}) looks whole"
+            );
         }
     }
 
@@ -525,21 +604,16 @@ impl<const SHORT: bool> Entry<SHORT> {
 
 /// A flow that no event will move must be one that cannot move.
 fn check_flow_stuck(number: usize, source: &Socket, sink: &Socket) {
-    if source.received > sink.sent {
+    if sink.known_broken() || sink.known_left() {
+        // Nothing more goes there.
+    } else if source.received > sink.sent {
         assert!(!sink.writable(), "session {number} holds bytes that its sink would take");
+    } else if source.known_broken() {
+        assert_eq!(source.received, source.arrived, "session {number} leaves unread what its source had said");
     } else if source.read_to_the_end() {
         assert!(sink.finished, "session {number} does not pass on that its source finished");
     } else {
         assert!(!source.readable(), "session {number} leaves unread what its source has to say");
-    }
-}
-
-/// What a side said before it was found to take no more bytes is still passed on, as far as the other side takes it.
-fn check_last_words(number: usize, source: &Socket, sink: &Socket) {
-    if source.witness.send_failed && !sink.broken {
-        let holds = source.received > sink.sent;
-        let moves = if holds { sink.known_to_take_bytes() } else { source.known_to_have_bytes() };
-        assert!(!moves, "session {number} does not pass on what its {} had said", source.side);
     }
 }
 

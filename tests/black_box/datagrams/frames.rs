@@ -133,7 +133,7 @@ fn many_frames_may_come_at_once() {
 const CUT_OFF: [&[u8]; 4] = [b"\x00", b"\x00\x05", b"\x00\x05hell", b"\xff\xff\x00\x00\x00"];
 
 #[test]
-fn a_stream_that_ends_inside_a_frame_is_a_reset() {
+fn a_stream_that_ends_inside_a_frame_is_an_error() {
     for kind in FRAMED {
         for other_kind in [Kind::Framed, Kind::FramedUnix, Kind::Packet, Kind::V4] {
             for client_cuts in [true, false] {
@@ -148,9 +148,13 @@ fn a_stream_that_ends_inside_a_frame_is_a_reset() {
                     cut.stream.finish();
                     let is_tcp = matches!(other_kind, Kind::Framed | Kind::V4);
                     assert_eq!(other.stream.end(), if is_tcp { End::Reset } else { End::Eof });
-                    let by = if client_cuts { "reset by client" } else { "reset by remote" };
-                    assert_eq!(proxy.ended(count + 1)[count], ended(by, 6, 0));
-                    proxy.log.lines_with("inside a frame", count + 1);
+                    // Its sender is told as well, as it cannot know.
+                    assert_eq!(cut.stream.end(), if kind == Kind::Framed { End::Reset } else { End::Eof });
+                    let on = if client_cuts { "error on client" } else { "error on remote" };
+                    assert_eq!(proxy.ended(count + 1)[count], ended(on, 6, 0));
+                    let line = proxy.log.lines_with("inside a frame", count + 1).remove(count);
+                    assert!(line.message.ends_with(": the stream ended inside a frame"), "{line:?}");
+                    assert!(!line.message.contains("errno"), "{line:?}");
                 }
                 bystander.reaches(&mut its_server, "there");
                 its_server.reaches(&mut bystander, "back");

@@ -74,6 +74,8 @@ pub struct Driver<const SHORT: bool> {
     payload: u64,
     /// When one flow was drained, and the other was not.
     ending: Option<u64>,
+    /// When it learnt that a side has broken.
+    broke: Option<u64>,
     end: Option<End>,
 }
 
@@ -156,6 +158,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             delivered: 0,
             payload: 0,
             ending: None,
+            broke: None,
             end: None,
         }
     }
@@ -344,8 +347,10 @@ impl<const SHORT: bool> Driver<SHORT> {
         let mut world = self.world.borrow_mut();
         let witnessed = world.passages[0].dropped - dropped;
         let refused = (dropped::said().so_far[0] - self.said[0]).saturating_sub(witnessed) as usize;
-        if let Outcome::Ended(_) = outcome {
-            world.see(Sight::EndedByOffer);
+        let broken = self.dialling.remote.is_some_and(|remote| world.side(remote).known_broken());
+        if broken {
+            // If it goes on, then only for what the remote had said.
+            world.see(Sight::BrokenByOffer);
         } else if refused > 0 {
             assert!(refused <= units.len(), "more datagrams are refused than were offered");
             let first = world.passages[0].refuse(refused);
@@ -353,7 +358,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             assert!(least > MOST_KEPT, "a datagram is refused though there is room for it: {least}");
             world.see(if self.moved.is_some() { Sight::RefusedWhileOpen } else { Sight::RefusedWhileConnecting });
         }
-        if !matches!(outcome, Outcome::Ended(_)) {
+        if !broken && !matches!(outcome, Outcome::Ended(_)) {
             self.check_kept(&mut world, kept);
         }
         drop(world);
@@ -423,6 +428,11 @@ impl<const SHORT: bool> Driver<SHORT> {
         if delivered != self.delivered {
             (self.delivered, self.moved) = (delivered, Some(self.now));
         }
+        if self.broke.is_none() {
+            let sides = [Some(0), self.dialling.remote];
+            let broke = sides.into_iter().flatten().any(|id| world.side(id).known_broken());
+            self.broke = broke.then_some(self.now);
+        }
         let answer = self.ending.is_some() && moved > self.payload;
         self.payload = moved;
         if self.ending.is_none() && (world.is_drained(0) || world.is_drained(1)) {
@@ -444,7 +454,13 @@ impl<const SHORT: bool> Driver<SHORT> {
     fn check_counts(&mut self) {
         let said = dropped::said().so_far;
         let world = self.world.borrow();
-        for (passage, said) in world.passages.iter().zip(said) {
+        for (direction, (passage, said)) in world.passages.iter().zip(said).enumerate() {
+            let sink = if direction == 0 { self.dialling.remote } else { Some(0) };
+            if sink.is_some_and(|sink| world.side(sink).known_broken()) {
+                // What was on its way when it broke is dropped, and is looked for when the session has ended.
+                assert!(passage.dropped <= said, "datagrams were dropped and not counted");
+                continue;
+            }
             assert_eq!(passage.dropped, said, "datagrams were dropped and not counted, or the other way round");
         }
         self.said = said;
@@ -455,6 +471,10 @@ impl<const SHORT: bool> Driver<SHORT> {
     fn check_not_ended(&self) {
         let world = self.world.borrow();
         let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
+        if self.broke.is_some() {
+            assert!(!world.side(0).known_broken() || !remote.known_broken(), "the session goes on though both broke");
+            return;
+        }
         assert!(!world.is_drained(0) || !world.is_drained(1), "the session goes on though both sides have ended");
         for (source, sink) in [(world.side(0), remote), (remote, world.side(0))] {
             let drained = world.is_drained(source.direction());
@@ -485,10 +505,15 @@ impl<const SHORT: bool> Driver<SHORT> {
         }
         let kept = self.world.borrow().passages.iter().any(Passage::is_kept);
         let deadline = match self.moved {
-            // Whether the time is over is looked at whenever nothing has moved for a while.
-            Some(moved) if kept && self.ending.is_some() => {
-                self.ending.map(|ending| moved.max(ending + LAST_BYTES) + LAST_ANSWER + TICK)
+            Some(moved) if self.broke.is_some() => {
+                let idle = match self.plan.client.kind {
+                    Kind::Source => self.plan.timeouts.connectionless,
+                    _ => self.plan.timeouts.idle,
+                };
+                Some(moved.max(self.broke.unwrap_or(0)) + idle.map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES)))
             }
+            // Whether the time is over is looked at whenever nothing has moved for a while.
+            Some(moved) if kept && self.ending.is_some() => Some(moved + LAST_BYTES + LAST_ANSWER + TICK),
             Some(moved) => self.idle_timeout().map(|idle| moved + idle),
             None => Some(self.dialling.began + self.plan.timeouts.connect),
         };
@@ -501,14 +526,21 @@ impl<const SHORT: bool> Driver<SHORT> {
         let client = world.side(0);
         let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
         for side in [client, remote] {
-            assert!(!side.broken || !side.armed.registered, "it is overlooked that a side broke");
+            assert!(
+                !side.broken || !side.armed.registered || side.known_broken(),
+                "it is overlooked that a side broke"
+            );
         }
         if self.moved.is_none() {
             return;
         }
         for (passage, source, sink) in [(&world.passages[0], client, remote), (&world.passages[1], remote, client)] {
-            if passage.is_kept() {
+            if sink.known_broken() {
+                // Nothing more goes there.
+            } else if passage.is_kept() {
                 assert!(!sink.conditions().output, "something is kept that could be sent");
+            } else if source.known_broken() {
+                assert!(!source.has_input(), "something is left unread of what the {} had said", source.name);
             } else if source.plan.kind != Kind::Source {
                 assert!(!source.readable(), "something could be read");
             }
@@ -539,13 +571,15 @@ impl<const SHORT: bool> Driver<SHORT> {
             End::Reset(name) => {
                 let side = self.side(&world, name);
                 let reset = side.witness.told.iter().any(|&error| error != libc::ETIMEDOUT);
-                assert!(reset || side.witness.cut, "{end:?}, of which nothing was told");
+                assert!(reset, "{end:?}, of which nothing was told");
+            }
+            End::Error(name) => {
+                let side = self.side(&world, name);
+                let timed_out = side.witness.told.contains(&libc::ETIMEDOUT);
+                assert!(timed_out || side.witness.cut, "{end:?} without a timeout, or an end inside a frame");
                 if side.witness.cut {
                     assert!(!world.passages[side.direction()].is_kept(), "what came before the end is not delivered");
                 }
-            }
-            End::Error(name) => {
-                assert!(self.side(&world, name).witness.told.contains(&libc::ETIMEDOUT), "{end:?} without a timeout");
             }
             End::ConnectFailed | End::ConnectTimeout => {
                 assert!(self.dialling.exhausted && self.moved.is_none(), "{end:?} with addresses left to try");
@@ -554,8 +588,9 @@ impl<const SHORT: bool> Driver<SHORT> {
             }
             End::IdleTimeout => {
                 assert!(self.is_idle(), "the idle timeout is early");
-                if let Some(ending) = self.ending {
-                    assert!(kept && self.now >= ending + LAST_BYTES, "an end without an answer is no idleness");
+                if self.ending.is_some() {
+                    let late = self.moved.is_some_and(|moved| self.now >= moved + LAST_BYTES);
+                    assert!(kept && late, "an end without an answer is no idleness");
                 } else if self.delivered == 0 {
                     world.see(Sight::IdleFromTheStart);
                 }
@@ -613,7 +648,7 @@ impl<const SHORT: bool> Driver<SHORT> {
     fn check_last_words(&self, world: &World) {
         let Some(remote) = self.dialling.remote.map(|id| world.side(id)) else { return };
         for (source, sink) in [(world.side(0), remote), (remote, world.side(0))] {
-            if !source.witness.send_failed || source.failed_reading() || sink.failed() {
+            if !source.witness.send_failed || source.failed_reading() || sink.known_broken() {
                 continue;
             }
             let moves = match world.passages[source.direction()].is_kept() {

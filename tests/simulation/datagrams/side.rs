@@ -157,6 +157,7 @@ impl Side {
             read_hangup: self.finished || self.broken,
             hangup: self.broken || (self.finished && self.told_end),
             error: self.error.is_some(),
+            write_ended: false,
         }
     }
 
@@ -167,6 +168,11 @@ impl Side {
 
     pub fn failed(&self) -> bool {
         self.witness.receive_failed || self.witness.send_failed
+    }
+
+    /// Whether the session knows that it broke, or that its stream of frames was cut off.
+    pub fn known_broken(&self) -> bool {
+        self.failed() || !self.witness.told.is_empty() || self.witness.cut
     }
 
     /// Whether nothing more can be read.

@@ -80,7 +80,7 @@ pub enum Sight {
     /// What a side that took nothing more had said before was delivered.
     LastWords,
     /// Offering datagrams ended a session.
-    EndedByOffer,
+    BrokenByOffer,
 }
 
 impl Sight {
@@ -134,6 +134,6 @@ impl Sight {
         Sight::ConnectFailedWithKept,
         Sight::IdleFromTheStart,
         Sight::LastWords,
-        Sight::EndedByOffer,
+        Sight::BrokenByOffer,
     ];
 }

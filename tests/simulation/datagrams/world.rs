@@ -275,11 +275,11 @@ impl World {
 
     fn enter_receive(&mut self, id: usize) -> io::Result<()> {
         let side = &self.sides[id];
-        assert!(side.witness.believes_readable, "a read without a reason");
+        assert!(side.witness.believes_readable || side.known_broken(), "a read without a reason");
         assert!(!side.witness.read_end && !side.witness.receive_failed, "a read behind the end");
         let direction = side.direction();
         // From a side that takes nothing more, all that came before is still read.
-        let budget = (!side.witness.send_failed).then_some(self.budget);
+        let budget = (!side.known_broken()).then_some(self.budget);
         if budget.is_none() && self.passages[direction].read_in_run >= self.budget as u64 {
             self.see(Sight::LastWords);
         }
@@ -513,7 +513,7 @@ impl World {
             1 => Some((Sight::SplitLength, Sight::EndInLength)),
             _ => Some((Sight::SplitDatagram, Sight::EndInDatagram)),
         };
-        let looks_ended = side.witness.read_end || (side.broken && side.witness.send_failed && !side.has_input());
+        let looks_ended = side.witness.read_end || (side.broken && side.known_broken() && !side.has_input());
         match (result, sights) {
             (Ok(Received::End), _) => {
                 assert!(looks_ended && partial == 0, "an end of frames that is none");
