@@ -1,9 +1,11 @@
 //! What the flows of one I/O thread hold data in: buffers, larger ones for bulk flows, and pipes.
 
+use std::sync::Arc;
+
 use crate::buffers::batch::Batch;
 use crate::buffers::buffer_pool::{Buffer, BufferPool};
 use crate::buffers::kept::KeptMemory;
-use crate::buffers::pipe_pool::{Pipe, PipePool};
+use crate::buffers::pipe_pool::{Pipe, PipeBudget, PipePool};
 use crate::config::settings::BufferSize;
 
 /// Bytes of the buffers that bulk flows copy through where the command line set no size.
@@ -30,14 +32,14 @@ pub struct Pools<P> {
 }
 
 impl<P: Pipe> Pools<P> {
-    /// Empty pools.
-    pub fn new(size: BufferSize, most_pipes: usize) -> Pools<P> {
+    /// Empty pools, with as many pipes as the budget has.
+    pub fn new(size: BufferSize, pipes: Arc<PipeBudget>) -> Pools<P> {
         let (size, large_buffers) = match size {
             BufferSize::Fixed(size) => (size, None),
             BufferSize::Growing(size) => (size, Some(BufferPool::new(LARGE_BUFFER.max(2 * size)))),
         };
         Pools {
-            pipes: PipePool::new(most_pipes),
+            pipes: PipePool::new(pipes),
             batch: Batch::default(),
             encoded: Vec::new(),
             kept: KeptMemory::default(),

@@ -13,6 +13,7 @@ use super::signals::Signals;
 use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
 use crate::base::error::error_text;
+use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, ServiceSettings, Settings, ZeroCopy};
@@ -123,9 +124,10 @@ fn start_io_threads(
     room: &Arc<Room>,
     notices: &Sender<Notice>,
 ) -> Result<Vec<Mailbox<Message>>, String> {
+    let pipes = Arc::new(PipeBudget::new(pipes, settings.io_threads));
     let mut mailboxes = Vec::new();
     for number in 0..settings.io_threads {
-        let share = Share { admission: Admission::new(room, number), pipes: pipes / settings.io_threads };
+        let share = Share { admission: Admission::new(room, number), pipes: pipes.clone() };
         let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);

@@ -250,12 +250,14 @@ fn receive_bytes<E: Endpoint>(source: &mut E, batch: &mut Batch, chunk: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffers::pipe_pool::PipeBudget;
     use crate::buffers::splice::KernelPipe;
     use crate::config::settings::BufferSize;
     use crate::endpoint::Socket;
+    use std::sync::Arc;
 
     fn pools() -> Pools<KernelPipe> {
-        Pools::new(BufferSize::Fixed(1), 0)
+        Pools::new(BufferSize::Fixed(1), Arc::new(PipeBudget::new(0, 1)))
     }
 
     fn offer(flow: &mut DatagramFlow, count: usize, pools: &mut Pools<KernelPipe>) {

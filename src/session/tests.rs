@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::buffers::batch::Batch;
+use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::KernelPipe;
 use crate::config::settings::{BufferSize, OnReload};
 use crate::endpoint::Received;
@@ -109,7 +110,7 @@ impl Scene {
         let endpoint = |state: &Rc<State>| Fake { datagrams, state: state.clone() };
         let mut scene = Scene {
             session: Session::new(endpoint(&client), Arc::new(service), Pace::START),
-            pools: Pools::new(BufferSize::Fixed(1024), 0),
+            pools: Pools::new(BufferSize::Fixed(1024), Arc::new(PipeBudget::new(0, 1))),
             now: 0,
             client: client.clone(),
             remote: remote.clone(),
@@ -148,7 +149,7 @@ impl Scene {
 #[test]
 fn a_budget_counts_reads_beside_bytes() {
     let mut scene = Scene::new(false, None);
-    scene.pools = Pools::new(BufferSize::Fixed(1), 0);
+    scene.pools = Pools::new(BufferSize::Fixed(1), Arc::new(PipeBudget::new(0, 1)));
     scene.client.flood.set(true);
     scene.session.ready(SideName::Client, Readiness { readable: true, ..Readiness::default() });
     scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });

@@ -23,8 +23,10 @@ pub mod tokens;
 use mio::event::Event;
 use mio::{Events, Poll};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::pools::Pools;
 use crate::config::settings::{ProcessSettings, ZeroCopy};
 use crate::endpoint::source::SourceSocket;
@@ -95,8 +97,8 @@ pub struct IoThread {
 pub struct Share {
     /// Who may come in, and what the thread counts for others.
     pub admission: Admission,
-    /// Pipes that the thread may have at once.
-    pub pipes: usize,
+    /// How many pipes there may be.
+    pub pipes: Arc<PipeBudget>,
 }
 
 impl IoThread {

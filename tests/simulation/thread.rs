@@ -1,6 +1,7 @@
 //! The I/O thread of a schedule: the turn of `io_thread`, with the real run queue, timers and buffers, on a simulated
 //! kernel and clock, and with checks after every step.
 
+use cproxy::buffers::pipe_pool::PipeBudget;
 use cproxy::buffers::pools::Pools;
 use cproxy::endpoint::SideName;
 use cproxy::session::{End, Outcome, Session, Turn};
@@ -10,6 +11,7 @@ use cproxy::thread::timers::{TICK, Timers};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::dialer::{Dialling, SimDialer};
 use super::kernel::{Kernel, SharedKernel, SimSocket};
@@ -89,7 +91,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             expected,
             queue: RunQueue::default(),
             timers: Timers::default(),
-            pools: Pools::new(plan.buffer_size, plan.pipes.most),
+            pools: Pools::new(plan.buffer_size, Arc::new(PipeBudget::new(plan.pipes.most, 1))),
             sparse_seen: None,
             now: 0,
             plan,

@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cproxy::buffers::batch::DATAGRAM_COST;
 use cproxy::buffers::batch::{Batch, Counts, MOST_DATAGRAMS, Undelivered};
+use cproxy::buffers::pipe_pool::PipeBudget;
 use cproxy::buffers::pools::{DropLog, Pools};
 use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::{Carries, SideName};
@@ -144,7 +146,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             plan,
             world,
             dialling,
-            pools: Pools::new(BufferSize::Fixed(1), 0),
+            pools: Pools::new(BufferSize::Fixed(1), Arc::new(PipeBudget::new(0, 1))),
             batch: Batch::default(),
             now: 0,
             turns: 0,
