@@ -39,6 +39,8 @@ impl Signals {
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut())
         };
+        // SAFETY: the function may be called in a child between fork(2) and exec(2).
+        unsafe { libc::pthread_atfork(None, None, Some(unblock_in_child)) };
         match result {
             // SAFETY: initialised above.
             0 => Ok(Signals(unsafe { set.assume_init() })),
@@ -61,11 +63,56 @@ impl Signals {
     }
 }
 
+/// What a process executes does not wait for these signals, so that it must not inherit that they are blocked.
+extern "C" fn unblock_in_child() {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set; the calls are async-signal-safe (signal-safety(7)).
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
 fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: with a null new action the call only fills the one it is given, which is valid when all zero.
     unsafe {
         libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether SIGHUP is blocked in the calling thread.
+    fn hangup_is_blocked() -> bool {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: with a null new set the call only fills the one it is given.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr());
+            libc::sigismember(set.as_ptr(), libc::SIGHUP) == 1
+        }
+    }
+
+    #[test]
+    fn a_child_does_not_inherit_what_is_blocked() {
+        let _signals = Signals::block(true).unwrap();
+        assert!(hangup_is_blocked());
+        // SAFETY: the child makes system calls only, and exits without running anything of the parent's.
+        let child = unsafe {
+            match libc::fork() {
+                0 => libc::_exit(i32::from(hangup_is_blocked())),
+                child => child,
+            }
+        };
+        let mut status = -1;
+        // SAFETY: the pointer is to a live number.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
     }
 }
