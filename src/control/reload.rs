@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use super::start::{judge, most_sources, running};
 use super::{Control, Plan, Running, notify, reloader, shutdown, told, wanted};
-use crate::config::settings::{OnReload, ProcessSettings, Settings};
+use crate::config::keys::{self, Key, Scope};
+use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
 use crate::service::Service;
 use crate::thread::Message;
 
@@ -125,7 +126,7 @@ impl Control {
                 }
                 Some(before) if Arc::ptr_eq(&before.service, service) => {}
                 Some(before) => {
-                    info!("reload: service {} changed", settings.name);
+                    info!("reload: service {} changed: {}", settings.name, changed_keys(&before.settings, settings));
                     difference.changed += 1;
                     replaced.push(before.service);
                 }
@@ -170,6 +171,17 @@ impl Control {
             let _ = io_thread.send(Message::Retire(service.id, by));
         }
     }
+}
+
+/// The keys whose values differ.
+fn changed_keys(before: &ServiceSettings, now: &ServiceSettings) -> String {
+    let changed = |key: &&Key| match key.scope {
+        Scope::Service { show, .. } => show(before) != show(now),
+        _ => false,
+    };
+    let names: Vec<&str> = keys::all().filter(changed).map(|key| key.long).collect();
+    // What is written is the same, so that it is what a name stands for that differs.
+    if names.is_empty() { "addresses of names".to_string() } else { names.join(", ") }
 }
 
 /// Says what the file asks for and only a restart can change.

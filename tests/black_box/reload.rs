@@ -144,7 +144,7 @@ fn a_session_keeps_the_settings_with_which_it_began() {
     assert_eq!(
         said[1..],
         [
-            "reload: service a changed",
+            "reload: service a changed: remote, idle-timeout",
             "reload: service a: 1 session goes on with the former configuration",
             "reload: services added: 0, changed: 1, removed: 0",
         ]
