@@ -111,6 +111,51 @@ fn a_name_that_nobody_knows_is_an_error_in_the_originals_words() {
     assert_eq!(lines[0].message, "error resolving address no.such.host:5 Name or service not known");
 }
 
+/// Starts a proxy of a user that nobody else is, who may have so many threads, and returns how it ended and what it said.
+#[cfg(target_os = "linux")]
+fn with_threads(most: u64, arguments: &[&str]) -> Option<(Option<i32>, String)> {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the call takes no memory.
+    if unsafe { libc::geteuid() } != 0 {
+        return None;
+    }
+    let user = 100_000 + std::process::id() % 100_000 + most as u32;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cproxy"));
+    // SAFETY: the closure makes system calls only.
+    unsafe {
+        command.args(arguments).env_remove("RUST_LOG").pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+            match libc::setrlimit(libc::RLIMIT_NPROC, &limit) == 0 && libc::setuid(user) == 0 {
+                true => Ok(()),
+                false => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let output = command.output().ok()?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Some((output.status.code(), said))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn too_few_threads_are_an_error_that_is_said_and_leave_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
+    let path = directory.path().join("socket");
+    let listen = format!("unixgram:{}", path.display());
+    // Of the threads of the log, of input and output, and of the acceptor the first, the second or the third is missing.
+    for threads in 1..=3 {
+        let Some((code, said)) = with_threads(threads, &["-l", &listen, "-r", "echo:"]) else {
+            return skip("not root, or another user may not run the program here");
+        };
+        assert_eq!(code, Some(1), "{said}");
+        let last = said.lines().last().expect("a line");
+        assert!(last.ends_with("Resource temporarily unavailable"), "{threads}: {said}");
+        assert!(!path.exists(), "{threads}: the file is left: {said}");
+    }
+}
+
 /// Not even one for the log.
 #[test]
 fn too_few_descriptors_are_an_error_that_is_said() {
