@@ -159,12 +159,11 @@ fn too_few_threads_are_an_error_that_is_said_and_leave_nothing() {
 /// Not even one for the log.
 #[test]
 fn too_few_descriptors_are_an_error_that_is_said() {
-    for descriptors in 4..=6 {
-        let setup = Proxy::on(&[]).args(&["-l", LISTEN, "-r", REMOTE]).descriptors(descriptors, descriptors);
-        let lines = setup.start().log.complete();
-        let last = lines.last().expect("a line");
-        assert!(last.message.ends_with("Too many open files"), "{descriptors}: {last:?}");
-    }
+    // The listener is bound, and there is none for the first thread.
+    let setup = Proxy::on(&[]).args(&["-l", LISTEN, "-r", REMOTE]).descriptors(4, 4);
+    let lines = setup.start().log.complete();
+    let last = lines.last().expect("a line");
+    assert!(last.message.ends_with("Too many open files"), "{last:?}");
 }
 
 #[test]
