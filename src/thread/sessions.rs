@@ -302,6 +302,7 @@ impl<E: Endpoint> Sessions<E> {
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
+                self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
                 self.slab.remove(key).close(end, &mut self.pools);
                 host.ended(key, end);
