@@ -12,6 +12,7 @@ mod kernel;
 mod peer;
 mod pipe;
 mod plan;
+mod promise;
 mod random;
 mod sight;
 mod socket;
@@ -34,7 +35,7 @@ use sight::{Sight, Sights};
 use thread::{Report, Thread};
 
 /// Schedules that are run unless the environment says otherwise.
-const SCHEDULES: u64 = 100_000;
+const SCHEDULES: u64 = 50_000;
 
 /// So many schedules reach everything that they are meant to reach.
 const ENOUGH_FOR_COVERAGE: u64 = 10_000;
