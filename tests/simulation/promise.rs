@@ -32,7 +32,7 @@ pub struct Promise {
     sparse: BTreeSet<usize>,
     /// They run in this order.
     bulk: VecDeque<usize>,
-    /// When a session that carries messages ran last.
+    /// When a session that carries messages ran last, or datagrams came that are messages.
     messages: Option<u64>,
     phase: Phase,
     running: Option<usize>,
@@ -73,6 +73,13 @@ impl Promise {
         match bulk {
             true => self.bulk.push_back(key),
             false => _ = self.sparse.insert(key),
+        }
+    }
+
+    /// Datagrams of this size came.
+    pub fn datagrams(&mut self, size: usize) {
+        if size as u64 <= self.budgets.message {
+            self.messages = Some(self.now);
         }
     }
 
