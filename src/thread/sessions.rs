@@ -298,7 +298,8 @@ impl<E: Endpoint> Sessions<E> {
             Outcome::Waiting => self.arm(key),
             Outcome::Spent => {
                 self.arm(key);
-                self.queue.spent(key);
+                // One that was offered datagrams may be waiting already.
+                self.queue.wake(key, true);
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
