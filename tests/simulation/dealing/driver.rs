@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cproxy::buffers::batch::{DATAGRAM_COST, MOST_DATAGRAMS, Undelivered};
+use cproxy::buffers::pipe_pool::PipeBudget;
 use cproxy::buffers::pools::Pools;
 use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::SideName;
@@ -69,7 +71,8 @@ impl Driver {
         }
         let world = Rc::new(RefCell::new(world));
         let register = Register::new(plan.doors.len(), plan.most_sources, plan.most);
-        let mut sessions = Sessions::new(Pools::new(BufferSize::Fixed(1), 0), Pace::START, plan.budgets);
+        let mut sessions =
+            Sessions::new(Pools::new(BufferSize::Fixed(1), Arc::new(PipeBudget::new(0, 1))), Pace::START, plan.budgets);
         sessions.set_most_sources(plan.most_sources);
         Driver {
             host: SimHost::new(world.clone(), Promise::new(plan.budgets), register),
@@ -274,6 +277,15 @@ impl Driver {
         let cost = self.sessions.deal(&mut self.arrivals, &door, &mut self.host);
         self.host.note_moved(&self.sessions);
         self.world.borrow_mut().dealing = false;
+        let broken = std::mem::take(&mut self.world.borrow_mut().broken_by_offer);
+        for id in broken {
+            let world = self.world.borrow();
+            let record = &world.records[id];
+            // It has its turn for what the remote had said, unless that waits for its source.
+            if let (Some(key), true) = (record.key, record.answers_read == record.answers_sent) {
+                self.host.promise.wake(key, true);
+            }
+        }
         assert_eq!(
             cost,
             size + units.len() * DATAGRAM_COST + new * NEW_SESSION_COST,

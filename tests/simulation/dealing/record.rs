@@ -14,6 +14,9 @@ pub const MOST_KEPT: usize = 256 << 10;
 /// What it takes to keep a datagram, beside its bytes.
 const SLOT_COST: usize = 16;
 
+/// How long what a remote had said may go without getting less, in milliseconds.
+const LAST_BYTES: u64 = 60_000;
+
 /// How long a session that drains may be idle, in milliseconds.
 const DRAINING_IDLE: u64 = 2000;
 
@@ -173,9 +176,17 @@ impl Record {
         }
     }
 
+    /// Whether it goes on only for what its remote had said before it broke.
+    pub fn has_last_words(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.connected && remote.told_broken)
+    }
+
     /// When it is to be run at the latest.
     pub fn deadline(&self) -> Option<u64> {
         match self.last_moved {
+            Some(moved) if self.has_last_words() => {
+                Some(moved + self.idle_timeout().map_or(LAST_BYTES, |idle| idle.min(LAST_BYTES)))
+            }
             Some(moved) => self.idle_timeout().map(|idle| moved + idle),
             None => Some(self.began + self.timeouts.connect),
         }
@@ -189,6 +200,7 @@ impl Remote {
             readable: self.inbox > 0 || self.broken,
             writable: (self.connected && self.room > 0) || self.broken,
             read_closed: self.broken,
+            write_closed: false,
             error: self.broken,
             urgent: false,
         }

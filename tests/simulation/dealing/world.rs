@@ -60,6 +60,8 @@ pub struct World {
     /// A batch is being dealt, and this is to happen.
     pub dealing: bool,
     pub script: VecDeque<Step>,
+    /// Sessions that learn from it that their remotes have broken.
+    pub broken_by_offer: Vec<usize>,
     trouble: u64,
     tracing: bool,
 }
@@ -77,6 +79,7 @@ impl World {
             alive: BTreeSet::new(),
             dealing: false,
             script: VecDeque::new(),
+            broken_by_offer: Vec::new(),
             trouble: plan.trouble,
             tracing,
         }
@@ -239,7 +242,7 @@ impl World {
         let edge = answers > 0;
         let remote = self.remote(id);
         if remote.broken {
-            remote.told_broken = true;
+            self.tell_broken(id);
             if dealing {
                 self.see(Sight::EndedByOffer);
             }
@@ -276,7 +279,7 @@ impl World {
         let (now, asked) = (self.now, self.random.size(8));
         let remote = self.remote(id);
         if remote.inbox == 0 && remote.broken {
-            remote.told_broken = true;
+            self.tell_broken(id);
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if remote.inbox == 0 {
@@ -319,13 +322,27 @@ impl World {
         Ok(())
     }
 
+    /// A session learns that its remote has broken: it goes on for what that had said.
+    fn tell_broken(&mut self, id: usize) {
+        let (now, record) = (self.now, &mut self.records[id]);
+        let Some(remote) = &mut record.remote else { return };
+        if !std::mem::replace(&mut remote.told_broken, true) && remote.connected {
+            record.last_moved = Some(now);
+            if self.dealing {
+                self.broken_by_offer.push(id);
+            }
+        }
+    }
+
     /// The error of a remote.
     pub fn take_error(&mut self, id: usize) -> Option<io::Error> {
         let remote = self.records[id].remote.as_mut()?;
-        if !remote.broken || std::mem::replace(&mut remote.told_broken, true) {
+        if !remote.broken || remote.told_broken {
             return None;
         }
-        let refused = if remote.connected { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionRefused };
+        let connected = remote.connected;
+        self.tell_broken(id);
+        let refused = if connected { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionRefused };
         Some(refused.into())
     }
 }
