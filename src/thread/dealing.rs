@@ -104,13 +104,16 @@ impl<E: Endpoint> Sessions<E> {
         let mut cost = arrivals.batch.cost();
         self.saw_messages(arrivals.batch.size());
         let Arrivals { batch, origins, keys } = arrivals;
-        keys.clear();
-        for (number, origin) in origins.iter().enumerate() {
-            let key = match keys.last() {
-                Some(&key) if origins[number - 1] == *origin => key,
-                _ => self.session_of(door, origin, keys, &mut cost, host).unwrap_or(NOBODY),
+        self.find_sessions(door, origins, keys);
+        // No session makes room for a new one that the same batch also goes to, so all who have one are known by now.
+        for number in 0..keys.len() {
+            if keys[number] != NOBODY {
+                continue;
+            }
+            keys[number] = match number.checked_sub(1) {
+                Some(last) if origins[last] == origins[number] => keys[last],
+                _ => self.session_of(door, &origins[number], keys, &mut cost, host).unwrap_or(NOBODY),
             };
-            keys.push(key);
         }
         self.log_lost(batch.take_counts());
         batch.for_each_key(keys, |key, batch| {
@@ -141,6 +144,11 @@ impl<E: Endpoint> Sessions<E> {
         self.dealing.directory.keys(Some(index)).len()
     }
 
+    /// How many datagrams were dropped that no session counts.
+    pub fn lost(&self) -> u64 {
+        self.dealing.lost
+    }
+
     /// Gives no source a new session from now on.
     pub fn close_doors(&mut self) {
         self.dealing.closed = true;
@@ -156,6 +164,19 @@ impl<E: Endpoint> Sessions<E> {
         }
     }
 
+    /// Finds the sessions of those who have one.
+    fn find_sessions(&mut self, door: &Door<'_, E>, origins: &[Origin], keys: &mut Vec<usize>) {
+        keys.clear();
+        for (number, origin) in origins.iter().enumerate() {
+            let key = match keys.last() {
+                Some(&key) if origins[number - 1] == *origin => key,
+                _ => self.dealing.directory.find(&(door.index, origin.clone())).unwrap_or(NOBODY),
+            };
+            self.dealing.directory.touch(key);
+            keys.push(key);
+        }
+    }
+
     /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
     fn session_of(
         &mut self,
@@ -167,7 +188,6 @@ impl<E: Endpoint> Sessions<E> {
     ) -> Option<usize> {
         let source: Source = (door.index, origin.clone());
         if let Some(key) = self.dealing.directory.find(&source) {
-            self.dealing.directory.touch(key);
             return Some(key);
         }
         if !door.open || self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {

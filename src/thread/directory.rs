@@ -56,9 +56,10 @@ impl Directory {
         self.keys.len()
     }
 
-    /// The sessions of one socket's sources, or of all.
+    /// The sessions of one socket's sources, or of all, in the order of their keys: a hash map's is another each time.
     pub fn keys(&self, index: Option<usize>) -> Vec<usize> {
         let of = |source: &Source| index.is_none_or(|index| source.0 == index);
-        self.keys.iter().filter(|(source, _)| of(source)).map(|(_, &key)| key).collect()
+        let sources = self.sources.iter().enumerate();
+        sources.filter(|(_, source)| source.as_ref().is_some_and(of)).map(|(key, _)| key).collect()
     }
 }

@@ -63,6 +63,16 @@ impl RunQueue {
         self.bulk.push_back(key);
     }
 
+    /// Takes a session out of the queue that has ended while it waited, which is rare: another one may get its key.
+    pub fn forget(&mut self, key: usize) {
+        let Some(place) = self.places.get_mut(key) else { return };
+        match std::mem::replace(place, Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Sparse => self.sparse.retain(|&waiting| waiting != key),
+            Place::Bulk => self.bulk.retain(|&waiting| waiting != key),
+        }
+    }
+
     /// Whether the session waits with the bulk ones.
     #[inline]
     pub fn is_bulk(&self, key: usize) -> bool {
@@ -105,6 +115,17 @@ mod tests {
         assert_eq!((queue.next_sparse(), queue.next_bulk()), (None, Some(0)));
         queue.wake(0, false);
         assert_eq!(queue.next_sparse(), Some(0));
+    }
+
+    #[test]
+    fn the_next_session_of_a_key_does_not_wait_where_the_last_one_did() {
+        let mut queue = RunQueue::default();
+        queue.wake(0, true);
+        queue.wake(1, true);
+        queue.forget(0);
+        queue.wake(0, false);
+        assert_eq!((queue.next_sparse(), queue.next_sparse()), (Some(0), None));
+        assert_eq!((queue.next_bulk(), queue.next_bulk()), (Some(1), None));
     }
 
     #[test]

@@ -298,10 +298,12 @@ impl<E: Endpoint> Sessions<E> {
             Outcome::Waiting => self.arm(key),
             Outcome::Spent => {
                 self.arm(key);
-                self.queue.spent(key);
+                // One that was offered datagrams may be waiting already.
+                self.queue.wake(key, true);
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
+                self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
                 self.slab.remove(key).close(end, &mut self.pools);
                 host.ended(key, end);

@@ -1,8 +1,6 @@
 //! How a session reaches the remote's addresses in a schedule, and the check that it tries them in their order.
 
-use cproxy::endpoint::Carries;
-use cproxy::service::Service;
-use cproxy::session::{Dial, Dialer, End};
+use cproxy::session::{Dial, End};
 
 use super::kernel::{SharedKernel, SimSocket};
 use super::plan::{Address, Answer};
@@ -91,7 +89,8 @@ impl Dialling {
         }
     }
 
-    fn answer<const SHORT: bool>(&mut self, address: usize, kernel: &SharedKernel) -> Dial<SimSocket<SHORT>> {
+    /// Dials the address of this number.
+    pub fn answer<const SHORT: bool>(&mut self, address: usize, kernel: &SharedKernel) -> Dial<SimSocket<SHORT>> {
         let attempt = self.begin(address, kernel);
         let Some(target) = self.addresses.get_mut(address) else {
             self.exhausted = true;
@@ -109,17 +108,5 @@ impl Dialling {
         kernel.borrow().trace(format_args!("{} dials address {address}: {result:?}", self.client));
         self.attempt = Some(Attempt { result, ..attempt });
         dial
-    }
-}
-
-/// The dialler that a run of a session is given.
-pub struct SimDialer<'a> {
-    pub dialling: &'a mut Dialling,
-    pub kernel: &'a SharedKernel,
-}
-
-impl<const SHORT: bool> Dialer<SimSocket<SHORT>> for SimDialer<'_> {
-    fn dial(&mut self, _service: &Service, address: usize, _client: Carries) -> Dial<SimSocket<SHORT>> {
-        self.dialling.answer(address, self.kernel)
     }
 }

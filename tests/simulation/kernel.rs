@@ -10,8 +10,7 @@ use std::rc::Rc;
 
 use cproxy::buffers::pools::LARGE_BUFFER;
 use cproxy::config::settings::BufferSize;
-use cproxy::endpoint::Endpoint;
-use cproxy::endpoint::SideName;
+use cproxy::endpoint::{Endpoint, Lifetime, SideName};
 use cproxy::flow::{Pace, Readiness};
 
 use super::peer::Ending;
@@ -688,6 +687,10 @@ impl<const SHORT: bool> Endpoint for SimSocket<SHORT> {
     const SHORT_MEANS_BLOCKED: bool = SHORT;
 
     type Pipe = SimPipe;
+
+    fn lifetime(&self) -> Lifetime {
+        if self.kernel.borrow().socket(self.id).endless { Lifetime::Endless } else { Lifetime::Connection }
+    }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.kernel.borrow_mut().receive(self.id, buffer)

@@ -1,17 +1,20 @@
-//! Sessions and flows on simulated sockets, in schedules drawn from seeds. There are two simulations: this one has
-//! threads of sessions between streams, that in `datagrams` sessions with datagrams, each alone.
+//! Sessions and flows on simulated sockets, in schedules drawn from seeds. There are three simulations: this one has
+//! threads of sessions between streams, that in `datagrams` sessions with datagrams, each alone, and that in `dealing`
+//! threads of sources' sessions. Those of threads drive the real scheduler, beside a model of what it promises.
 //!
 //! A seed decides everything: what the peers do and when, how the kernel queues, tells and fails, which sessions share
 //! the thread, and when it drains. A seed that fails is printed; `CPROXY_SIMULATION_SEED=<seed> cargo test --test
-//! simulation <test>` runs it alone and traces it, or in both simulations if no test is named.
+//! simulation <test>` runs it alone and traces it, or in all simulations if no test is named.
 //! `CPROXY_SIMULATION_SCHEDULES` is how many seeds each runs, from 0.
 
 mod datagrams;
+mod dealing;
 mod dialer;
 mod kernel;
 mod peer;
 mod pipe;
 mod plan;
+mod promise;
 mod random;
 mod sight;
 mod socket;
@@ -34,7 +37,7 @@ use sight::{Sight, Sights};
 use thread::{Report, Thread};
 
 /// Schedules that are run unless the environment says otherwise.
-const SCHEDULES: u64 = 100_000;
+const SCHEDULES: u64 = 40_000;
 
 /// So many schedules reach everything that they are meant to reach.
 const ENOUGH_FOR_COVERAGE: u64 = 10_000;

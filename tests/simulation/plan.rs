@@ -3,6 +3,7 @@
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
 use cproxy::service::{Service, ServiceId, SocketOptions, Timeouts};
+use cproxy::thread::sessions::Budgets;
 use std::sync::Arc;
 
 use super::peer::Script;
@@ -53,14 +54,26 @@ pub struct Connection {
     pub script: Script,
     pub receive_room: u64,
     pub send_room: u64,
+    /// Nothing but the proxy is said to end it.
+    pub endless: bool,
 }
 
 /// One session: when its client comes, and what awaits it.
 #[derive(Debug, Clone)]
 pub struct SessionPlan {
     pub arrival: u64,
+    /// The number of its service.
+    pub service: usize,
     pub client: Connection,
     pub addresses: Vec<Address>,
+}
+
+/// A service that is replaced: when its sessions are told, and when what is left of them is reset.
+#[derive(Debug, Clone, Copy)]
+pub struct Retirement {
+    pub service: usize,
+    pub told: u64,
+    pub over: u64,
 }
 
 /// A whole schedule.
@@ -74,11 +87,16 @@ pub struct Plan {
     pub buffer_size: BufferSize,
     pub pace: Pace,
     pub pipes: PipePlan,
-    pub large_budget: usize,
-    pub small_budget: usize,
-    /// A sparse session that moved at most this many bytes is one for which the budget is small.
-    pub message: u64,
-    pub timeouts: Timeouts,
+    pub budgets: Budgets,
+    /// Those of each service.
+    pub timeouts: Vec<Timeouts>,
+    pub retirement: Option<Retirement>,
+    /// Clients are accepted by the thread itself, and not given to it.
+    pub accepts: bool,
+    /// Once in so many times a client's socket cannot be used.
+    pub refused_once_in: Option<u64>,
+    /// When the thread is told to drain.
+    pub drain_told: Option<u64>,
     /// When the time to drain is over, in milliseconds.
     pub drain: Option<u64>,
     /// The same as a number of turns, so that it strikes at any point of a busy schedule too.
@@ -91,8 +109,10 @@ impl Plan {
         let style = random.pick(&[Style::Epoll, Style::Kqueue, Style::Poll]);
         let scale = if random.once_in(3) { Scale::Many } else { Scale::Few };
         let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
-        let sessions: Vec<SessionPlan> = (0..count).map(|_| SessionPlan::draw(random, scale)).collect();
+        let services = if random.once_in(3) { random.within(2..=3) } else { 1 };
+        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, services as usize)).collect();
         let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
+        let timeouts = (0..services).map(|_| draw_timeouts(random, idle)).collect();
         Plan {
             style,
             error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
@@ -100,10 +120,16 @@ impl Plan {
             buffer_size: draw_buffer_size(random, scale),
             pace: draw_pace(random, scale),
             pipes: draw_pipes(random),
-            large_budget: draw_size(random, scale, 1024) as usize,
-            small_budget: draw_size(random, scale, 256) as usize,
-            message: draw_size(random, scale, 64),
-            timeouts: Timeouts { connect: random.within(1..=1500), idle, connectionless: None },
+            budgets: Budgets {
+                large: draw_size(random, scale, 1024) as usize,
+                small: draw_size(random, scale, 256) as usize,
+                message: draw_size(random, scale, 64),
+            },
+            timeouts,
+            retirement: random.once_in(4).then(|| Retirement::draw(random, services as usize)),
+            accepts: random.once_in(2),
+            refused_once_in: random.once_in(8).then(|| random.size(8)),
+            drain_told: drain.map(|drain| drain.saturating_sub(random.pick(&[0, 1, 100, 1000]))),
             drain,
             drain_turn: random.once_in(8).then(|| random.size(128)),
             sessions,
@@ -172,14 +198,29 @@ fn draw_ends(random: &mut Random, peers_end: bool) -> (Option<u64>, Option<u64>)
     (idle, drain)
 }
 
+/// The timeouts of a service, which has an idle timeout if the first one has.
+fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
+    let idle = idle.map(|idle| if random.once_in(2) { idle } else { random.within(1..=1500) });
+    Timeouts { connect: random.within(1..=1500), idle, connectionless: None }
+}
+
+impl Retirement {
+    fn draw(random: &mut Random, services: usize) -> Retirement {
+        let told = random.pick(&[0, 1, 20, 300, 1000]);
+        let over = told + random.pick(&[0, 1, 100, 1000]);
+        Retirement { service: random.below(services as u64) as usize, told, over }
+    }
+}
+
 impl SessionPlan {
-    fn draw(random: &mut Random, scale: Scale) -> SessionPlan {
+    fn draw(random: &mut Random, scale: Scale, services: usize) -> SessionPlan {
         let addresses = match random.below(5) {
             0 => random.within(2..=3),
             _ => 1,
         };
         SessionPlan {
             arrival: random.pick(&[0, 0, 1, 30, 500]),
+            service: random.below(services as u64) as usize,
             client: Connection::draw(random, scale),
             addresses: (0..addresses).map(|_| Address::draw(random, scale)).collect(),
         }
@@ -218,6 +259,7 @@ impl Connection {
             script: Script::draw(random, scale),
             receive_room: draw_room(random, scale),
             send_room: draw_room(random, scale),
+            endless: random.once_in(12),
         }
     }
 }

@@ -31,10 +31,21 @@ pub enum Sight {
     DrainWithPipe,
     /// A bulk session waited behind others when the turn's budget was spent.
     BulkPostponed,
+    /// A client's socket could not be used.
+    ClientRefused,
+    /// A drain ended a session at once, of the thread and of a service, which was of no concern to those of others.
+    EndlessDrained,
+    EndlessRetired,
+    OthersNotRetired,
+    /// A session ended as the time of its service was over, and one waited to run then.
+    RetiredInTheEnd,
+    RetiredWhileWaiting,
+    /// A client came to the slot of one that ended in this way.
+    SlotTakenOver,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 15] = [
+    pub const ALL: [Sight; 22] = [
         Sight::CopyThenPipe,
         Sight::CopyThenPipeAgain,
         Sight::PipeThenCopy,
@@ -50,6 +61,13 @@ impl Sight {
         Sight::IdleTimeoutWithPipe,
         Sight::DrainWithPipe,
         Sight::BulkPostponed,
+        Sight::ClientRefused,
+        Sight::EndlessDrained,
+        Sight::EndlessRetired,
+        Sight::OthersNotRetired,
+        Sight::RetiredInTheEnd,
+        Sight::RetiredWhileWaiting,
+        Sight::SlotTakenOver,
     ];
 }
 

@@ -66,6 +66,8 @@ pub struct Socket {
     pub other: Option<usize>,
     pub link: Link,
     pub connected: bool,
+    /// Nothing but the proxy is said to end it.
+    pub endless: bool,
     pub peer: Peer,
     pub receive_room: u64,
     pub send_room: u64,
@@ -147,6 +149,7 @@ impl Socket {
             other: None,
             link,
             connected: false,
+            endless: connection.endless,
             peer: Peer::new(connection.script.clone()),
             receive_room: connection.receive_room,
             send_room: connection.send_room,

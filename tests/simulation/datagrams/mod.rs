@@ -5,8 +5,8 @@
 //! those that do not arrive the session has to say how many.
 
 mod driver;
-mod dropped;
-mod endpoint;
+pub mod dropped;
+pub mod endpoint;
 mod passage;
 mod plan;
 mod side;
@@ -24,7 +24,7 @@ use plan::Plan;
 use sight::Sight;
 
 /// Schedules that are run unless the environment says otherwise.
-const SCHEDULES: u64 = 60_000;
+const SCHEDULES: u64 = 30_000;
 
 /// So many schedules reach everything that they are meant to reach.
 const ENOUGH_FOR_COVERAGE: u64 = 20_000;
