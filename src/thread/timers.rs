@@ -28,13 +28,15 @@ pub struct Timers {
     heads: Vec<u32>,
     occupied: [u64; BUCKETS / 64],
     entries: Vec<Entry>,
+    /// How many are armed: mostly none, and then there is nothing to look for.
+    armed: usize,
     /// All ticks up to and with this one have been served.
     served: u64,
 }
 
 impl Default for Timers {
     fn default() -> Timers {
-        Timers { heads: vec![NONE; BUCKETS], occupied: [0; BUCKETS / 64], entries: Vec::new(), served: 0 }
+        Timers { heads: vec![NONE; BUCKETS], occupied: [0; BUCKETS / 64], entries: Vec::new(), armed: 0, served: 0 }
     }
 }
 
@@ -54,6 +56,7 @@ impl Timers {
         }
         self.heads[bucket] = key as u32;
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
+        self.armed += 1;
     }
 
     /// Disarms the key's timer, if it has one.
@@ -74,6 +77,7 @@ impl Timers {
             self.occupied[bucket / 64] &= !(1 << (bucket % 64));
         }
         self.entries[key] = UNARMED;
+        self.armed -= 1;
     }
 
     /// When the key's timer is due, in milliseconds.
@@ -86,6 +90,9 @@ impl Timers {
 
     /// How long there is surely nothing to do; `None`: no timer is armed.
     pub fn wait(&self, now: u64) -> Option<Duration> {
+        if self.armed == 0 {
+            return None;
+        }
         let bucket = self.next_occupied(bucket_of(self.served + 1))?;
         let first = self.served + 1;
         let distance = (bucket + BUCKETS - bucket_of(first)) % BUCKETS;
@@ -96,6 +103,10 @@ impl Timers {
     /// Disarms all timers due by `now` and appends their keys to `due`.
     pub fn expire(&mut self, now: u64, due: &mut Vec<usize>) {
         let now_tick = now / TICK;
+        if self.armed == 0 {
+            self.served = self.served.max(now_tick);
+            return;
+        }
         let first = self.served + 1;
         // After a long sleep each bucket need be looked at only once.
         let last = now_tick.min(first + BUCKETS as u64 - 1);
