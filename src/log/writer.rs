@@ -11,17 +11,24 @@ use std::time::Duration;
 
 use super::stamp::{Stamp, microseconds_now};
 use super::{Batch, Logger};
+use crate::base::memory;
 
 /// How long the writer lets lines collect after it wrote some.
 const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// After so long without a line, memory is given back.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// Writes what the threads flush until the logger is told to finish.
 pub(super) fn run_writer(logger: &Logger) {
     let mut output = Output::standard();
+    // Whether lines were written since memory was given back.
+    let mut wrote = false;
     loop {
         let batches = logger.collect();
         if !batches.is_empty() {
             output.write(batches);
+            wrote = true;
             thread::park_timeout(WRITE_INTERVAL);
             continue;
         }
@@ -34,6 +41,13 @@ pub(super) fn run_writer(logger: &Logger) {
         if logger.collect_is_due() {
             logger.writer_awake.store(true, Ordering::SeqCst);
         } else {
+            if std::mem::take(&mut wrote) {
+                thread::park_timeout(QUIET);
+                if !logger.writer_awake.load(Ordering::SeqCst) {
+                    // What the lines took. For what sessions took, the main thread sees to it.
+                    memory::give_back();
+                }
+            }
             while !logger.writer_awake.load(Ordering::SeqCst) {
                 thread::park();
             }
