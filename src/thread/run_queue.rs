@@ -30,7 +30,10 @@ impl RunQueue {
             self.places.resize(key + 1, Place::Nowhere);
         }
         match self.places[key] {
-            Place::Nowhere if bulk => self.spent(key),
+            Place::Nowhere if bulk => {
+                self.places[key] = Place::Bulk;
+                self.bulk.push_back(key);
+            }
             Place::Nowhere => {
                 self.places[key] = Place::Sparse;
                 self.sparse.push_back(key);
@@ -55,12 +58,11 @@ impl RunQueue {
         Some(key)
     }
 
-    /// Puts a session that just ran, spent its budget and could still move behind the other bulk ones.
+    /// Puts a session that spent its budget and could still move behind the other bulk ones. One that was offered
+    /// something may wait already, or may never have been woken.
     #[inline]
     pub fn spent(&mut self, key: usize) {
-        debug_assert_eq!(self.places[key], Place::Nowhere);
-        self.places[key] = Place::Bulk;
-        self.bulk.push_back(key);
+        self.wake(key, true);
     }
 
     /// Whether the session waits with the bulk ones.
@@ -105,6 +107,18 @@ mod tests {
         assert_eq!((queue.next_sparse(), queue.next_bulk()), (None, Some(0)));
         queue.wake(0, false);
         assert_eq!(queue.next_sparse(), Some(0));
+    }
+
+    #[test]
+    fn a_session_spends_its_budget_before_it_was_ever_woken_or_while_it_waits() {
+        let mut queue = RunQueue::default();
+        queue.spent(3);
+        queue.spent(3);
+        assert_eq!((queue.next_bulk(), queue.next_bulk()), (Some(3), None));
+        queue.wake(3, false);
+        queue.spent(3);
+        assert_eq!((queue.next_sparse(), queue.next_bulk()), (Some(3), None));
+        assert!(queue.is_empty());
     }
 
     #[test]
