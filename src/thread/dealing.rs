@@ -131,14 +131,14 @@ impl<E: Endpoint> Sessions<E> {
 
     /// Nobody reads the socket of this index any more: the sessions of its sources end soon.
     pub fn close_door(&mut self, index: usize) {
-        for key in self.dealing.directory.keys(Some(index)) {
+        for key in self.dealing.directory.keys(index) {
             self.drain_one(key);
         }
     }
 
-    /// How many sessions the sources of this socket have.
-    pub fn count_sources(&self, index: usize) -> usize {
-        self.dealing.directory.keys(Some(index)).len()
+    /// Whether sources of this socket have sessions.
+    pub fn has_sources(&self, index: usize) -> bool {
+        self.dealing.directory.has_any(index)
     }
 
     /// Gives no source a new session from now on.

@@ -56,9 +56,13 @@ impl Directory {
         self.keys.len()
     }
 
-    /// The sessions of one socket's sources, or of all.
-    pub fn keys(&self, index: Option<usize>) -> Vec<usize> {
-        let of = |source: &Source| index.is_none_or(|index| source.0 == index);
-        self.keys.iter().filter(|(source, _)| of(source)).map(|(_, &key)| key).collect()
+    /// The sessions of one socket's sources.
+    pub fn keys(&self, index: usize) -> Vec<usize> {
+        self.keys.iter().filter(|(source, _)| source.0 == index).map(|(_, &key)| key).collect()
+    }
+
+    /// Whether one socket's sources have sessions.
+    pub fn has_any(&self, index: usize) -> bool {
+        self.keys.keys().any(|source| source.0 == index)
     }
 }

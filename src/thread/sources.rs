@@ -137,7 +137,6 @@ impl Sources {
                 self.turns.push_back(index);
             }
         }
-        self.close_removed(sessions);
     }
 
     /// Wakes the sessions of those who waited for a socket to take more and need not any longer.
@@ -150,10 +149,10 @@ impl Sources {
     }
 
     /// Closes sockets that were removed and that no session needs any more.
-    fn close_removed(&mut self, sessions: &Sessions<Socket>) {
+    pub fn close_removed(&mut self, sessions: &Sessions<Socket>) {
         for position in (0..self.removed.len()).rev() {
             let index = self.removed[position];
-            if sessions.count_sources(index) == 0 {
+            if !sessions.has_sources(index) {
                 self.removed.swap_remove(position);
                 self.turns.retain(|&queued| queued != index);
                 self.retrying.retain(|&waiting| waiting != index);

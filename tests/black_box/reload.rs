@@ -378,6 +378,20 @@ fn who_asks_for_a_reload_is_told_what_came_of_it() {
 }
 
 #[test]
+fn a_socket_of_sources_is_closed_when_a_reload_resets_their_sessions() {
+    for threads in ["1", "2"] {
+        let text = |more: &str| format!("io-threads = {threads}\n{}", service("a", "127.0.0.1:0", "echo:", "")) + more;
+        let configured = Configured::start(&text(&service("dns", "udp:127.0.0.1:0", "echo:", "on-reload = \"reset\"")));
+        let listener = configured.listener("dns");
+        let mut client = Peer::connect(&listener).expect("a socket");
+        client.send("there");
+        client.expect("there");
+        configured.reload(&text(""));
+        until("a port that is free", || listener.socket().ok()?.bind(&listener.socket_address()).ok());
+    }
+}
+
+#[test]
 fn the_service_manager_is_told() {
     let directory = TempDir::new();
     let manager = directory.path().join("notify");
