@@ -49,10 +49,8 @@ impl Arrivals {
 pub struct Door<'a, E> {
     /// Its number among the thread's.
     pub index: usize,
-    /// The service of sources that come from now on.
-    pub service: &'a Arc<Service>,
-    /// Whether new sources get sessions.
-    pub open: bool,
+    /// The service of sources that come from now on; `None`: they get no sessions.
+    pub service: Option<&'a Arc<Service>>,
     /// Makes the endpoint of a source.
     pub client: &'a dyn Fn(&Origin) -> E,
 }
@@ -170,12 +168,13 @@ impl<E: Endpoint> Sessions<E> {
             self.dealing.directory.touch(key);
             return Some(key);
         }
-        if !door.open || self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
+        let service = door.service?;
+        if self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
             return None;
         }
         host.count_source();
         *cost += NEW_SESSION_COST;
-        match self.start((door.client)(origin), door.service.clone(), host) {
+        match self.start((door.client)(origin), service.clone(), host) {
             Some(key) => {
                 self.dealing.directory.add(source, key);
                 Some(key)

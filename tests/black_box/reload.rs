@@ -318,7 +318,9 @@ fn sources_keep_their_sessions() {
         new.send("four");
         remotes[1].peer().expect("four");
         // Without the listener nobody reads what sources send; their sessions end soon, and then the socket is closed.
-        configured.reload(&service("other", "127.0.0.1:0", "echo:", ""));
+        let said = configured.reload(&service("other", "127.0.0.1:0", "echo:", ""));
+        let goes_on = "reload: service dns: 1 session goes on with the former configuration".to_string();
+        assert!(said.contains(&goes_on), "{said:?}");
         let ended = |line: &&Line| line.message.starts_with("disconnect client to proxy udp:");
         until("the ends of the sources' sessions", || {
             (configured.proxy.log.so_far().iter().filter(ended).count() == 2).then_some(())
