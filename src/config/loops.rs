@@ -2,22 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::settings::ServiceSettings;
 use crate::address::{EndpointAddress, UnixAddress};
 
 /// The number of each service whose remote is one of the listeners, and a line that names both.
 pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
-    // By their ports, as there may be thousands.
-    let mut listeners: HashMap<Option<u16>, Vec<Listener<'_>>> = HashMap::new();
+    // By what only a few have, as there may be thousands.
+    let mut listeners: HashMap<Key, Vec<Listener<'_>>> = HashMap::new();
     for service in services {
         for (number, address) in service.listening().enumerate() {
-            listeners.entry(port(address)).or_default().push(Listener { service, number, address });
+            listeners.entry(key(address)).or_default().push(Listener { service, number, address });
         }
     }
     let find = |remote: &EndpointAddress| {
-        let listeners = listeners.get(&port(remote))?;
+        let listeners = listeners.get(&key(remote))?;
         listeners.iter().find(|listener| leads_to(remote, listener.address))
     };
     let of_service = |service: &ServiceSettings| service.remote.addresses.iter().find_map(find);
@@ -45,12 +45,34 @@ fn complaint(service: &ServiceSettings, listener: &Listener<'_>) -> String {
     )
 }
 
-fn port(address: &EndpointAddress) -> Option<u16> {
+/// What a remote and a listener have in common if one leads to the other.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Port(u16),
+    File(PathBuf),
+    Other,
+}
+
+fn key(address: &EndpointAddress) -> Key {
     match address {
-        EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) => Some(address.port()),
-        EndpointAddress::Framed(stream) => port(stream),
-        _ => None,
+        EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) => Key::Port(address.port()),
+        EndpointAddress::Unix(UnixAddress::Path(path))
+        | EndpointAddress::UnixPacket(UnixAddress::Path(path))
+        | EndpointAddress::UnixDatagram(UnixAddress::Path(path)) => Key::File(resolved(path)),
+        EndpointAddress::Framed(stream) => key(stream),
+        _ => Key::Other,
     }
+}
+
+/// The path without links, where its folder can be found.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = || {
+        let path = std::path::absolute(path).ok()?;
+        // The file itself may not be there yet.
+        let folder = path.parent()?.canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    absolute().unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Whether what is sent to `remote` comes in at `listener`.
@@ -90,15 +112,9 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 fn unix_leads_to(remote: &UnixAddress, listener: &UnixAddress) -> bool {
-    let absolute = |path: &Path| {
-        let path = std::path::absolute(path).ok()?;
-        // The file itself may not be there yet.
-        let folder = path.parent()?.canonicalize().ok()?;
-        Some(folder.join(path.file_name()?))
-    };
     match (remote, listener) {
         (UnixAddress::Path(remote), UnixAddress::Path(listener)) => {
-            remote == listener || absolute(remote).is_some_and(|remote| Some(remote) == absolute(listener))
+            remote == listener || resolved(remote) == resolved(listener)
         }
         (remote, listener) => remote == listener,
     }
@@ -154,6 +170,20 @@ mod tests {
         ] {
             assert_eq!(loops(&[service("", &[listener], remote)]), Vec::new(), "{listener} {remote}");
         }
+    }
+
+    /// Looking each of them up for each of them would take minutes.
+    #[test]
+    fn thousands_of_sockets_with_files_are_judged_at_once() {
+        let services: Vec<_> = (0..5_000)
+            .map(|number| {
+                let (listener, remote) = (format!("unix:/tmp/l{number}"), format!("unix:/tmp/r{number}"));
+                service(&number.to_string(), &[&listener], &remote)
+            })
+            .collect();
+        let start = std::time::Instant::now();
+        assert_eq!(loops(&services), Vec::new());
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 
     #[test]

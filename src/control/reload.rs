@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::reloader::Asker;
 use super::start::{judge, most_sources, running};
-use super::{Control, Plan, Running, notify, reloader, shutdown, told, wanted};
+use super::{Control, Plan, Running, notify, shutdown, told, wanted};
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
+use crate::log::flush;
 use crate::service::Service;
 use crate::thread::Message;
 
@@ -48,6 +50,10 @@ impl Control {
     pub(super) fn reload(&mut self, load: &Load) {
         info!("reload: reading the configuration");
         told(notify::reloading());
+        // Before the file is read: who asks later has changed it since.
+        let asker = Asker::waiting();
+        // It may take long, where names are looked up.
+        flush();
         let outcome = self.prepare(load).map(|ready| self.carry_out(ready));
         let status = match &outcome {
             Ok(change) => format!("serving {}; {change}", self.services_text()),
@@ -60,7 +66,9 @@ impl Control {
             }
         };
         told(notify::ready(&status));
-        reloader::answer(&outcome.map_err(|errors| errors.join("\n")));
+        if let Some(asker) = asker {
+            asker.tell(&outcome.map_err(|errors| errors.join("\n")));
+        }
     }
 
     /// Everything that can fail.

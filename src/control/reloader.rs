@@ -1,7 +1,8 @@
 //! `cproxy --reload PID`: asks a running proxy to reload, and waits until it says what came of it.
 //!
 //! Who asks listens at an abstract Unix socket that is named after the proxy's process. The proxy connects to it when a
-//! reload is done, which fails at once where nobody asked, and says in one line what it did.
+//! reload begins, which fails at once where nobody asked, and says in one line what it did when that is done. So who asks
+//! is never told of a reload that had begun before.
 
 use std::io;
 
@@ -9,17 +10,17 @@ use std::io;
 pub type Outcome = Result<String, String>;
 
 #[cfg(target_os = "linux")]
-pub use linux::{answer, ask};
+pub use linux::{Asker, ask};
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{answer, ask};
+pub use elsewhere::{Asker, ask};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{Outcome, io};
     use std::fs;
     use std::io::{Read, Write};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ mod linux {
     /// The longest answer.
     const MOST: u64 = 1 << 20;
 
-    fn address(pid: u32) -> io::Result<SocketAddr> {
-        SocketAddr::from_abstract_name(format!("cproxy-reload-{pid}"))
+    fn name(pid: u32) -> String {
+        format!("cproxy-reload-{pid}")
     }
 
     /// Has the proxy of this process reload, and returns what came of it.
@@ -45,7 +46,7 @@ mod linux {
         if !takes_the_signal(pid).map_err(|error| failed("no such process", &error))? {
             return Err(format!("reload of process {pid}: it runs no cproxy that was started with --config"));
         }
-        let listener = address(pid).and_then(|address| UnixListener::bind_addr(&address));
+        let listener = SocketAddr::from_abstract_name(name(pid)).and_then(|address| UnixListener::bind_addr(&address));
         let listener = listener.map_err(|error| failed("somebody waits for one already", &error))?;
         listener.set_nonblocking(true).map_err(|error| failed("socket", &error))?;
         signal(pid, libc::SIGHUP).map_err(|error| failed("signal", &error))?;
@@ -53,9 +54,11 @@ mod linux {
         while start.elapsed() < PATIENCE {
             match listener.accept() {
                 // Anybody can connect, but only the proxy knows.
-                Ok((stream, _)) if peer(&stream) == Some(pid) => {
-                    return read(stream).map_err(|error| failed("answer", &error))?;
-                }
+                Ok((stream, _)) if peer(&stream) == Some(pid) => match read(stream) {
+                    Ok(outcome) => return outcome,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(failed("answer", &error)),
+                },
                 Ok(_) => {}
                 Err(_) if signal(pid, 0).is_err() => return Err(format!("reload of process {pid}: it has ended")),
                 Err(_) => std::thread::sleep(LOOK),
@@ -64,17 +67,28 @@ mod linux {
         Err(format!("reload of process {pid}: no answer within {PATIENCE:?}"))
     }
 
-    /// Tells whoever has asked, if somebody has.
-    pub fn answer(outcome: &Outcome) {
-        let stream = address(std::process::id()).and_then(|address| UnixStream::connect_addr(&address));
-        let Ok(mut stream) = stream else { return };
-        let (sign, line) = match outcome {
-            Ok(line) => ('+', line),
-            Err(line) => ('-', line),
-        };
-        // Who asked and does not read has only itself to blame: the line fits into the socket, or is cut off.
-        let _ = stream.set_nonblocking(true);
-        let _ = stream.write_all(format!("{sign}{line}").as_bytes());
+    /// Who asked for a reload, and waits to be told what it comes to.
+    pub struct Asker(UnixStream);
+
+    impl Asker {
+        /// Whoever waits now. This waits for nobody: anybody can listen at the name, and never accept.
+        pub fn waiting() -> Option<Asker> {
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).ok()?;
+            socket.set_nonblocking(true).ok()?;
+            let address = socket2::SockAddr::unix(format!("\0{}", name(std::process::id()))).ok()?;
+            socket.connect(&address).ok()?;
+            Some(Asker(OwnedFd::from(socket).into()))
+        }
+
+        /// Tells them.
+        pub fn tell(mut self, outcome: &Outcome) {
+            let (sign, line) = match outcome {
+                Ok(line) => ('+', line),
+                Err(line) => ('-', line),
+            };
+            // Who asked and does not read has only itself to blame: the line fits into the socket, or is cut off.
+            let _ = self.0.write_all(format!("{sign}{line}").as_bytes());
+        }
     }
 
     fn read(stream: UnixStream) -> io::Result<Outcome> {
@@ -129,5 +143,15 @@ mod elsewhere {
     }
 
     /// Nobody can have asked.
-    pub fn answer(_outcome: &Outcome) {}
+    pub enum Asker {}
+
+    impl Asker {
+        /// Nobody.
+        pub fn waiting() -> Option<Asker> {
+            None
+        }
+
+        /// Never called.
+        pub fn tell(self, _outcome: &Outcome) {}
+    }
 }

@@ -49,10 +49,8 @@ impl Arrivals {
 pub struct Door<'a, E> {
     /// Its number among the thread's.
     pub index: usize,
-    /// The service of sources that come from now on.
-    pub service: &'a Arc<Service>,
-    /// Whether new sources get sessions.
-    pub open: bool,
+    /// The service of sources that come from now on; `None`: they get no sessions.
+    pub service: Option<&'a Arc<Service>>,
     /// Makes the endpoint of a source.
     pub client: &'a dyn Fn(&Origin) -> E,
 }
@@ -134,14 +132,14 @@ impl<E: Endpoint> Sessions<E> {
 
     /// Nobody reads the socket of this index any more: the sessions of its sources end soon.
     pub fn close_door(&mut self, index: usize) {
-        for key in self.dealing.directory.keys(Some(index)) {
+        for key in self.dealing.directory.keys(index) {
             self.drain_one(key);
         }
     }
 
-    /// How many sessions the sources of this socket have.
-    pub fn count_sources(&self, index: usize) -> usize {
-        self.dealing.directory.keys(Some(index)).len()
+    /// Whether sources of this socket have sessions.
+    pub fn has_sources(&self, index: usize) -> bool {
+        self.dealing.directory.has_any(index)
     }
 
     /// How many datagrams were dropped that no session counts.
@@ -190,12 +188,13 @@ impl<E: Endpoint> Sessions<E> {
         if let Some(key) = self.dealing.directory.find(&source) {
             return Some(key);
         }
-        if !door.open || self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
+        let service = door.service?;
+        if self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
             return None;
         }
         host.count_source();
         *cost += NEW_SESSION_COST;
-        match self.start((door.client)(origin), door.service.clone(), host) {
+        match self.start((door.client)(origin), service.clone(), host) {
             Some(key) => {
                 self.dealing.directory.add(source, key);
                 Some(key)

@@ -56,10 +56,15 @@ impl Directory {
         self.keys.len()
     }
 
-    /// The sessions of one socket's sources, or of all, in the order of their keys: a hash map's is another each time.
-    pub fn keys(&self, index: Option<usize>) -> Vec<usize> {
-        let of = |source: &Source| index.is_none_or(|index| source.0 == index);
+    /// The sessions of one socket's sources, in the order of their keys: a hash map's is another each time.
+    pub fn keys(&self, index: usize) -> Vec<usize> {
+        let of = |source: &Source| source.0 == index;
         let sources = self.sources.iter().enumerate();
         sources.filter(|(_, source)| source.as_ref().is_some_and(of)).map(|(key, _)| key).collect()
+    }
+
+    /// Whether one socket's sources have sessions.
+    pub fn has_any(&self, index: usize) -> bool {
+        self.keys.keys().any(|source| source.0 == index)
     }
 }

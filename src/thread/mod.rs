@@ -142,6 +142,8 @@ impl IoThread {
             sources.receive(sessions, host);
             sessions.run_bulk(host);
             self.end_what_is_due();
+            // At the end, as nothing wakes the thread for a session that ended after the sockets were read.
+            self.sources.close_removed(&self.sessions);
             flush();
         }
     }

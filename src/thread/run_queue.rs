@@ -31,7 +31,10 @@ impl RunQueue {
             self.places.resize(key + 1, Place::Nowhere);
         }
         match self.places[key] {
-            Place::Nowhere if bulk => self.spent(key),
+            Place::Nowhere if bulk => {
+                self.places[key] = Place::Bulk;
+                self.bulk.push_back(key);
+            }
             Place::Nowhere => {
                 self.places[key] = Place::Sparse;
                 self.sparse.push_back(key);
@@ -56,12 +59,11 @@ impl RunQueue {
         Some(key)
     }
 
-    /// Puts a session that just ran, spent its budget and could still move behind the other bulk ones.
+    /// Puts a session that spent its budget and could still move behind the other bulk ones. One that was offered
+    /// something may wait already, or may never have been woken.
     #[inline]
     pub fn spent(&mut self, key: usize) {
-        debug_assert_eq!(self.places[key], Place::Nowhere);
-        self.places[key] = Place::Bulk;
-        self.bulk.push_back(key);
+        self.wake(key, true);
     }
 
     /// Takes a session out of the queue that has ended while it waited, which is rare: another one may get its key.
@@ -127,6 +129,18 @@ mod tests {
         queue.wake(0, false);
         assert_eq!((queue.next_sparse(), queue.next_sparse()), (Some(0), None));
         assert_eq!((queue.next_bulk(), queue.next_bulk()), (Some(1), None));
+    }
+
+    #[test]
+    fn a_session_spends_its_budget_before_it_was_ever_woken_or_while_it_waits() {
+        let mut queue = RunQueue::default();
+        queue.spent(3);
+        queue.spent(3);
+        assert_eq!((queue.next_bulk(), queue.next_bulk()), (Some(3), None));
+        queue.wake(3, false);
+        queue.spent(3);
+        assert_eq!((queue.next_sparse(), queue.next_bulk()), (Some(3), None));
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl<E: Endpoint> Sessions<E> {
             Outcome::Spent => {
                 self.arm(key);
                 // One that was offered datagrams may be waiting already.
-                self.queue.wake(key, true);
+                self.queue.spent(key);
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);

@@ -23,14 +23,13 @@ use crate::service::Service;
 #[derive(Debug)]
 struct Bound {
     socket: Arc<SourceSocket>,
-    service: Arc<Service>,
+    /// The service of new sources; `None`: it was removed, and none are let in.
+    service: Option<Arc<Service>>,
     readable: bool,
     /// It takes more, and somebody waits for that.
     writable: bool,
     /// It waits for its turn, as one of these is true.
     queued: bool,
-    /// Whether new sources are let in: it was not removed.
-    open: bool,
 }
 
 /// The bound datagram sockets of one thread, and what was read from them.
@@ -60,12 +59,12 @@ impl Sources {
         }
         for kept in change.kept {
             if let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.bound.get_mut(index)) {
-                bound.service = kept.service;
+                bound.service = Some(kept.service);
             }
         }
         for id in change.removed {
             if let Some(index) = self.indices.remove(&id) {
-                self.bound[index].open = false;
+                self.bound[index].service = None;
                 self.removed.push(index);
                 sessions.close_door(index);
             }
@@ -86,7 +85,7 @@ impl Sources {
             self.retrying.push(index);
         }
         let socket = Arc::new(socket);
-        entry.insert(Bound { socket, service, readable: true, writable: false, queued: true, open: true });
+        entry.insert(Bound { socket, service: Some(service), readable: true, writable: false, queued: true });
         self.turns.push_back(index);
         self.indices.insert(id, index);
         Ok(())
@@ -129,7 +128,7 @@ impl Sources {
             let mut budget = sessions.budget();
             while budget > 0 && bound.receive(&mut self.arrivals) {
                 let client = |origin: &Origin| Socket::Source(SourceEndpoint::new(&bound.socket, origin.clone()));
-                let door = Door { index, service: &bound.service, open: bound.open, client: &client };
+                let door = Door { index, service: bound.service.as_ref(), client: &client };
                 budget = budget.saturating_sub(sessions.deal(&mut self.arrivals, &door, host));
             }
             bound.queued = bound.readable;
@@ -137,7 +136,6 @@ impl Sources {
                 self.turns.push_back(index);
             }
         }
-        self.close_removed(sessions);
     }
 
     /// Wakes the sessions of those who waited for a socket to take more and need not any longer.
@@ -150,10 +148,10 @@ impl Sources {
     }
 
     /// Closes sockets that were removed and that no session needs any more.
-    fn close_removed(&mut self, sessions: &Sessions<Socket>) {
+    pub fn close_removed(&mut self, sessions: &Sessions<Socket>) {
         for position in (0..self.removed.len()).rev() {
             let index = self.removed[position];
-            if sessions.count_sources(index) == 0 {
+            if !sessions.has_sources(index) {
                 self.removed.swap_remove(position);
                 self.turns.retain(|&queued| queued != index);
                 self.retrying.retain(|&waiting| waiting != index);

@@ -2,9 +2,12 @@
 
 #![cfg(target_os = "linux")]
 
+use std::ffi::CString;
 use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -323,7 +326,9 @@ fn sources_keep_their_sessions() {
         new.send("four");
         remotes[1].peer().expect("four");
         // Without the listener nobody reads what sources send; their sessions end soon, and then the socket is closed.
-        configured.reload(&service("other", "127.0.0.1:0", "echo:", ""));
+        let said = configured.reload(&service("other", "127.0.0.1:0", "echo:", ""));
+        let goes_on = "reload: service dns: 1 session goes on with the former configuration".to_string();
+        assert!(said.contains(&goes_on), "{said:?}");
         let ended = |line: &&Line| line.message.starts_with("disconnect client to proxy udp:");
         until("the ends of the sources' sessions", || {
             (configured.proxy.log.so_far().iter().filter(ended).count() == 2).then_some(())
@@ -383,6 +388,75 @@ fn who_asks_for_a_reload_is_told_what_came_of_it() {
     assert!(other.runs());
     assert_eq!(run(&["--reload", "0"]).code, Some(1));
     assert_eq!(run(&["--reload", "4194305"]).code, Some(1));
+}
+
+/// A file that keeps its reader waiting, as names that have to be looked up do.
+fn pipe_in_place_of(path: &Path) {
+    fs::remove_file(path).expect("the file");
+    let path = CString::new(path.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: the path ends in NUL.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+#[test]
+fn who_asks_for_a_reload_is_not_told_of_one_that_had_begun_before() {
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    let pid = configured.proxy.pid().to_string();
+    pipe_in_place_of(&configured.path);
+    configured.proxy.signal(libc::SIGHUP);
+    // Opening a pipe waits for who reads it.
+    let mut before = fs::OpenOptions::new().write(true).open(&configured.path).expect("the reload that began before");
+    let asking = thread::spawn(move || run(&["--reload", &pid]));
+    let name = format!("@cproxy-reload-{}", configured.proxy.pid());
+    until("somebody who asks", || fs::read_to_string("/proc/net/unix").ok()?.contains(&name).then_some(()));
+    before.write_all(b"nonsense").expect("a reader");
+    drop(before);
+    configured.proxy.log.wait("the result of a reload", |lines| lines.iter().any(is_result).then_some(()));
+    // The first reader may still be there, and must not have this, too.
+    let again = "reload: reading the configuration";
+    configured.proxy.log.wait("the next reload", |lines| {
+        (lines.iter().filter(|line| line.message == again).count() == 2).then_some(())
+    });
+    fs::write(&configured.path, &text).expect("the reload that was asked for");
+    let finished = asking.join().expect("an answer");
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "nothing has changed\n"), "{}", finished.stderr);
+}
+
+#[test]
+fn who_listens_for_an_answer_and_does_not_accept_it_keeps_nobody_waiting() {
+    let configured = Configured::start(&service("a", "127.0.0.1:0", "echo:", ""));
+    let name = format!("cproxy-reload-{}", configured.proxy.pid());
+    let address = socket2::SockAddr::unix(format!("\0{name}")).expect("a name");
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.bind(&address).expect("a name that is free");
+    listener.listen(0).expect("a listener");
+    let mut queue = Vec::new();
+    loop {
+        let client = socket();
+        client.set_nonblocking(true).expect("a socket");
+        if client.connect(&address).is_err() {
+            break;
+        }
+        queue.push(client);
+    }
+    assert_eq!(configured.reload_as_it_is()[1], "reload: nothing has changed");
+    configured.proxy.stop();
+}
+
+#[test]
+fn a_socket_of_sources_is_closed_when_a_reload_resets_their_sessions() {
+    for threads in ["1", "2"] {
+        let text = |more: &str| format!("io-threads = {threads}\n{}", service("a", "127.0.0.1:0", "echo:", "")) + more;
+        let configured = Configured::start(&text(&service("dns", "udp:127.0.0.1:0", "echo:", "on-reload = \"reset\"")));
+        let listener = configured.listener("dns");
+        let mut client = Peer::connect(&listener).expect("a socket");
+        client.send("there");
+        client.expect("there");
+        configured.reload(&text(""));
+        until("a port that is free", || listener.socket().ok()?.bind(&listener.socket_address()).ok());
+    }
 }
 
 #[test]

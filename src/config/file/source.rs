@@ -145,7 +145,7 @@ impl Errors {
 
     /// Adds one.
     pub fn add_certain(&mut self, place: &Place, message: &str) {
-        if self.found.len() < MOST_ERRORS {
+        if !self.is_full() {
             self.found.push(((place.source.number, place.span.start), place.error(message)));
         } else {
             self.untold += 1;
@@ -154,11 +154,16 @@ impl Errors {
 
     /// Adds one that a file as a whole has.
     pub fn add_whole(&mut self, number: usize, error: ConfigError) {
-        if self.found.len() < MOST_ERRORS {
+        if !self.is_full() {
             self.found.push(((number, 0), error));
         } else {
             self.untold += 1;
         }
+    }
+
+    /// Whether further ones are only counted.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MOST_ERRORS
     }
 
     /// Whether there is none.

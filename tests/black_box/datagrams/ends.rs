@@ -36,6 +36,22 @@ fn an_answer_to_an_end_costs_nothing_of_what_came_before() {
     }
 }
 
+/// It breaks while its first datagram is sent, before anything else has happened in its session.
+#[test]
+fn a_remote_that_takes_no_datagrams_ends_sessions_and_nothing_else() {
+    for kind in [Kind::Udp, Kind::Datagram] {
+        let remote = Remote::new(Kind::Datagram);
+        remote.socket.shutdown(std::net::Shutdown::Read).expect("a socket");
+        let proxy = Proxy::between(kind, &remote).start();
+        let mut client = proxy.peer();
+        for round in 1..=3 {
+            client.send("to nobody");
+            assert_eq!(proxy.ended(round).len(), round);
+        }
+        proxy.stop();
+    }
+}
+
 #[test]
 fn a_remote_may_answer_a_streams_end_through_frames() {
     let echo = Proxy::on(&[Kind::Framed]).args(&["-r", "echo:"]).start();

@@ -273,7 +273,7 @@ impl Driver {
         drop(world);
         self.host.promise.datagrams(size);
         let client = |origin: &Origin| SimEnd::client(&self.world, self.world.borrow_mut().begin(door, origin));
-        let door = Door { index: door, service: &service, open, client: &client };
+        let door = Door { index: door, service: open.then_some(&service), client: &client };
         let cost = self.sessions.deal(&mut self.arrivals, &door, &mut self.host);
         self.host.note_moved(&self.sessions);
         self.world.borrow_mut().dealing = false;

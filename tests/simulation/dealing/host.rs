@@ -54,7 +54,7 @@ impl SimHost {
         assert_eq!(sessions.lost(), self.register.lost, "datagrams are lost and not counted, or the other way round");
         for (index, _) in world.doors.iter().enumerate() {
             let count = world.living().filter(|&(_, id)| world.records[id].door == index).count();
-            assert_eq!(sessions.count_sources(index), count, "the directory has other sessions");
+            assert_eq!(sessions.has_sources(index), count > 0, "the directory has other sessions");
         }
         for (key, id) in world.living() {
             let (session, record) = (sessions.get(key).expect("it lives"), &world.records[id]);
