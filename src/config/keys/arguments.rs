@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
             "Accept clients at this address. Give the option again for each further address; it must be given at least once. \
              In a file, several addresses are an array.",
         ],
-        example: r#"["0.0.0.0:5000", "[::]:5000"]"#,
+        example: r#"["127.0.0.1:5000", "[::1]:5000"]"#,
         ..Key::USUAL
     },
     Key {
