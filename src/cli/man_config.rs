@@ -87,7 +87,7 @@ pub fn page() -> String {
 pub const EXAMPLE: &str = r#"io-threads = "auto"
 
 [service.ssh]
-listen = ["127.0.0.1:5000", "[::1]:5000"]
+listen = ["0.0.0.0:5000", "[::]:5000"]
 remote = "127.0.0.1:22"
 idle-timeout = "1h"
 

@@ -1,14 +1,14 @@
 //! The table of what is listened on: binds what is new, keeps what stays, and tells the threads.
 
 use log::info;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::address::EndpointAddress;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::tcp::TcpListener;
-use crate::endpoint::{ListenError, Listener};
+use crate::endpoint::{Binding, ListenError, Listener};
 use crate::service::Service;
 use crate::thread::change::{Change, Kept, ListenerId};
 
@@ -119,9 +119,13 @@ impl Listening {
                 }
             }
         }
+        let ports_of_v4: HashSet<Port> =
+            wanted.iter().flat_map(|wanted| &wanted.addresses).filter_map(|address| Port::of_v4(address)).collect();
         let mut errors = Vec::new();
         for (service, address, backlog) in missing {
-            match self.bind(address, backlog) {
+            // Both 0.0.0.0 and [::] can be listened at if the latter leaves IPv4 to the former.
+            let only_v6 = Port::of_any_v6(address).is_some_and(|port| ports_of_v4.contains(&port));
+            match self.bind(address, Binding { backlog, shared: false, only_v6 }) {
                 Ok(bound) => plan.added.push(Addition { address: address.clone(), service: service.clone(), bound }),
                 Err(error) => errors.push(service.named(&error)),
             }
@@ -162,9 +166,9 @@ impl Listening {
     }
 
     /// Binds everything that one address needs.
-    fn bind(&mut self, address: &EndpointAddress, backlog: i32) -> Result<Vec<(Home, Fresh)>, ListenError> {
+    fn bind(&mut self, address: &EndpointAddress, binding: Binding) -> Result<Vec<(Home, Fresh)>, ListenError> {
         match address {
-            EndpointAddress::Udp(address) => self.bind_udp(*address),
+            EndpointAddress::Udp(address) => self.bind_udp(*address, binding),
             EndpointAddress::UnixDatagram(address) => {
                 let socket = SourceSocket::unix(address)?;
                 let thread = self.next_thread;
@@ -172,23 +176,23 @@ impl Listening {
                 Ok(vec![(Home::Sources(thread), Fresh::Sources(socket))])
             }
             address => match shareable(address).filter(|_| self.reuse_port) {
-                Some((tcp, wrap)) => self.bind_for_each_thread(tcp, wrap, backlog),
-                None => Ok(vec![(Home::Acceptor, Fresh::Listener(Listener::bind(address, backlog)?))]),
+                Some((tcp, wrap)) => self.bind_for_each_thread(tcp, wrap, binding),
+                None => Ok(vec![(Home::Acceptor, Fresh::Listener(Listener::bind(address, binding)?))]),
             },
         }
     }
 
     /// Binds one UDP socket for each I/O thread where the kernel deals senders to them, and one otherwise.
-    fn bind_udp(&self, mut address: SocketAddr) -> Result<Vec<(Home, Fresh)>, ListenError> {
+    fn bind_udp(&self, mut address: SocketAddr, binding: Binding) -> Result<Vec<(Home, Fresh)>, ListenError> {
         let dealt = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
         let threads = if dealt { self.io_threads } else { 1 };
         if threads > 1 {
             // Sockets that share an address do not notice that another program has it: one that does not share does.
-            drop(SourceSocket::udp(address, false)?);
+            drop(SourceSocket::udp(address, binding)?);
         }
         let mut bound = Vec::with_capacity(threads);
         for thread in 0..threads {
-            let socket = SourceSocket::udp(address, threads > 1)?;
+            let socket = SourceSocket::udp(address, Binding { shared: threads > 1, ..binding })?;
             address = socket.udp_address().unwrap_or(address);
             bound.push((Home::Sources(thread), Fresh::Sources(socket)));
         }
@@ -200,15 +204,45 @@ impl Listening {
         &self,
         mut address: SocketAddr,
         wrap: Wrap,
-        backlog: i32,
+        binding: Binding,
     ) -> Result<Vec<(Home, Fresh)>, ListenError> {
         let mut bound = Vec::with_capacity(self.io_threads);
         for thread in 0..self.io_threads {
-            let listener = TcpListener::bind_shared(address, backlog)?;
+            let listener = TcpListener::bind(address, Binding { shared: true, ..binding })?;
             address = listener.address();
             bound.push((Home::Thread(thread), Fresh::Listener(wrap(Listener::Tcp(listener)))));
         }
         Ok(bound)
+    }
+}
+
+/// A port of TCP or UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Port {
+    Tcp(u16),
+    Udp(u16),
+}
+
+impl Port {
+    /// That of an IPv4 address.
+    fn of_v4(address: &EndpointAddress) -> Option<Port> {
+        Port::of(address, |address| address.is_ipv4())
+    }
+
+    /// That of `[::]`.
+    fn of_any_v6(address: &EndpointAddress) -> Option<Port> {
+        Port::of(address, |address| address.is_ipv6() && address.ip().is_unspecified())
+    }
+
+    fn of(address: &EndpointAddress, matches: fn(&SocketAddr) -> bool) -> Option<Port> {
+        match address {
+            // Any free port is another for each.
+            EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) if address.port() == 0 => None,
+            EndpointAddress::Tcp(address) => matches(address).then(|| Port::Tcp(address.port())),
+            EndpointAddress::Udp(address) => matches(address).then(|| Port::Udp(address.port())),
+            EndpointAddress::Framed(stream) => Port::of(stream, matches),
+            _ => None,
+        }
     }
 }
 

@@ -11,6 +11,17 @@ use super::device;
 use super::{ListenError, Socket, connected, tcp, unix};
 use crate::address::EndpointAddress;
 
+/// How a socket is bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// How many clients may wait to be accepted.
+    pub backlog: i32,
+    /// Other sockets of this user can be bound to the same address, too: the kernel deals the clients.
+    pub shared: bool,
+    /// At `[::]`: without the clients of IPv4, who have a socket of their own.
+    pub only_v6: bool,
+}
+
 /// What clients are accepted from.
 #[derive(Debug)]
 pub enum Listener {
@@ -30,14 +41,14 @@ pub enum Listener {
 impl Listener {
     /// Binds and listens; not to an address whose clients have no connection. The error is the whole message, without
     /// the address's origin.
-    pub fn bind(address: &EndpointAddress, backlog: i32) -> Result<Listener, ListenError> {
+    pub fn bind(address: &EndpointAddress, binding: Binding) -> Result<Listener, ListenError> {
         match address {
-            EndpointAddress::Tcp(address) => tcp::TcpListener::bind(*address, backlog).map(Listener::Tcp),
-            EndpointAddress::Unix(unix) => unix::UnixListener::bind(unix, backlog).map(Listener::Unix),
+            EndpointAddress::Tcp(address) => tcp::TcpListener::bind(*address, binding).map(Listener::Tcp),
+            EndpointAddress::Unix(unix) => unix::UnixListener::bind(unix, binding.backlog).map(Listener::Unix),
             EndpointAddress::UnixPacket(unix) => {
-                connected::UnixPacketListener::bind(unix, backlog).map(Listener::UnixPacket)
+                connected::UnixPacketListener::bind(unix, binding.backlog).map(Listener::UnixPacket)
             }
-            EndpointAddress::Framed(stream) => Listener::bind(stream, backlog).map(Listener::framed),
+            EndpointAddress::Framed(stream) => Listener::bind(stream, binding).map(Listener::framed),
             #[cfg(target_os = "linux")]
             EndpointAddress::Device(kind, name) => {
                 device::DeviceListener::open(*kind, name).map(|device| Listener::Device(Box::new(device)))

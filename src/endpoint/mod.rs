@@ -24,7 +24,7 @@ use crate::buffers::batch::{Batch, Encoding};
 use crate::buffers::pipe_pool::Pipe;
 
 pub use error::ListenError;
-pub use listener::Listener;
+pub use listener::{Binding, Listener};
 pub use socket::Socket;
 
 /// One of a session's two ends.

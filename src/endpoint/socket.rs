@@ -199,3 +199,11 @@ impl Socket {
         }
     }
 }
+
+/// Lets other sockets of this user be bound to the same address: the kernel deals senders to them.
+pub(super) fn share(socket: &socket2::Socket) -> io::Result<()> {
+    #[cfg(target_os = "freebsd")]
+    return socket.set_reuse_port_lb(true);
+    #[cfg(not(target_os = "freebsd"))]
+    socket.set_reuse_port(true)
+}

@@ -1,7 +1,7 @@
 //! Clients without a connection: the senders of datagrams to a bound socket, told apart by their addresses.
 
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::datagram::{DatagramSocket, Family, Origin, TrainLimit, UDP_CHUNK, report_local_address};
+use super::socket::share;
 use super::unix::{self, SocketFile};
 use super::waiting::Waiting;
-use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
+use super::{Binding, Carries, Endpoint, Lifetime, ListenError, Received, SideName};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::base::text::Escaped;
 use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
@@ -40,13 +41,16 @@ enum Name {
 }
 
 impl SourceSocket {
-    /// Binds a UDP socket; `shared`: to an address that other sockets of this user can be bound to, too.
-    pub fn udp(address: SocketAddr, shared: bool) -> Result<SourceSocket, ListenError> {
+    /// Binds a UDP socket.
+    pub fn udp(address: SocketAddr, binding: Binding) -> Result<SourceSocket, ListenError> {
         let failed = |step| move |error| ListenError::new(step, EndpointAddress::Udp(address), error);
         let domain = Domain::for_address(address);
         let socket = DatagramSocket::unbound(domain, Family::Udp).map_err(failed("error creating"))?;
-        if shared {
+        if binding.shared {
             share(&socket).map_err(failed("setSocketReusePort error on"))?;
+        }
+        if binding.only_v6 {
+            socket.set_only_v6(true).map_err(failed("error setting IPV6_V6ONLY on"))?;
         }
         if address.ip().is_unspecified() {
             report_local_address(&socket, domain).map_err(failed("error setting options of"))?;
@@ -117,14 +121,6 @@ impl SourceSocket {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Lets other sockets of this user be bound to the same address: the kernel deals senders to them.
-fn share(socket: &Socket) -> io::Result<()> {
-    #[cfg(target_os = "freebsd")]
-    return socket.set_reuse_port_lb(true);
-    #[cfg(not(target_os = "freebsd"))]
-    socket.set_reuse_port(true)
 }
 
 impl fmt::Display for SourceSocket {

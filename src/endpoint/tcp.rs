@@ -9,8 +9,9 @@ use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use super::socket::share;
 use super::stream::{Names, Stream, StreamEndpoint};
-use super::{ListenError, SideName};
+use super::{Binding, ListenError, SideName};
 use crate::address::{OriginalForm, add_v4};
 use crate::base::text::ShortText;
 use crate::service::SocketOptions;
@@ -151,40 +152,28 @@ pub struct TcpListener {
 
 impl TcpListener {
     /// Binds with `SO_REUSEADDR` and listens.
-    pub fn bind(address: SocketAddr, backlog: i32) -> Result<TcpListener, ListenError> {
-        TcpListener::bind_with(address, backlog, |_| Ok(()))
-    }
-
-    /// The same, with an address that other sockets of this user can be bound to, too: the kernel deals the clients.
-    pub fn bind_shared(address: SocketAddr, backlog: i32) -> Result<TcpListener, ListenError> {
-        #[cfg(target_os = "freebsd")]
-        let share = |socket: &socket2::Socket| socket.set_reuse_port_lb(true);
-        #[cfg(not(target_os = "freebsd"))]
-        let share = |socket: &socket2::Socket| socket.set_reuse_port(true);
-        TcpListener::bind_with(address, backlog, share)
+    pub fn bind(address: SocketAddr, binding: Binding) -> Result<TcpListener, ListenError> {
+        let failed = |step| move |error| ListenError::new(step, OriginalForm(address), error);
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+            .map_err(failed("error creating"))?;
+        socket.set_reuse_address(true).map_err(failed("setSocketReuseAddress error on"))?;
+        if binding.shared {
+            share(&socket).map_err(failed("setSocketReusePort error on"))?;
+        }
+        if binding.only_v6 {
+            socket.set_only_v6(true).map_err(failed("error setting IPV6_V6ONLY on"))?;
+        }
+        socket.bind(&address.into()).map_err(failed("bind error on"))?;
+        socket.listen(binding.backlog).map_err(failed("listen error on"))?;
+        socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
+        let listener = mio::net::TcpListener::from_std(socket.into());
+        let address = listener.local_addr().map_err(failed("getsockname error on"))?;
+        Ok(TcpListener { listener, address })
     }
 
     /// The address that it is bound to.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    fn bind_with(
-        address: SocketAddr,
-        backlog: i32,
-        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
-    ) -> Result<TcpListener, ListenError> {
-        let failed = |step| move |error| ListenError::new(step, OriginalForm(address), error);
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-            .map_err(failed("error creating"))?;
-        socket.set_reuse_address(true).map_err(failed("setSocketReuseAddress error on"))?;
-        prepare(&socket).map_err(failed("setSocketReusePort error on"))?;
-        socket.bind(&address.into()).map_err(failed("bind error on"))?;
-        socket.listen(backlog).map_err(failed("listen error on"))?;
-        socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
-        let listener = mio::net::TcpListener::from_std(socket.into());
-        let address = listener.local_addr().map_err(failed("getsockname error on"))?;
-        Ok(TcpListener { listener, address })
     }
 
     /// Accepts one client; its address comes with it.

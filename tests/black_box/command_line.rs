@@ -1,6 +1,6 @@
 //! What the command line takes, refuses and prints, and with which exit status.
 
-use crate::support::{Address, End, Kind, Line, Proxy, Remote, TempDir, ended, run, skip};
+use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, TempDir, ended, run, skip};
 
 const LISTEN: &str = "127.0.0.1:0";
 const REMOTE: &str = "127.0.0.1:9";
@@ -164,6 +164,36 @@ fn too_few_descriptors_are_an_error_that_is_said() {
     let lines = setup.start().log.complete();
     let last = lines.last().expect("a line");
     assert!(last.message.ends_with("Too many open files"), "{last:?}");
+}
+
+/// A listener at `[::]` takes the clients of IPv4 as well, unless they have a listener of their own.
+#[test]
+fn both_wildcards_can_be_listened_at() {
+    if !Kind::tcp().contains(&Kind::V6) {
+        return;
+    }
+    for kind in ["", "udp:", "framed:"] {
+        for flags in [&[][..], &["-t", "2", "--reuse-port"]] {
+            let port = Remote::new(Kind::V4).address.port();
+            let [v4, v6] = ["0.0.0.0", "[::]"].map(|host| format!("{kind}{host}:{port}"));
+            // In either order.
+            for listeners in [[&v4, &v6], [&v6, &v4]] {
+                let arguments = ["-l", listeners[0], "-l", listeners[1], "-r", "echo:"];
+                let proxy = Proxy::on(&[]).args(&arguments).args(flags).start();
+                proxy.log.lines("listening on ", 2);
+                for host in ["127.0.0.1", "::1"] {
+                    let mut peer = Peer::connect(&Address::parse(&format!("{kind}{host}:{port}"))).expect("a listener");
+                    if kind.is_empty() {
+                        peer.stream.send("hello");
+                        peer.stream.expect("hello");
+                    } else {
+                        peer.send("hello");
+                        peer.expect("hello");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -34,8 +34,10 @@ pub(super) const KEYS: &[Key] = &[
         details: &[
             "Accept clients at this address. Give the option again for each further address; it must be given at least once. \
              In a file, several addresses are an array.",
+            "A listener at `[::]` takes the clients of IPv4 as well, unless there is also a listener at an IPv4 address \
+             with the same port.",
         ],
-        example: r#"["127.0.0.1:5000", "[::1]:5000"]"#,
+        example: r#"["0.0.0.0:5000", "[::]:5000"]"#,
         ..Key::USUAL
     },
     Key {
