@@ -35,7 +35,8 @@ use tidy::Tidy;
 /// What the main thread waits for.
 #[derive(Debug, PartialEq, Eq)]
 enum Notice {
-    Signal(i32),
+    /// A signal, and when it came: it may have had to wait until a reload was done.
+    Signal(i32, Instant),
     AcceptorEnded,
     IoThreadEnded,
     /// Many sessions have ended.
@@ -84,11 +85,11 @@ impl Control {
         while !shutdown.is_over() {
             match self.wait(&shutdown) {
                 Some(Notice::ManyEnds) => self.tidy.soon(),
-                Some(Notice::Signal(libc::SIGHUP)) => match &load {
+                Some(Notice::Signal(libc::SIGHUP, _)) => match &load {
                     Some(load) if !shutdown.has_begun() => self.reload(load),
                     _ => {}
                 },
-                Some(Notice::Signal(signal)) => shutdown.signal(signal, self),
+                Some(Notice::Signal(signal, at)) => shutdown.signal(signal, at, self),
                 Some(Notice::AcceptorEnded) => shutdown.acceptor_ended(self),
                 Some(Notice::IoThreadEnded) => shutdown.io_thread_ended(),
                 None => {

@@ -45,12 +45,13 @@ impl Shutdown {
         self.reset_by
     }
 
-    /// A signal asks for the end.
-    pub(super) fn signal(&mut self, signal: i32, control: &Control) {
-        if self.last_signal.is_some_and(|(last, at)| last == signal && at.elapsed() < SAME_SIGNAL) {
+    /// A signal that came at this time asks for the end.
+    pub(super) fn signal(&mut self, signal: i32, at: Instant, control: &Control) {
+        let is_soon = |last: Instant| at.saturating_duration_since(last) < SAME_SIGNAL;
+        if self.last_signal.is_some_and(|(same, last)| same == signal && is_soon(last)) {
             return;
         }
-        self.last_signal = Some((signal, Instant::now()));
+        self.last_signal = Some((signal, at));
         self.signalled += 1;
         if self.signalled == 1 {
             let timeout = control.settings.process.drain_timeout;

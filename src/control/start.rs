@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use super::limits::Descriptors;
 use super::listening::Listening;
@@ -184,7 +185,7 @@ fn start_thread(
 pub(super) fn start_signal_thread(signals: Signals, notices: Sender<Notice>) -> Result<(), String> {
     let body = move || {
         while let Ok(signal) = signals.wait() {
-            if notices.send(Notice::Signal(signal)).is_err() {
+            if notices.send(Notice::Signal(signal, Instant::now())).is_err() {
                 return;
             }
         }

@@ -459,6 +459,31 @@ fn a_socket_of_sources_is_closed_when_a_reload_resets_their_sessions() {
     }
 }
 
+/// Both wait until the reload is done; by then they look as if they had come at once.
+#[test]
+fn signals_that_come_during_a_reload_are_two_if_they_came_as_two() {
+    let configured = Configured::start(&service("a", "127.0.0.1:0", "echo:", ""));
+    let mut client = configured.connect("a");
+    client.send("hello");
+    client.expect("hello");
+    pipe_in_place_of(&configured.path);
+    configured.proxy.signal(libc::SIGHUP);
+    let file = fs::OpenOptions::new().write(true).open(&configured.path).expect("the reload");
+    for _ in 0..2 {
+        configured.proxy.signal(libc::SIGTERM);
+        let status = format!("/proc/{}/status", configured.proxy.pid());
+        until("a signal that was taken", || {
+            let taken = fs::read_to_string(&status).ok()?.contains("ShdPnd:\t0000000000000000\n");
+            taken.then_some(())
+        });
+        // (Nearer ones are the same wish.)
+        thread::sleep(Duration::from_millis(300));
+    }
+    drop(file);
+    configured.proxy.log.line("signal 15: sessions are reset");
+    assert_eq!(client.end(), End::Reset);
+}
+
 #[test]
 fn the_service_manager_is_told() {
     let directory = TempDir::new();
