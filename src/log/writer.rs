@@ -25,6 +25,8 @@ pub(super) fn run_writer(logger: &Logger) {
     // Whether lines were written since memory was given back.
     let mut wrote = false;
     loop {
+        // Read before the lines: those that were flushed before it was set are the last.
+        let finish = logger.finish.load(Ordering::SeqCst);
         let batches = logger.collect();
         if !batches.is_empty() {
             output.write(batches);
@@ -32,7 +34,7 @@ pub(super) fn run_writer(logger: &Logger) {
             thread::park_timeout(WRITE_INTERVAL);
             continue;
         }
-        if logger.finish.load(Ordering::SeqCst) {
+        if finish {
             logger.finished.store(true, Ordering::SeqCst);
             return;
         }
