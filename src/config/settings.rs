@@ -101,6 +101,13 @@ impl ServiceSettings {
         }
     }
 
+    /// Whether sessions would be the same ones with these: only where clients come from may differ.
+    pub fn is_same_for_sessions(&self, other: &ServiceSettings) -> bool {
+        let listening_as_other =
+            ServiceSettings { listeners: other.listeners.clone(), backlog: other.backlog, ..self.clone() };
+        listening_as_other == *other
+    }
+
     /// The addresses that are listened on. As the original: a name that has several is listened on at its first.
     pub fn listening(&self) -> impl Iterator<Item = &EndpointAddress> {
         self.listeners.iter().filter_map(|endpoints| endpoints.addresses.first())

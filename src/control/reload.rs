@@ -82,7 +82,7 @@ impl Control {
         for wanted in &settings.services {
             match former.remove(wanted.name.as_str()) {
                 // The same one goes on: whatever it has counted or learnt, it keeps.
-                Some(same) if same.settings == *wanted => {
+                Some(same) if same.settings.is_same_for_sessions(wanted) => {
                     services.push(Running { settings: wanted.clone(), service: same.service.clone() });
                 }
                 _ => match running(wanted) {
@@ -132,11 +132,13 @@ impl Control {
                     info!("reload: service {} added", settings.name);
                     difference.added += 1;
                 }
-                Some(before) if Arc::ptr_eq(&before.service, service) => {}
+                Some(before) if before.settings == *settings => {}
                 Some(before) => {
                     info!("reload: service {} changed: {}", settings.name, changed_keys(&before.settings, settings));
                     difference.changed += 1;
-                    replaced.push(before.service);
+                    if !Arc::ptr_eq(&before.service, service) {
+                        replaced.push(before.service);
+                    }
                 }
             }
         }

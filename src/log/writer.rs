@@ -56,6 +56,7 @@ pub(super) fn run_writer(logger: &Logger) {
         }
     }
 }
+
 /// Standard output, as the writer sees it.
 struct Output {
     /// `None` once nobody can read it any more.

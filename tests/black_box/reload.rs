@@ -296,6 +296,16 @@ fn a_service_says_what_becomes_of_its_sessions() {
     assert_eq!((drain.0.end(), drain.1.end()), (End::Reset, End::Reset));
     not_before(start, Duration::from_millis(500));
     works(keep);
+    // One more listener is no reason to end anybody.
+    let mut session = configured.session("reset", &remote);
+    works(&mut session);
+    let more = text("2h").replace(
+        "[service.reset]\nlisten = \"127.0.0.1:0\"",
+        "[service.reset]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]",
+    );
+    let said = configured.reload(&more);
+    assert!(said.contains(&"reload: service reset changed: listen".to_string()), "{said:?}");
+    works(&mut session);
     // Those that came after are nobody's former ones.
     for name in ["keep", "drain", "reset"] {
         let mut session = configured.session(name, &remote);
@@ -336,6 +346,37 @@ fn sources_keep_their_sessions() {
         until("a port that is free", || listener.socket().ok()?.bind(&listener.socket_address()).ok());
         assert!(is_silent(&remotes[0].socket));
     }
+}
+
+/// A device that was closed would lose its addresses, and its number.
+#[test]
+fn a_device_stays_open() {
+    let name = format!("cpx{}", std::process::id() % 1_000_000);
+    let text = |remote: &Remote, more| {
+        service("link", &format!("tun:{name}"), &remote.address.to_string(), more)
+            + &service("a", "127.0.0.1:0", "echo:", "")
+    };
+    // SAFETY: the call takes no memory.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root || fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_err() {
+        return skip("no right to make devices, or no /dev/net/tun");
+    }
+    let number = || fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).expect("the device");
+    let remotes = [Remote::new(Kind::Udp), Remote::new(Kind::Udp)];
+    let configured = Configured::start(&text(&remotes[0], "on-reload = \"reset\""));
+    configured.proxy.log.line("connect complete proxy to remote ");
+    let before = number();
+    // The session of the former configuration is reset, and the device is the client of the next one.
+    configured.reload(&text(&remotes[1], ""));
+    let to = format!("udp:{}", remotes[1].address.to_string().trim_start_matches("udp:"));
+    until("the next session", || {
+        let lines = configured.proxy.log.so_far();
+        lines
+            .iter()
+            .any(|line| line.message.starts_with("connect complete ") && line.message.contains(&to))
+            .then_some(())
+    });
+    assert_eq!(number(), before);
 }
 
 #[test]
