@@ -93,10 +93,11 @@ impl Room {
 
     #[cold]
     fn many_have_ended(&self) {
-        if !self.tidier_told.load(Ordering::Relaxed) && !self.tidier_told.swap(true, Ordering::Relaxed) {
-            if self.tidier.get().is_some_and(|tidier| !tidier()) {
-                self.ends_again();
-            }
+        if self.tidier_told.load(Ordering::Relaxed) || self.tidier_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if self.tidier.get().is_some_and(|tidier| !tidier()) {
+            self.ends_again();
         }
     }
 
