@@ -160,8 +160,8 @@ fn hang_bells(room: &Room, io_threads: &[Mailbox<Message>], acceptor: &Mailbox<C
             .collect(),
     );
     let notices = notices.clone();
-    // Where there is no room for one more notice, the main thread is about to look at others.
-    room.tell_of_ends(Box::new(move || drop(notices.try_send(Notice::ManyEnds))));
+    // Where there is no room for one more notice, it is told when as many have ended again.
+    room.tell_of_ends(Box::new(move || notices.try_send(Notice::ManyEnds).is_ok()));
 }
 
 /// Starts a thread whose end is noticed, after its last log lines were flushed.

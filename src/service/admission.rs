@@ -34,6 +34,9 @@ const MANY_ENDS: u64 = 64;
 /// Wakes a thread that may be asleep.
 pub type Bell = Box<dyn Fn() + Send + Sync>;
 
+/// Told that many sessions have ended; returns whether it has heard.
+pub type Tidier = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// How many sessions there may be, in all threads together.
 pub struct Room {
     most_sessions: AtomicU64,
@@ -43,7 +46,7 @@ pub struct Room {
     waiting_threads: AtomicUsize,
     bells: OnceLock<Vec<Bell>>,
     /// Told that many sessions have ended, and whether that was said since it last asked.
-    tidier: OnceLock<Bell>,
+    tidier: OnceLock<Tidier>,
     tidier_told: AtomicBool,
 }
 
@@ -79,7 +82,7 @@ impl Room {
     }
 
     /// Says who is to be told that many sessions have ended, once until [`Room::ends_again`].
-    pub fn tell_of_ends(&self, tidier: Bell) {
+    pub fn tell_of_ends(&self, tidier: Tidier) {
         let _ = self.tidier.set(tidier);
     }
 
@@ -90,10 +93,9 @@ impl Room {
 
     #[cold]
     fn many_have_ended(&self) {
-        if !self.tidier_told.load(Ordering::Relaxed) && !self.tidier_told.swap(true, Ordering::Relaxed) {
-            if let Some(tidier) = self.tidier.get() {
-                tidier();
-            }
+        let is_told = self.tidier_told.load(Ordering::Relaxed) || self.tidier_told.swap(true, Ordering::Relaxed);
+        if !is_told && self.tidier.get().is_some_and(|tidier| !tidier()) {
+            self.ends_again();
         }
     }
 
@@ -229,5 +231,19 @@ mod tests {
         acceptor.admit();
         io_thread.session_ended();
         assert_eq!(rung.each_ref().map(|count| count.load(Ordering::Relaxed)), [1, 0]);
+    }
+
+    #[test]
+    fn a_tidier_that_has_not_heard_is_told_again_and_one_that_has_is_not() {
+        let room = Arc::new(Room::new(1, 1));
+        let told = Arc::new(AtomicU32::new(0));
+        let tells = told.clone();
+        // It hears the second time.
+        room.tell_of_ends(Box::new(move || tells.fetch_add(1, Ordering::Relaxed) == 1));
+        let thread = Admission::new(&room, 0);
+        for expected in [1, 2, 2, 2] {
+            (0..MANY_ENDS).for_each(|_| thread.session_ended());
+            assert_eq!(told.load(Ordering::Relaxed), expected);
+        }
     }
 }
