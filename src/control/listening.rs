@@ -86,17 +86,42 @@ pub struct Listening {
     reuse_port: bool,
     /// The I/O thread that reads the next socket which cannot be shared.
     next_thread: usize,
+    /// Sockets of sources that were removed; they may be open until the sessions of their sources have ended.
+    removed: HashMap<EndpointAddress, Vec<(ListenerId, Home)>>,
 }
 
 impl Listening {
     /// Nothing yet.
     pub fn new(io_threads: usize, reuse_port: bool) -> Listening {
-        Listening { entries: Vec::new(), io_threads, reuse_port, next_thread: 0 }
+        Listening { entries: Vec::new(), io_threads, reuse_port, next_thread: 0, removed: HashMap::new() }
     }
 
     /// How many descriptors all that is listened on takes.
     pub fn descriptors(&self) -> usize {
         self.entries.iter().map(|entry| entry.bound.len() * entry.address.descriptors_of_listener()).sum()
+    }
+
+    /// What the threads are to be told so that sockets are closed which were removed, and whose addresses are wanted
+    /// again; `None`: there are no such.
+    pub fn free(&mut self, wanted: &[Wanted<'_>]) -> Option<Changes> {
+        let there: HashSet<&EndpointAddress> = self.entries.iter().map(|entry| &entry.address).collect();
+        let mut changes = self.no_changes();
+        let mut any = false;
+        for &address in wanted.iter().flat_map(|wanted| &wanted.addresses) {
+            if !there.contains(address) {
+                for (id, home) in self.removed.remove(address).into_iter().flatten() {
+                    changes.remove(home, id);
+                    any = true;
+                }
+            }
+        }
+        any.then_some(changes)
+    }
+
+    fn no_changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        changes.threads.resize_with(self.io_threads, Default::default);
+        changes
     }
 
     /// Binds what is wanted and not there yet.
@@ -135,8 +160,7 @@ impl Listening {
 
     /// Makes a plan true in the table, and says what the threads are to be told.
     pub fn commit(&mut self, plan: Plan) -> Changes {
-        let mut changes = Changes::default();
-        changes.threads.resize_with(self.io_threads, Default::default);
+        let mut changes = self.no_changes();
         let entries = std::mem::take(&mut self.entries);
         for (place, entry) in entries.into_iter().enumerate() {
             match plan.kept.get(&place) {
@@ -149,6 +173,9 @@ impl Listening {
                 None => {
                     info!("no longer listening on {}", entry.address);
                     entry.bound.iter().for_each(|&(id, home)| changes.remove(home, id));
+                    if entry.address.is_connectionless() {
+                        self.removed.insert(entry.address, entry.bound);
+                    }
                 }
             }
         }

@@ -94,7 +94,12 @@ impl Control {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let plan = self.listening.prepare(&wanted(&services))?;
+        let wanted = wanted(&services);
+        if let Some(changes) = self.listening.free(&wanted) {
+            let most_sessions = self.descriptors.sessions(self.listening.descriptors(), &self.settings);
+            self.tell(changes, most_sources(most_sessions, &self.settings));
+        }
+        let plan = self.listening.prepare(&wanted)?;
         Ok(Ready { settings, services, plan })
     }
 

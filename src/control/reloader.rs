@@ -54,11 +54,13 @@ mod linux {
         while start.elapsed() < PATIENCE {
             match listener.accept() {
                 // Anybody can connect, but only the proxy knows.
-                Ok((stream, _)) if peer(&stream) == Some(pid) => match read(stream) {
-                    Ok(outcome) => return outcome,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(failed("answer", &error)),
-                },
+                Ok((stream, _)) if peer(&stream).is_some_and(|peer| u32::try_from(peer.pid) == Ok(pid)) => {
+                    match read(stream) {
+                        Ok(outcome) => return outcome,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(error) => return Err(failed("answer", &error)),
+                    }
+                }
                 Ok(_) => {}
                 Err(_) if signal(pid, 0).is_err() => return Err(format!("reload of process {pid}: it has ended")),
                 Err(_) => std::thread::sleep(LOOK),
@@ -77,7 +79,11 @@ mod linux {
             socket.set_nonblocking(true).ok()?;
             let address = socket2::SockAddr::unix(format!("\0{}", name(std::process::id()))).ok()?;
             socket.connect(&address).ok()?;
-            Some(Asker(OwnedFd::from(socket).into()))
+            let stream: UnixStream = OwnedFd::from(socket).into();
+            // SAFETY: the call takes nothing.
+            let own = unsafe { libc::geteuid() };
+            // What is said may have lines of the file in it, which are nobody else's business.
+            peer(&stream).filter(|peer| peer.uid == 0 || peer.uid == own).map(|_| Asker(stream))
         }
 
         /// Tells them.
@@ -122,14 +128,14 @@ mod linux {
     }
 
     /// The process at the other end (unix(7), `SO_PEERCRED`).
-    fn peer(stream: &UnixStream) -> Option<u32> {
+    fn peer(stream: &UnixStream) -> Option<libc::ucred> {
         let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
         let mut length = size_of::<libc::ucred>() as libc::socklen_t;
         let place = (&raw mut credentials).cast();
         // SAFETY: the pointers are to live values, and the length is that of what is written to.
         let result =
             unsafe { libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut length) };
-        if result == 0 { u32::try_from(credentials.pid).ok() } else { None }
+        (result == 0).then_some(credentials)
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::stream::{Names, Stream, StreamEndpoint};
@@ -200,6 +201,9 @@ pub(super) fn bind(
 /// How long another proxy is waited for that binds a socket in the same folder.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Whether one was waited for in vain: then none is waited for any more.
+static GAVE_UP: AtomicBool = AtomicBool::new(false);
+
 /// Keeps other proxies from binding sockets in the same folder meanwhile; where it cannot be locked, nothing does.
 struct FolderLock {
     _folder: File,
@@ -210,10 +214,12 @@ impl FolderLock {
         let path = std::path::absolute(path).ok()?;
         let folder = File::open(path.parent()?).ok()?;
         let start = Instant::now();
+        let patience = if GAVE_UP.load(Relaxed) { Duration::ZERO } else { LOCK_TIMEOUT };
         // SAFETY: the call takes numbers only (flock(2)); closing the descriptor ends the lock.
         while unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             // Anybody who can read the folder can lock it, too, for as long as they like.
-            if start.elapsed() > LOCK_TIMEOUT {
+            if start.elapsed() > patience {
+                GAVE_UP.store(true, Relaxed);
                 return None;
             }
             std::thread::sleep(Duration::from_millis(1));

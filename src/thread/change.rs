@@ -37,6 +37,8 @@ pub struct Change<L> {
     /// Those that stay, and may belong to another service now.
     pub kept: Vec<Kept>,
     /// Those that are to be closed, once the clients that wait in their queues have been taken.
+    ///
+    /// Where there is no room for them, clients that wait are reset.
     pub removed: Vec<ListenerId>,
 }
 

@@ -137,6 +137,13 @@ impl<E: Endpoint> Sessions<E> {
         }
     }
 
+    /// Ends the sessions of this socket's sources.
+    pub fn end_sources(&mut self, index: usize, host: &mut impl Host<E>) {
+        for key in self.dealing.directory.keys(index) {
+            self.after(key, Outcome::Ended(End::Drain), host);
+        }
+    }
+
     /// Whether sources of this socket have sessions.
     pub fn has_sources(&self, index: usize) -> bool {
         self.dealing.directory.has_any(index)

@@ -184,7 +184,7 @@ impl IoThread {
                     accepting.change(own.listeners, poll.registry(), &mut |Client { socket, service }| {
                         sessions.start(socket, service, host);
                     });
-                    sources.change(own.sockets, poll.registry(), sessions);
+                    sources.change(own.sockets, poll.registry(), sessions, host);
                 }
                 Message::Retire(service, deadline) => {
                     sessions.drain(Some(service), host);

@@ -42,7 +42,7 @@ pub struct Sources {
     /// Those whose clients may have to be tried again without an event.
     retrying: Vec<usize>,
     /// Those that were removed, and are closed when their sources' sessions have ended.
-    removed: Vec<usize>,
+    removed: Vec<(ListenerId, usize)>,
     arrivals: Arrivals,
     /// Room for clients that need not wait any longer.
     woken: Vec<Origin>,
@@ -50,8 +50,14 @@ pub struct Sources {
 
 impl Sources {
     /// Adds, changes and removes sockets. One that is removed serves the sessions of its sources to their ends, which
-    /// they are given soon.
-    pub fn change(&mut self, change: Change<SourceSocket>, registry: &Registry, sessions: &mut Sessions<Socket>) {
+    /// they are given soon; one that is removed once more is closed at once, as its address is wanted again.
+    pub fn change(
+        &mut self,
+        change: Change<SourceSocket>,
+        registry: &Registry,
+        sessions: &mut Sessions<Socket>,
+        host: &mut impl Host<Socket>,
+    ) {
         for (id, socket, service) in change.added {
             if let Err(error) = self.add(id, socket, service, registry) {
                 warn!("a socket cannot be watched: {}", error_text(&error));
@@ -65,10 +71,13 @@ impl Sources {
         for id in change.removed {
             if let Some(index) = self.indices.remove(&id) {
                 self.bound[index].service = None;
-                self.removed.push(index);
+                self.removed.push((id, index));
                 sessions.close_door(index);
+            } else if let Some(&(_, index)) = self.removed.iter().find(|(removed, _)| *removed == id) {
+                sessions.end_sources(index, host);
             }
         }
+        self.close_removed(sessions);
     }
 
     fn add(
@@ -150,7 +159,7 @@ impl Sources {
     /// Closes sockets that were removed and that no session needs any more.
     pub fn close_removed(&mut self, sessions: &Sessions<Socket>) {
         for position in (0..self.removed.len()).rev() {
-            let index = self.removed[position];
+            let (_, index) = self.removed[position];
             if !sessions.has_sources(index) {
                 self.removed.swap_remove(position);
                 self.turns.retain(|&queued| queued != index);

@@ -348,6 +348,38 @@ fn sources_keep_their_sessions() {
     }
 }
 
+/// Also while a source goes on sending, so that its session does not end by itself.
+#[test]
+fn a_socket_of_sources_that_was_removed_can_be_had_back() {
+    for threads in ["1", "2"] {
+        let remote = Remote::new(Kind::Udp);
+        // A port that is free, and that the file can name.
+        let address = Remote::new(Kind::Udp).address;
+        let other = format!("io-threads = {threads}\n") + &service("a", "127.0.0.1:0", "echo:", "");
+        let text = other.clone() + &service("dns", &address.to_string(), &remote.address.to_string(), "");
+        let configured = Configured::start(&text);
+        let mut source = Peer::connect(&address).expect("a socket");
+        source.send("before");
+        let mut server = remote.peer();
+        server.expect("before");
+        for _ in 0..5 {
+            assert_eq!(
+                configured.reload(&other).last().map(String::as_str),
+                Some("reload: services added: 0, changed: 0, removed: 1")
+            );
+            // It is refused where the socket is closed already.
+            let _ = source.stream.socket.send(b"meanwhile");
+            assert_eq!(
+                configured.reload(&text).last().map(String::as_str),
+                Some("reload: services added: 1, changed: 0, removed: 0")
+            );
+        }
+        let mut new = Peer::connect(&address).expect("a socket");
+        new.send("after");
+        until("the datagram of the new source", || (remote.receive_from().0 == b"after").then_some(()));
+    }
+}
+
 /// A device that was closed would lose its addresses, and its number.
 #[test]
 fn a_device_stays_open() {
