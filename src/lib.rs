@@ -19,6 +19,7 @@ use ::log::{error, warn};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use base::error::error_text;
 use cli::Command;
@@ -68,7 +69,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What a reload calls: in the log, each error is one line.
 fn load(source: ConfigSource) -> Load {
-    Box::new(move || source.load().map_err(|errors| errors.iter().map(ConfigError::one_line).collect()))
+    Arc::new(move || source.load().map_err(|errors| errors.iter().map(ConfigError::one_line).collect()))
 }
 
 fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCode {

@@ -67,6 +67,10 @@ fn key(address: &EndpointAddress) -> Key {
 /// The path without links, where its folder can be found.
 fn resolved(path: &Path) -> PathBuf {
     let absolute = || {
+        // It may be there already, and be a link.
+        if let Ok(path) = path.canonicalize() {
+            return Some(path);
+        }
         let path = std::path::absolute(path).ok()?;
         // The file itself may not be there yet.
         let folder = path.parent()?.canonicalize().ok()?;
@@ -202,5 +206,17 @@ mod tests {
                 "remote 127.0.0.1:1 of service b: it is the proxy's own listener 127.0.0.1:1 of service a"
             )
         );
+    }
+
+    #[test]
+    fn a_link_to_a_socket_is_the_socket() {
+        let folder = std::env::temp_dir().join(format!("cproxy-loops-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let [socket, link] = ["socket", "link"].map(|name| folder.join(name).display().to_string());
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let found = loops(&[service("", &[&format!("unix:{socket}")], &format!("unix:{link}"))]);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found.len(), 1);
     }
 }

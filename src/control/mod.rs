@@ -27,7 +27,7 @@ use crate::thread::acceptor::Command;
 use crate::thread::mailbox::Mailbox;
 use limits::Descriptors;
 use listening::{Changes, Listening, Plan, Wanted};
-use reload::Load;
+use reload::{Load, Reloading};
 use shutdown::Shutdown;
 use signals::Signals;
 use tidy::Tidy;
@@ -41,6 +41,8 @@ enum Notice {
     IoThreadEnded,
     /// Many sessions have ended.
     ManyEnds,
+    /// The settings have been read again, or cannot be.
+    Loaded(Box<Result<Settings, Vec<String>>>),
 }
 
 /// A service that clients are served for, and the settings that it was made from.
@@ -61,6 +63,7 @@ struct Control {
     io_threads: Vec<Mailbox<Message>>,
     notices: Receiver<Notice>,
     tidy: Tidy,
+    reloading: Reloading,
 }
 
 /// Runs the proxy until a signal stops it. `load` reads the settings again when SIGHUP asks for it.
@@ -85,10 +88,10 @@ impl Control {
         while !shutdown.is_over() {
             match self.wait(&shutdown) {
                 Some(Notice::ManyEnds) => self.tidy.soon(),
-                Some(Notice::Signal(libc::SIGHUP, _)) => match &load {
-                    Some(load) if !shutdown.has_begun() => self.reload(load),
-                    _ => {}
-                },
+                Some(Notice::Signal(libc::SIGHUP, _)) if !shutdown.has_begun() => self.begin_reload(load.as_ref()),
+                Some(Notice::Signal(libc::SIGHUP, _)) => {}
+                Some(Notice::Loaded(settings)) if !shutdown.has_begun() => self.reload(*settings, load.as_ref()),
+                Some(Notice::Loaded(_)) => {}
                 Some(Notice::Signal(signal, at)) => shutdown.signal(signal, at, self),
                 Some(Notice::AcceptorEnded) => shutdown.acceptor_ended(self),
                 Some(Notice::IoThreadEnded) => shutdown.io_thread_ended(),

@@ -2,23 +2,43 @@
 //!
 //! Everything is read, resolved and bound before anything changes, so that a failure leaves all as it was.
 
+use crossbeam_channel::Sender;
 use log::{error, info, warn};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use super::reloader::Asker;
 use super::start::{judge, most_sources, running};
-use super::{Control, Plan, Running, notify, shutdown, told, wanted};
+use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
+use crate::base::error::error_text;
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
-use crate::log::flush;
 use crate::service::Service;
 use crate::thread::Message;
 
 /// Reads the settings; each error is one line.
-pub type Load = Box<dyn Fn() -> Result<Settings, Vec<String>>>;
+pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
+
+/// How far a reload is that has been asked for.
+pub(super) struct Reloading {
+    /// Where the thread that reads says that it has.
+    notices: Sender<Notice>,
+    under_way: bool,
+    /// Somebody has asked for another one meanwhile.
+    again: bool,
+    /// Who waits for what it comes to.
+    asker: Option<Asker>,
+}
+
+impl Reloading {
+    /// None has been asked for.
+    pub(super) fn new(notices: &Sender<Notice>) -> Reloading {
+        Reloading { notices: notices.clone(), under_way: false, again: false, asker: None }
+    }
+}
 
 /// A reload that is ready to be carried out.
 struct Ready {
@@ -33,28 +53,52 @@ struct Difference {
     added: usize,
     changed: usize,
     removed: usize,
+    /// Options of the process that hold from now on, and those that need a restart.
+    process: Vec<&'static str>,
+    restart: Vec<&'static str>,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { added, changed, removed } = self;
+        let Difference { added, changed, removed, process, restart } = self;
         match added + changed + removed {
-            0 => f.write_str("nothing has changed"),
-            _ => write!(f, "services added: {added}, changed: {changed}, removed: {removed}"),
+            0 if process.is_empty() => f.write_str("nothing has changed")?,
+            _ => write!(f, "services added: {added}, changed: {changed}, removed: {removed}")?,
         }
+        if !process.is_empty() {
+            write!(f, "; of the process: {}", process.join(", "))?;
+        }
+        if !restart.is_empty() {
+            write!(f, "; not before a restart: {}", restart.join(", "))?;
+        }
+        Ok(())
     }
 }
 
 impl Control {
-    /// Reads the settings and makes them true, or leaves everything as it is and says why.
-    pub(super) fn reload(&mut self, load: &Load) {
+    /// Has the settings read, which may take long where names are looked up: by a thread of its own, so that whoever stops
+    /// the program need not wait for it.
+    pub(super) fn begin_reload(&mut self, load: Option<&Load>) {
+        let Some(load) = load.cloned() else { return };
+        if self.reloading.under_way {
+            self.reloading.again = true;
+            return;
+        }
         info!("reload: reading the configuration");
         told(notify::reloading());
         // Before the file is read: who asks later has changed it since.
-        let asker = Asker::waiting();
-        // It may take long, where names are looked up.
-        flush();
-        let outcome = self.prepare(load).map(|ready| self.carry_out(ready));
+        self.reloading.asker = Asker::waiting();
+        self.reloading.under_way = true;
+        let notices = self.reloading.notices.clone();
+        let body = move || drop(notices.send(Notice::Loaded(Box::new(load()))));
+        if let Err(error) = thread::Builder::new().name("reload".into()).spawn(body) {
+            self.reload(Err(vec![format!("starting a thread: {}", error_text(&error))]), None);
+        }
+    }
+
+    /// Makes the settings true that were read, or leaves everything as it is and says why.
+    pub(super) fn reload(&mut self, settings: Result<Settings, Vec<String>>, load: Option<&Load>) {
+        let outcome = settings.and_then(|settings| self.prepare(settings)).map(|ready| self.carry_out(ready));
         let status = match &outcome {
             Ok(change) => format!("serving {}; {change}", self.services_text()),
             Err(errors) => {
@@ -66,14 +110,17 @@ impl Control {
             }
         };
         told(notify::ready(&status));
-        if let Some(asker) = asker {
+        if let Some(asker) = self.reloading.asker.take() {
             asker.tell(&outcome.map_err(|errors| errors.join("\n")));
+        }
+        self.reloading.under_way = false;
+        if std::mem::take(&mut self.reloading.again) {
+            self.begin_reload(load);
         }
     }
 
     /// Everything that can fail.
-    fn prepare(&mut self, load: &Load) -> Result<Ready, Vec<String>> {
-        let settings = load()?;
+    fn prepare(&mut self, settings: Settings) -> Result<Ready, Vec<String>> {
         judge(&settings)?;
         let mut former: HashMap<&str, &Running> =
             self.services.iter().map(|running| (running.settings.name.as_str(), running)).collect();
@@ -106,7 +153,8 @@ impl Control {
     /// What cannot fail any more. Returns what has changed, in words.
     fn carry_out(&mut self, ready: Ready) -> String {
         let Ready { settings, services, plan } = ready;
-        warn_of_restart(&self.settings.process, &settings.process);
+        let restart = needs_restart(&self.settings.process, &settings.process);
+        let drain_differs = self.settings.process.drain_timeout != settings.process.drain_timeout;
         let changes = self.listening.commit(plan);
         let former = std::mem::replace(&mut self.services, services);
         // What needs a restart stays as it is.
@@ -117,7 +165,9 @@ impl Control {
         self.room.set_most_sessions(most_sessions);
         self.tell(changes, most_sources(most_sessions, &self.settings));
 
-        let (difference, replaced) = self.compare(former);
+        let (mut difference, replaced) = self.compare(former);
+        difference.process.extend(drain_differs.then_some("drain-timeout"));
+        difference.restart = restart;
         for service in replaced {
             self.retire(service);
         }
@@ -199,17 +249,20 @@ fn changed_keys(before: &ServiceSettings, now: &ServiceSettings) -> String {
     if names.is_empty() { "addresses of names".to_string() } else { names.join(", ") }
 }
 
-/// Says what the file asks for and only a restart can change.
-fn warn_of_restart(now: &ProcessSettings, wanted: &ProcessSettings) {
-    for (key, differs) in [
+/// Says what the file asks for and only a restart can change, and returns the keys.
+fn needs_restart(now: &ProcessSettings, wanted: &ProcessSettings) -> Vec<&'static str> {
+    let keys: Vec<&str> = [
         ("io-threads", now.io_threads != wanted.io_threads),
         ("buffer-size", now.buffer_size != wanted.buffer_size),
         ("zero-copy", now.zero_copy != wanted.zero_copy),
         ("reuse-port", now.reuse_port != wanted.reuse_port),
         ("log-level", now.log != wanted.log),
-    ] {
-        if differs {
-            warn!("reload: {key} is not changed before a restart");
-        }
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect();
+    for key in &keys {
+        warn!("reload: {key} is not changed before a restart");
     }
+    keys
 }

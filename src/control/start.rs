@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::limits::Descriptors;
 use super::listening::Listening;
+use super::reload::Reloading;
 use super::signals::Signals;
 use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
@@ -61,6 +62,7 @@ pub(super) fn start(
         io_threads,
         notices,
         tidy: Tidy::default(),
+        reloading: Reloading::new(sender),
     };
     control.tell(changes, most_sources);
     Ok(control)

@@ -100,7 +100,7 @@ fn address_of(line: &Line) -> Address {
 
 fn is_result(line: &Line) -> bool {
     let text = line.message.as_str();
-    text == "reload: nothing has changed"
+    text.starts_with("reload: nothing has changed")
         || text.starts_with("reload: services added: ")
         || text == "reload failed: everything stays as it was"
 }
@@ -418,13 +418,45 @@ fn what_needs_a_restart_is_named() {
     for key in ["io-threads", "buffer-size", "reuse-port"] {
         assert!(said.contains(&format!("reload: {key} is not changed before a restart")), "{said:?}");
     }
-    assert_eq!(said.last().map(String::as_str), Some("reload: nothing has changed"));
+    let last = "reload: nothing has changed; not before a restart: io-threads, buffer-size, reuse-port";
+    assert_eq!(said.last().map(String::as_str), Some(last));
     // Half a minute is what a drain has otherwise.
     let mut client = configured.connect("a");
     client.send("hello");
     client.expect("hello");
     configured.proxy.signal(libc::SIGTERM);
     configured.proxy.log.line("signal 15: no new clients, sessions may go on for 3600s");
+}
+
+/// A name server that does not answer would do the same.
+#[test]
+fn who_stops_the_program_need_not_wait_for_a_reload() {
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    let mut client = configured.connect("a");
+    fs::remove_file(&configured.path).expect("the file");
+    let path = std::ffi::CString::new(configured.path.to_str().expect("a path")).expect("no NUL");
+    // Reading it waits for somebody who writes.
+    // SAFETY: the path ends in NUL.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    configured.proxy.signal(libc::SIGHUP);
+    configured.proxy.log.line("reload: reading the configuration");
+    client.send("hello");
+    client.expect("hello");
+    drop(client);
+    configured.proxy.stop();
+}
+
+#[test]
+fn a_change_of_the_process_is_said() {
+    let text = service("a", "127.0.0.1:0", "echo:", "");
+    let configured = Configured::start(&text);
+    let said = configured.reload(&format!("drain-timeout = 7\nio-threads = 2\n{text}"));
+    let last = "reload: services added: 0, changed: 0, removed: 0; of the process: drain-timeout; \
+                not before a restart: io-threads";
+    assert_eq!(said.last().map(String::as_str), Some(last));
+    configured.proxy.signal(libc::SIGTERM);
+    configured.proxy.log.line("signal 15: no new clients, sessions may go on for 7s");
 }
 
 #[test]

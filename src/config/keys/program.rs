@@ -58,7 +58,8 @@ pub(super) const KEYS: &[Key] = &[
         details: &[
             "Have the proxy of this process, which must have been started with `--config`, read its configuration again, \
              as `SIGHUP` does. Wait until it has done so, and print what has changed, or why nothing has. \
-             The status is 0 if the new configuration is in force, and 1 otherwise. Linux only.",
+             The status is 0 if the new configuration is in force, but for what needs a restart, and 1 if it is not. \
+             Linux only.",
         ],
         ..Key::USUAL
     },
