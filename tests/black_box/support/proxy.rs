@@ -12,12 +12,13 @@ use super::{Address, Ended, Kind, Line, Log, Peer, Remote, Stream, TempDir, unti
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cproxy"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
-    // A shell that runs the tests in the background has them ignore SIGINT, which the program would respect.
+    // A shell that runs the tests in the background has them ignore SIGINT, and nohup(1) SIGHUP, which would be respected.
     let heed_signals = || {
         // SAFETY: no handler is involved.
         unsafe {
             libc::signal(libc::SIGINT, libc::SIG_DFL);
             libc::signal(libc::SIGTERM, libc::SIG_DFL);
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
         }
         Ok(())
     };
