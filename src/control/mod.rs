@@ -15,7 +15,7 @@ mod tidy;
 use crossbeam_channel::{Receiver, bounded};
 use log::warn;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::error::error_text;
 use crate::config::settings::{ServiceSettings, Settings};
@@ -31,6 +31,9 @@ use reload::{Load, Reloading};
 use shutdown::Shutdown;
 use signals::Signals;
 use tidy::Tidy;
+
+/// How long the threads may take for what they are told about listeners, before nobody waits for them any longer.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the main thread waits for.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +139,7 @@ impl Control {
             let _ = thread.send(Message::Listen(Box::new(own)));
         }
         let _ = self.acceptor.send(Command::Listen(changes.acceptor, done));
-        let _ = all_done.recv_timeout(crate::thread::CHANGE_TIMEOUT);
+        let _ = all_done.recv_timeout(CHANGE_TIMEOUT);
     }
 }
 

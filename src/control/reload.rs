@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::reloader::Asker;
-use super::start::{judge, most_sources, running};
+use super::start::{most_sources, running};
 use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
 use crate::base::error::error_text;
 use crate::config::keys::{self, Key, Scope};
@@ -19,7 +19,7 @@ use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settin
 use crate::service::Service;
 use crate::thread::Message;
 
-/// Reads the settings; each error is one line.
+/// Reads the settings and judges them; each error is one line.
 pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
 
 /// How far a reload is that has been asked for.
@@ -121,7 +121,6 @@ impl Control {
 
     /// Everything that can fail.
     fn prepare(&mut self, settings: Settings) -> Result<Ready, Vec<String>> {
-        judge(&settings)?;
         let mut former: HashMap<&str, &Running> =
             self.services.iter().map(|running| (running.settings.name.as_str(), running)).collect();
         let mut services = Vec::with_capacity(settings.services.len());

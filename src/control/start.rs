@@ -69,7 +69,7 @@ pub(super) fn start(
 }
 
 /// Looks for what each service alone does not show.
-pub(super) fn judge(settings: &Settings) -> Result<(), Vec<String>> {
+fn judge(settings: &Settings) -> Result<(), Vec<String>> {
     match loops(&settings.services) {
         found if found.is_empty() => Ok(()),
         found => Err(found.into_iter().map(|(_, line)| line).collect()),

@@ -24,7 +24,7 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::pools::Pools;
@@ -238,6 +238,3 @@ fn readiness(event: &Event) -> Readiness {
         urgent: event.is_priority(),
     }
 }
-
-/// How long a thread may take for what it is told about listeners, before nobody waits for it any longer.
-pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
