@@ -119,24 +119,25 @@ fn fill(source: &mut Stream) -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_came_before_a_reset_is_delivered() {
-    const BYTES: usize = 500_000;
     for upstream in [true, false] {
         for other in [Kind::V4, Kind::UnixPath] {
+            // A Unix socket's queue is short: what does not fit must fit into the proxy's and its system's.
+            let count = if other == Kind::V4 { 500_000 } else { 230_000 };
             let kinds = if upstream { [Kind::V4, other] } else { [other, Kind::V4] };
             let remote = Remote::new(kinds[1]);
             let proxy = Proxy::between(kinds[0], &remote).start();
             let (client, server) = proxy.session(&remote);
             let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
-            let bytes = Random(9).bytes(BYTES);
+            let bytes = Random(9).bytes(count);
             source.send(&bytes);
             until("bytes that the proxy's system has", || (untaken(&source.socket) == 0).then_some(()));
             source.reset();
             assert!(proxy.log.line("fd ").message.ends_with(" errno 104: Connection reset by peer"));
             let (received, end) = sink.rest();
-            assert!(received == bytes, "{} bytes of {BYTES}", received.len());
+            assert!(received == bytes, "{} bytes of {count}", received.len());
             assert_eq!(end, if other == Kind::V4 { End::Reset } else { End::Eof });
             let (by, [up, down]) =
-                if upstream { ("reset by client", [BYTES, 0]) } else { ("reset by remote", [0, BYTES]) };
+                if upstream { ("reset by client", [count, 0]) } else { ("reset by remote", [0, count]) };
             assert_eq!(proxy.end(), ended(by, up as u64, down as u64));
         }
     }
