@@ -13,6 +13,7 @@ pub mod flow;
 pub mod log;
 pub mod service;
 pub mod session;
+pub mod stripe;
 pub mod thread;
 
 use ::log::{error, warn};

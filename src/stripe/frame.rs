@@ -1,0 +1,310 @@
+//! Frames: what the two ends of a stripe say to each other on its lanes.
+
+use std::fmt;
+
+use super::{MAX_PAYLOAD, SessionId};
+
+/// The longest frame without a payload, in bytes, which is a JOIN.
+pub const MOST_HEADER: usize = 34;
+
+const DATA: u8 = 1;
+const END: u8 = 2;
+const ACK: u8 = 3;
+const PING: u8 = 4;
+const PONG: u8 = 5;
+const CLOSE: u8 = 6;
+const JOIN: u8 = 7;
+
+/// The flag of a JOIN by which the session may be made.
+const MAY_BE_MADE: u8 = 1;
+
+/// What a lane carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Bytes of the stream.
+    Data {
+        /// Where in the stream they begin.
+        offset: u64,
+        /// The bytes: 1 to [`MAX_PAYLOAD`].
+        payload: &'a [u8],
+    },
+    /// The stream ends here.
+    End {
+        /// How long the stream is, in bytes.
+        offset: u64,
+    },
+    /// What has arrived.
+    Ack(Ack),
+    /// Asks for a PONG with the same token.
+    Ping(u64),
+    /// Answers a PING.
+    Pong(u64),
+    /// The session is over.
+    Close(CloseCode),
+    /// The lane belongs to this session.
+    Join(Join),
+}
+
+/// What has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// All before this offset, and the end if it is one more than the length of the stream.
+    pub cumulative: u64,
+    /// Where the window ends: no byte at or beyond this offset may be sent.
+    pub window_end: u64,
+    /// Bytes of the stream that came on this lane, duplicates too; an end counts as one.
+    pub on_this_lane: u64,
+    /// Microseconds since the last of these came.
+    pub delay: u32,
+}
+
+/// How a lane joins a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Join {
+    /// Which session.
+    pub id: SessionId,
+    /// Whether it may be made, if there is none of this id.
+    pub may_be_made: bool,
+    /// What the acceptor of the lane sent to show that this is no old lane played again.
+    pub challenge: [u8; 16],
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCode {
+    /// Both directions have ended, and all has arrived.
+    Finished,
+    /// What the peer joined the stripe to was reset, or the peer ended the session.
+    Reset,
+    /// The peer knows no such session.
+    UnknownSession,
+    /// The session has as many lanes as it may have.
+    TooManyLanes,
+    /// What was received breaks the rules.
+    Violation,
+    /// There was no lane for too long.
+    NoLane,
+}
+
+const CODES: [(CloseCode, u8, &str); 6] = [
+    (CloseCode::Finished, 0, "finished"),
+    (CloseCode::Reset, 1, "reset"),
+    (CloseCode::UnknownSession, 2, "unknown session"),
+    (CloseCode::TooManyLanes, 3, "too many lanes"),
+    (CloseCode::Violation, 4, "protocol violation"),
+    (CloseCode::NoLane, 5, "no lane for too long"),
+];
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        CODES.iter().filter(|(code, ..)| code == self).try_for_each(|(.., name)| f.write_str(name))
+    }
+}
+
+/// How the peer broke the rules, for one line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation(pub &'static str);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// The frame that `bytes` begin with, and its length in bytes; `None` if they do not hold all of it.
+    ///
+    /// # Errors
+    ///
+    /// They do not begin with a frame.
+    pub fn decode(bytes: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, Violation> {
+        let Some((&kind, body)) = bytes.split_first() else { return Ok(None) };
+        let length = match kind {
+            DATA => match body.first_chunk() {
+                None => return Ok(None),
+                Some(&length) => match usize::from(u16::from_be_bytes(length)) {
+                    0 => return Err(Violation("a DATA frame without bytes")),
+                    length if length > MAX_PAYLOAD => return Err(Violation("a DATA frame that is too long")),
+                    length => DATA_HEADER - 1 + length,
+                },
+            },
+            END | PING | PONG => 8,
+            ACK => 28,
+            CLOSE => 1,
+            JOIN => 33,
+            _ => return Err(Violation("a frame of an unknown type")),
+        };
+        let Some(mut body) = body.get(..length) else { return Ok(None) };
+        let frame = match kind {
+            DATA => {
+                body = &body[2..];
+                Frame::Data { offset: number(&mut body), payload: body }
+            }
+            END => Frame::End { offset: number(&mut body) },
+            ACK => Frame::Ack(Ack {
+                cumulative: number(&mut body),
+                window_end: number(&mut body),
+                on_this_lane: number(&mut body),
+                delay: u32::from_be_bytes(taken(&mut body)),
+            }),
+            PING => Frame::Ping(number(&mut body)),
+            PONG => Frame::Pong(number(&mut body)),
+            CLOSE => {
+                let known = CODES.iter().find(|(_, code, _)| *code == body[0]);
+                Frame::Close(known.ok_or(Violation("a CLOSE frame with an unknown code"))?.0)
+            }
+            _ => {
+                let [flags] = taken(&mut body);
+                if flags & !MAY_BE_MADE != 0 {
+                    return Err(Violation("a JOIN frame with an unknown flag"));
+                }
+                let (id, challenge) = (SessionId(taken(&mut body)), taken(&mut body));
+                Frame::Join(Join { id, may_be_made: flags & MAY_BE_MADE != 0, challenge })
+            }
+        };
+        let end_of = |offset: u64, bytes: u64| offset.checked_add(bytes).filter(|&end| end <= MOST_OFFSET);
+        let fits = match frame {
+            Frame::Data { offset, payload } => end_of(offset, payload.len() as u64).is_some(),
+            Frame::End { offset } => end_of(offset, 0).is_some(),
+            _ => true,
+        };
+        if fits { Ok(Some((frame, 1 + length))) } else { Err(Violation("an offset that is too large")) }
+    }
+
+    /// The frame as the lane carries it; of DATA, what comes before the payload.
+    pub fn header(&self) -> Header {
+        let mut header = Header::default();
+        match *self {
+            Frame::Data { offset, payload } => return Header::of_data(offset, payload.len()),
+            Frame::End { offset } => header.add(&[END]).add(&offset.to_be_bytes()),
+            Frame::Ack(Ack { cumulative, window_end, on_this_lane, delay }) => {
+                header.add(&[ACK]).add(&cumulative.to_be_bytes()).add(&window_end.to_be_bytes());
+                header.add(&on_this_lane.to_be_bytes()).add(&delay.to_be_bytes())
+            }
+            Frame::Ping(token) => header.add(&[PING]).add(&token.to_be_bytes()),
+            Frame::Pong(token) => header.add(&[PONG]).add(&token.to_be_bytes()),
+            Frame::Close(code) => {
+                let number = CODES.iter().find(|(known, ..)| *known == code).map_or(0, |(_, number, _)| *number);
+                header.add(&[CLOSE, number])
+            }
+            Frame::Join(Join { id, may_be_made, challenge }) => {
+                header.add(&[JOIN, if may_be_made { MAY_BE_MADE } else { 0 }]).add(&id.0).add(&challenge)
+            }
+        };
+        header
+    }
+}
+
+/// The length of a DATA frame without its payload.
+pub const DATA_HEADER: usize = 11;
+
+/// No stream is longer, so that no sum of offsets is too large.
+pub const MOST_OFFSET: u64 = u64::MAX >> 1;
+
+/// A frame without its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    bytes: [u8; MOST_HEADER],
+    length: u8,
+}
+
+impl Default for Header {
+    fn default() -> Header {
+        Header { bytes: [0; MOST_HEADER], length: 0 }
+    }
+}
+
+impl Header {
+    /// That of a DATA frame with so many bytes, 1 to [`MAX_PAYLOAD`].
+    pub fn of_data(offset: u64, length: usize) -> Header {
+        let mut header = Header::default();
+        header.add(&[DATA]).add(&(length as u16).to_be_bytes()).add(&offset.to_be_bytes());
+        header
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> &mut Header {
+        let start = usize::from(self.length);
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len() as u8;
+        self
+    }
+}
+
+/// Takes so many bytes, which are there, from the front.
+fn taken<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    match bytes.split_first_chunk() {
+        Some((first, rest)) => {
+            *bytes = rest;
+            *first
+        }
+        None => [0; N],
+    }
+}
+
+fn number(bytes: &mut &[u8]) -> u64 {
+    u64::from_be_bytes(taken(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_kind() -> Vec<Frame<'static>> {
+        let id = SessionId(*b"0123456789abcdef");
+        let challenge = *b"ghijklmnopqrstuv";
+        let mut frames = vec![
+            Frame::Data { offset: 0, payload: b"a" },
+            Frame::Data { offset: (4 << 30) + 1, payload: &[7; MAX_PAYLOAD] },
+            Frame::End { offset: MOST_OFFSET },
+            Frame::Ack(Ack { cumulative: 1, window_end: u64::MAX, on_this_lane: 3, delay: u32::MAX }),
+            Frame::Ping(5),
+            Frame::Pong(u64::MAX),
+            Frame::Join(Join { id, may_be_made: true, challenge }),
+            Frame::Join(Join { id, may_be_made: false, challenge }),
+        ];
+        frames.extend(CODES.iter().map(|(code, ..)| Frame::Close(*code)));
+        frames
+    }
+
+    fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+        let mut bytes = frame.header().bytes().to_vec();
+        if let Frame::Data { payload, .. } = frame {
+            bytes.extend_from_slice(payload);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written_and_not_before_all_of_it_is_there() {
+        for frame in every_kind() {
+            let bytes = encoded(&frame);
+            let mut longer = bytes.clone();
+            longer.extend_from_slice(&[0xff; 40]);
+            assert_eq!(Frame::decode(&longer), Ok(Some((frame, bytes.len()))));
+            for end in 0..bytes.len() {
+                assert_eq!(Frame::decode(&bytes[..end]), Ok(None), "{frame:?} {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        let complaint = |bytes: &[u8]| Frame::decode(bytes).unwrap_err().0;
+        assert_eq!(complaint(&[0]), "a frame of an unknown type");
+        assert_eq!(complaint(&[8]), "a frame of an unknown type");
+        assert_eq!(complaint(&[DATA, 0, 0]), "a DATA frame without bytes");
+        assert_eq!(complaint(&[DATA, 0x80, 1]), "a DATA frame that is too long");
+        assert_eq!(complaint(&[CLOSE, 6]), "a CLOSE frame with an unknown code");
+        assert_eq!(complaint(&[&[JOIN, 2], &[0; 32][..]].concat()), "a JOIN frame with an unknown flag");
+        let last = |offset: u64| encoded(&Frame::Data { offset, payload: b"abc" });
+        assert!(Frame::decode(&last(MOST_OFFSET - 3)).is_ok());
+        assert_eq!(complaint(&last(MOST_OFFSET - 2)), "an offset that is too large");
+        assert_eq!(complaint(&last(u64::MAX)), "an offset that is too large");
+        assert_eq!(complaint(&encoded(&Frame::End { offset: MOST_OFFSET + 1 })), "an offset that is too large");
+    }
+}
