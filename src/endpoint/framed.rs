@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
-use super::{Carries, Endpoint, Received, SideName, send_encoded};
+use super::{Carries, Endpoint, Lane, Readiness, Received, SideName, send_encoded};
 use crate::buffers::batch::{Batch, Encoding, MAX_DATAGRAM};
 
 /// Bytes read at once; the largest frame fits, and as many as may be there already.
@@ -40,6 +40,26 @@ impl<E: Endpoint> Endpoint for Framed<E> {
 
     fn carries(&self) -> Carries {
         Carries::Datagrams { chunk: MAX_DATAGRAM }
+    }
+
+    fn has_lanes(&self) -> bool {
+        self.stream.has_lanes()
+    }
+
+    fn note_lane(&mut self, lane: Lane, event: Readiness) {
+        self.stream.note_lane(lane, event);
+    }
+
+    fn settle(&mut self) -> bool {
+        self.stream.settle()
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.stream.deadline()
+    }
+
+    fn would_lose(&self) -> bool {
+        self.stream.would_lose()
     }
 
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
@@ -101,6 +121,10 @@ impl<E: Endpoint> Endpoint for Framed<E> {
 
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stream.write_route(side, f)
+    }
+
+    fn write_account(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.write_account(f)
     }
 }
 

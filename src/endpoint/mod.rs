@@ -8,6 +8,7 @@ pub mod echo;
 mod error;
 pub mod framed;
 mod listener;
+mod readiness;
 mod socket;
 pub mod source;
 pub mod stream;
@@ -25,6 +26,7 @@ use crate::buffers::pipe_pool::Pipe;
 
 pub use error::ListenError;
 pub use listener::{Binding, Listener};
+pub use readiness::Readiness;
 pub use socket::Socket;
 
 /// One of a session's two ends.
@@ -79,6 +81,15 @@ pub enum Lifetime {
     Endless,
 }
 
+/// The number of one of an endpoint's lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lane(pub u8);
+
+impl Lane {
+    /// How many there can be.
+    pub const MOST: u8 = 32;
+}
+
 /// A connected endpoint, as a flow and a session use it. All calls return at once.
 ///
 /// One that carries bytes has `receive`, `send`, `splice_to` and `splice_from`; one that carries datagrams has
@@ -109,6 +120,32 @@ pub trait Endpoint {
         false
     }
 
+    /// Whether it has lanes, which have events and times of their own: before each run it is tended to.
+    fn has_lanes(&self) -> bool {
+        false
+    }
+
+    /// Notes what an event said of one of its lanes.
+    fn note_lane(&mut self, lane: Lane, event: Readiness) {
+        let _ = (lane, event);
+    }
+
+    /// After a run: reads what came on its lanes and was not asked for, as it may concern what is sent. Whether it is
+    /// worth another run soon.
+    fn settle(&mut self) -> bool {
+        false
+    }
+
+    /// When it wants to be tended to though no event came, in milliseconds since the thread's origin.
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether closing it now would lose what it was sent, as only the program holds it.
+    fn would_lose(&self) -> bool {
+        false
+    }
+
     /// Reads into `buffer`, which is not empty. `Ok(0)` is the end of the stream.
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let _ = buffer;
@@ -125,6 +162,11 @@ pub trait Endpoint {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = bytes;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether it has [`Endpoint::splice_to`] and [`Endpoint::splice_from`].
+    fn splices(&self) -> bool {
+        true
     }
 
     /// Moves at most `limit` bytes into an empty pipe. `Ok(0)` is the end of the stream; a short count says nothing
@@ -182,6 +224,12 @@ pub trait Endpoint {
 
     /// Writes `A -> B`: who connected to whom, seen from `side`.
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// Writes what else the log says of it at its session's end, each behind a comma.
+    fn write_account(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = f;
+        Ok(())
+    }
 }
 
 /// Writes the encoding of the first datagrams left in `batch` to a stream.
@@ -213,5 +261,14 @@ impl<E: Endpoint> fmt::Display for Route<'_, E> {
         text.add_number(self.0.descriptor() as u64);
         text.add_byte(b')');
         f.write_str(text.as_str())
+    }
+}
+
+/// What else the log says of an endpoint at its session's end, for `Display`.
+pub struct Account<'a, E>(pub &'a E);
+
+impl<E: Endpoint> fmt::Display for Account<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_account(f)
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 #[cfg(target_os = "linux")]
 use super::device;
-use super::{Carries, Endpoint, Lifetime, Received, SideName};
+use super::{Carries, Endpoint, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
@@ -65,6 +65,34 @@ impl Endpoint for Socket {
 
     fn connects_at_once(&self) -> bool {
         each!(self, endpoint => endpoint.connects_at_once())
+    }
+
+    fn has_lanes(&self) -> bool {
+        each!(self, endpoint => endpoint.has_lanes())
+    }
+
+    fn note_lane(&mut self, lane: Lane, event: Readiness) {
+        each!(self, endpoint => endpoint.note_lane(lane, event));
+    }
+
+    fn settle(&mut self) -> bool {
+        each!(self, endpoint => endpoint.settle())
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        each!(self, endpoint => endpoint.deadline())
+    }
+
+    fn would_lose(&self) -> bool {
+        each!(self, endpoint => endpoint.would_lose())
+    }
+
+    fn splices(&self) -> bool {
+        each!(self, endpoint => endpoint.splices())
+    }
+
+    fn write_account(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, endpoint => endpoint.write_account(f))
     }
 
     fn takes_an_end(&self) -> bool {

@@ -143,7 +143,7 @@ impl<P: Pipe> ByteFlow<P> {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
                 FlowState::Open => {
-                    let received = self.receive(source, pools, budget).map_err(Broken::Source)?;
+                    let received = self.receive(source, &sink.endpoint, pools, budget).map_err(Broken::Source)?;
                     budget = budget.saturating_sub(received + CALL_COST);
                 }
                 FlowState::Drained | FlowState::Shut | FlowState::Cut => return Ok(Stopped::Drained),
@@ -176,10 +176,12 @@ impl<P: Pipe> ByteFlow<P> {
     fn receive<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
+        sink: &E,
         pools: &mut Pools<P>,
         limit: usize,
     ) -> io::Result<usize> {
-        let pipe = if self.pace.is_bulk() && !source.ready.urgent { pools.pipes.take() } else { None };
+        let spliced = self.pace.is_bulk() && !source.ready.urgent && source.endpoint.splices() && sink.splices();
+        let pipe = if spliced { pools.pipes.take() } else { None };
         let result = match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
             Some(Ok(0)) => {
                 // splice(2) says so, too, where urgent data stands before the rest: a read knows.

@@ -29,6 +29,13 @@ pub enum Dial<E> {
 pub trait Dialer<E> {
     /// Starts connecting to the service's remote, at its address of this number, from 0, for a client that carries this.
     fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E>;
+
+    /// Tends to the lanes of an endpoint that has some: dials, reads and writes what their events and the time ask for.
+    /// Returns what can be done with the endpoint now.
+    fn tend(&mut self, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
+        let _ = (side, endpoint, now);
+        Readiness::default()
+    }
 }
 
 impl<E: Endpoint> Session<E> {
@@ -98,6 +105,7 @@ impl<E: Endpoint> Session<E> {
                 Dial::Started(endpoint) => {
                     self.log_given_up(reason);
                     let connected = endpoint.connects_at_once();
+                    self.has_lanes |= endpoint.has_lanes();
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
                     self.phase = Phase::Connecting { give_up };
                     if connected {

@@ -8,7 +8,7 @@ use super::{Session, logs_routes};
 use crate::base::error::error_text;
 use crate::base::text::ShortText;
 use crate::buffers::pools::Pools;
-use crate::endpoint::{Endpoint, Route, SideName};
+use crate::endpoint::{Account, Endpoint, Route, SideName};
 use crate::flow::{Broken, Side, Stopped};
 
 /// What ended a session.
@@ -79,10 +79,12 @@ impl<E: Endpoint> Session<E> {
         let moved = moved.as_str();
         let dropped = Dropped(self.progress().dropped);
         let client = &mut self.client.endpoint;
-        info!("disconnect client to proxy {}: {end}, {moved}{dropped}", Route(client, SideName::Client));
+        let route = Route(client, SideName::Client);
+        info!("disconnect client to proxy {route}: {end}, {moved}{dropped}{}", Account(client));
         cut_off(client, SideName::Client, end);
         if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
-            info!("disconnect proxy to remote {}: {end}, {moved}{dropped}", Route(remote, SideName::Remote));
+            let route = Route(remote, SideName::Remote);
+            info!("disconnect proxy to remote {route}: {end}, {moved}{dropped}{}", Account(remote));
             cut_off(remote, SideName::Remote, end);
         }
     }

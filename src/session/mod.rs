@@ -2,6 +2,7 @@
 
 mod connect;
 mod end;
+mod lanes;
 mod last_words;
 mod relay;
 #[cfg(test)]
@@ -90,6 +91,8 @@ pub struct Session<E: Endpoint> {
     address: u32,
     /// It is to end soon, also where its client has no connection to end.
     draining: bool,
+    /// One of its endpoints has lanes.
+    has_lanes: bool,
 }
 
 impl<E: Endpoint> Session<E> {
@@ -102,6 +105,7 @@ impl<E: Endpoint> Session<E> {
         Session {
             upstream: flow(),
             downstream: flow(),
+            has_lanes: client.has_lanes(),
             client: Side {
                 ready: Readiness { writable: client.connects_at_once(), ..Readiness::default() },
                 endpoint: client,
@@ -125,6 +129,11 @@ impl<E: Endpoint> Session<E> {
 
     /// Does what can be done now, within the turn's budget.
     pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        if self.has_lanes { self.run_with_lanes(turn, dialer) } else { self.run_ready(turn, dialer) }
+    }
+
+    /// Does what can be done now with what is ready.
+    fn run_ready(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
             Phase::LastWords { .. } => self.last_words(self.progress(), turn),
@@ -187,6 +196,12 @@ impl<E: Endpoint> Session<E> {
 
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
     pub fn deadline(&self) -> Option<u64> {
+        let own = self.own_deadline();
+        if self.has_lanes { own.into_iter().chain(self.deadline_of_lanes()).min() } else { own }
+    }
+
+    /// That of the session itself.
+    fn own_deadline(&self) -> Option<u64> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),
             Phase::Connecting { give_up } => Some(give_up),

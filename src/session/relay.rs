@@ -66,6 +66,7 @@ impl<E: Endpoint> Session<E> {
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         match (&up, &down) {
+            (Ok(Stopped::Drained), Ok(Stopped::Drained)) if self.has_lanes => return self.both_ended(turn),
             // Closing the sockets says what is still to be said.
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
             (Ok(Stopped::Drained), Ok(_)) => {
@@ -120,7 +121,7 @@ impl<E: Endpoint> Session<E> {
                 _ => {}
             }
         }
-        if !self.note_progress(before, turn) && self.deadline().is_some_and(|at| at <= turn.now) {
+        if !self.note_progress(before, turn) && self.own_deadline().is_some_and(|at| at <= turn.now) {
             if let Some(end) = self.silent(turn.now) {
                 return Outcome::Ended(end);
             }
@@ -132,7 +133,7 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Nothing has moved for so long that the session is to end, unless something is still on its way.
-    fn silent(&mut self, now: u64) -> Option<End> {
+    pub(super) fn silent(&mut self, now: u64) -> Option<End> {
         let kept = self.upstream.keeps() || self.downstream.keeps();
         let of_remote = self.remote.as_ref().map_or(0, |remote| remote.endpoint.unsent());
         let left = self.client.endpoint.unsent().saturating_add(of_remote);

@@ -126,7 +126,7 @@ impl<E: Endpoint> Sessions<E> {
     /// The socket of a source takes what is sent to it again.
     pub fn wake_source(&mut self, source: &Source) {
         if let Some(key) = self.dealing.directory.find(source) {
-            self.note(key, SideName::Client, Readiness { writable: true, ..Readiness::default() });
+            self.note(key, SideName::Client, None, Readiness { writable: true, ..Readiness::default() });
         }
     }
 

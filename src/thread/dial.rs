@@ -23,7 +23,7 @@ pub struct ThreadHost<'a> {
 impl ThreadHost<'_> {
     fn connect(&self, key: usize, to: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
         let mut socket = Socket::connect(to, options, client)?;
-        socket.register(self.registry, Place::Side { key, side: SideName::Remote }.token())?;
+        socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {
             socket.complete_names();
         }
@@ -37,7 +37,7 @@ impl Host<Socket> for ThreadHost<'_> {
             client.complete_names();
         }
         client.apply(&service.options)?;
-        client.register(self.registry, Place::Side { key, side: SideName::Client }.token())
+        client.register(self.registry, Place::Side { key, side: SideName::Client, lane: None }.token())
     }
 
     fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<Socket> {

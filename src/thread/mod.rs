@@ -166,7 +166,8 @@ impl IoThread {
             Place::Inbox => {}
             Place::Listener(index) => self.accepting.note(index),
             Place::Source(index) => self.sources.note(index, event),
-            Place::Side { key, side } => self.sessions.note(key, side, readiness(event)),
+            Place::Arriving(_) => {}
+            Place::Side { key, side, lane } => self.sessions.note(key, side, lane, readiness(event)),
         }
     }
 

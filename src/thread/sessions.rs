@@ -14,7 +14,7 @@ use super::timers::{TICK, Timers};
 use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
-use crate::endpoint::{Carries, Endpoint, SideName};
+use crate::endpoint::{Carries, Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
 use crate::service::{Service, ServiceId};
 use crate::session::{Dial, Dialer, End, Outcome, Session, Turn};
@@ -51,6 +51,12 @@ pub trait Host<E: Endpoint> {
     /// Starts connecting a session to its service's remote, at its address of this number, for a client that carries
     /// this; and sees to it that the endpoint's events are noted.
     fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<E>;
+
+    /// Tends to the lanes of an endpoint of the session with this key: see [`Dialer::tend`].
+    fn tend(&mut self, key: usize, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
+        let _ = (key, side, endpoint, now);
+        Readiness::default()
+    }
 
     /// Whether there is room for one more source.
     fn has_room(&mut self) -> bool;
@@ -99,6 +105,10 @@ struct SessionDialer<'a, H> {
 impl<E: Endpoint, H: Host<E>> Dialer<E> for SessionDialer<'_, H> {
     fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E> {
         self.host.dial(self.key, service, address, client)
+    }
+
+    fn tend(&mut self, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
+        self.host.tend(self.key, side, endpoint, now)
     }
 }
 
@@ -187,9 +197,12 @@ impl<E: Endpoint> Sessions<E> {
     /// Notes what an event said of a side. An event touches nothing but readiness.
     // A call of its own for each event shows in what a message costs.
     #[inline(always)]
-    pub fn note(&mut self, key: usize, side: SideName, readiness: Readiness) {
+    pub fn note(&mut self, key: usize, side: SideName, lane: Option<Lane>, readiness: Readiness) {
         if let Some(session) = self.slab.get_mut(key) {
-            session.ready(side, readiness);
+            match lane {
+                None => session.ready(side, readiness),
+                Some(lane) => session.note_lane(side, lane, readiness),
+            }
             self.queue.wake(key, session.is_bulk());
         }
     }

@@ -2,7 +2,7 @@
 
 use mio::Token;
 
-use crate::endpoint::SideName;
+use crate::endpoint::{Lane, SideName};
 
 /// The token of the inbox's waker.
 pub const INBOX: Token = Token(usize::MAX);
@@ -12,6 +12,11 @@ const MOST: usize = 1 << 24;
 
 const FIRST_LISTENER: usize = usize::MAX - MOST;
 const FIRST_SOURCE: usize = FIRST_LISTENER - MOST;
+const FIRST_ARRIVING: usize = FIRST_SOURCE - MOST;
+
+/// A side's token: its session's key, which side, and the number of a lane, from 1, in this many bits.
+const LANE_BITS: u32 = 6;
+const REMOTE: usize = 1 << LANE_BITS;
 
 /// Where an event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,11 @@ pub enum Place {
         key: usize,
         /// Which of its sides.
         side: SideName,
+        /// Which of that side's lanes, where it has any.
+        lane: Option<Lane>,
     },
+    /// A lane that has not joined a session, by its index.
+    Arriving(usize),
 }
 
 impl Place {
@@ -38,8 +47,11 @@ impl Place {
             Place::Inbox => INBOX,
             Place::Listener(index) => Token(FIRST_LISTENER + index),
             Place::Source(index) => Token(FIRST_SOURCE + index),
-            Place::Side { key, side: SideName::Client } => Token(2 * key),
-            Place::Side { key, side: SideName::Remote } => Token(2 * key + 1),
+            Place::Arriving(index) => Token(FIRST_ARRIVING + index),
+            Place::Side { key, side, lane } => {
+                let side = if side == SideName::Remote { REMOTE } else { 0 };
+                Token((key << (LANE_BITS + 1)) + side + lane.map_or(0, |Lane(number)| usize::from(number) + 1))
+            }
         }
     }
 }
@@ -50,8 +62,12 @@ impl From<Token> for Place {
             INBOX => Place::Inbox,
             Token(listener) if listener >= FIRST_LISTENER => Place::Listener(listener - FIRST_LISTENER),
             Token(source) if source >= FIRST_SOURCE => Place::Source(source - FIRST_SOURCE),
-            Token(client) if client % 2 == 0 => Place::Side { key: client / 2, side: SideName::Client },
-            Token(remote) => Place::Side { key: remote / 2, side: SideName::Remote },
+            Token(arriving) if arriving >= FIRST_ARRIVING => Place::Arriving(arriving - FIRST_ARRIVING),
+            Token(token) => Place::Side {
+                key: token >> (LANE_BITS + 1),
+                side: if token & REMOTE == 0 { SideName::Client } else { SideName::Remote },
+                lane: (token % REMOTE).checked_sub(1).map(|number| Lane(number as u8)),
+            },
         }
     }
 }
@@ -62,10 +78,15 @@ mod tests {
 
     #[test]
     fn a_token_names_a_place() {
-        let sides = |key| [SideName::Client, SideName::Remote].map(|side| Place::Side { key, side });
-        let others =
-            [Place::Inbox, Place::Listener(0), Place::Listener(MOST - 1), Place::Source(0), Place::Source(MOST - 1)];
-        for place in [0, 1, 77].into_iter().flat_map(sides).chain(others) {
+        let lanes = [None, Some(Lane(0)), Some(Lane(Lane::MOST - 1))];
+        let sides = |key| {
+            [SideName::Client, SideName::Remote]
+                .into_iter()
+                .flat_map(move |side| lanes.map(|lane| Place::Side { key, side, lane }))
+        };
+        let many = |place: fn(usize) -> Place| [0, MOST - 1].map(place);
+        let others = [many(Place::Listener), many(Place::Source), many(Place::Arriving)].concat();
+        for place in [0, 1, 77].into_iter().flat_map(sides).chain(others).chain([Place::Inbox]) {
             assert_eq!(Place::from(place.token()), place);
         }
     }

@@ -152,7 +152,7 @@ impl Driver {
             }
             let Some(readiness) = self.world.borrow_mut().take_event(id) else { continue };
             self.wake(key);
-            self.sessions.note(key, SideName::Remote, readiness);
+            self.sessions.note(key, SideName::Remote, None, readiness);
         }
     }
 

@@ -168,7 +168,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             drop(kernel);
             let Some((number, side, readiness)) = event else { continue };
             let key = self.host.keys[number].expect("only sockets of living sessions are open");
-            self.sessions.note(key, side, readiness);
+            self.sessions.note(key, side, None, readiness);
             self.host.notes(key);
         }
     }

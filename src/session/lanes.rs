@@ -1,0 +1,68 @@
+//! A session of which a side has lanes: what they need beside the runs of any session.
+
+use super::end::{ended_by, pending_error};
+use super::{Dialer, End, Outcome, Phase, Session, Turn};
+use crate::endpoint::{Endpoint, Lane, Readiness, SideName};
+use crate::flow::Broken;
+
+impl<E: Endpoint> Session<E> {
+    /// Notes what an event said of a lane. The session is to be run then.
+    pub fn note_lane(&mut self, side: SideName, lane: Lane, event: Readiness) {
+        match (side, &mut self.remote) {
+            (SideName::Client, _) => self.client.endpoint.note_lane(lane, event),
+            (SideName::Remote, Some(remote)) => remote.endpoint.note_lane(lane, event),
+            (SideName::Remote, None) => {}
+        }
+    }
+
+    /// The client's endpoint, to give it a lane.
+    pub fn client_mut(&mut self) -> &mut E {
+        &mut self.client.endpoint
+    }
+
+    pub(super) fn run_with_lanes(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        if self.client.endpoint.has_lanes() {
+            self.client.ready = dialer.tend(SideName::Client, &mut self.client.endpoint, turn.now);
+        }
+        if let Some(remote) = self.remote.as_mut().filter(|remote| remote.endpoint.has_lanes()) {
+            remote.ready = dialer.tend(SideName::Remote, &mut remote.endpoint, turn.now);
+        }
+        let outcome = self.run_ready(turn, dialer);
+        let mut again = self.client.endpoint.settle();
+        if let Some(remote) = &mut self.remote {
+            again |= remote.endpoint.settle();
+        }
+        if again && outcome == Outcome::Waiting { Outcome::Spent } else { outcome }
+    }
+
+    pub(super) fn deadline_of_lanes(&self) -> Option<u64> {
+        let remote = self.remote.as_ref().and_then(|remote| remote.endpoint.deadline());
+        self.client.endpoint.deadline().into_iter().chain(remote).min()
+    }
+
+    /// Both flows have ended: the session is over when the peers of lanes have everything.
+    pub(super) fn both_ended(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
+        let Some(remote) = &mut self.remote else { return Outcome::Ended(End::EndOfStream) };
+        let told = self.upstream.finish(remote).and_then(|()| self.downstream.finish(&mut self.client));
+        if let Err(error) = told {
+            let (client, remote) = ((&self.client, SideName::Client), (&*remote, SideName::Remote));
+            return Outcome::Ended(ended_by(&Broken::Sink(error), client, remote));
+        }
+        let of_client = pending_error(&mut self.client, SideName::Client);
+        if let Some(end) = of_client.or_else(|| pending_error(remote, SideName::Remote)) {
+            return Outcome::Ended(end);
+        }
+        if !self.client.endpoint.would_lose() && !remote.endpoint.would_lose() {
+            return Outcome::Ended(End::EndOfStream);
+        }
+        if let Phase::Open { .. } = self.phase {
+            self.phase = Phase::Ending { last_moved: turn.now, progressed: turn.now, unsent: 0 };
+        }
+        if self.own_deadline().is_some_and(|at| at <= turn.now) {
+            if let Some(end) = self.silent(turn.now) {
+                return Outcome::Ended(end);
+            }
+        }
+        Outcome::Waiting
+    }
+}
