@@ -46,7 +46,7 @@ pub enum Frame<'a> {
 }
 
 /// What has arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ack {
     /// All before this offset, and the end if it is one more than the length of the stream.
     pub cumulative: u64,
@@ -122,11 +122,7 @@ impl<'a> Frame<'a> {
         let length = match kind {
             DATA => match body.first_chunk() {
                 None => return Ok(None),
-                Some(&length) => match usize::from(u16::from_be_bytes(length)) {
-                    0 => return Err(Violation("a DATA frame without bytes")),
-                    length if length > MAX_PAYLOAD => return Err(Violation("a DATA frame that is too long")),
-                    length => DATA_HEADER - 1 + length,
-                },
+                Some(&length) => DATA_HEADER - 1 + length_of_data(length)?,
             },
             END | PING | PONG => 8,
             ACK => 28,
@@ -162,13 +158,26 @@ impl<'a> Frame<'a> {
                 Frame::Join(Join { id, may_be_made: flags & MAY_BE_MADE != 0, challenge })
             }
         };
-        let end_of = |offset: u64, bytes: u64| offset.checked_add(bytes).filter(|&end| end <= MOST_OFFSET);
-        let fits = match frame {
-            Frame::Data { offset, payload } => end_of(offset, payload.len() as u64).is_some(),
-            Frame::End { offset } => end_of(offset, 0).is_some(),
-            _ => true,
+        match frame {
+            Frame::Data { offset, payload } => end_of(offset, payload.len() as u64)?,
+            Frame::End { offset } => end_of(offset, 0)?,
+            _ => 0,
         };
-        if fits { Ok(Some((frame, 1 + length))) } else { Err(Violation("an offset that is too large")) }
+        Ok(Some((frame, 1 + length)))
+    }
+
+    /// Of the DATA frame that `bytes` begin with: where its payload belongs in the stream, and how long that is. `None`: it
+    /// is another frame, or they are shorter than its header.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Frame::decode`].
+    pub fn decode_data_header(bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
+        let Some(&[DATA, high, low, ref offset @ ..]) = bytes.first_chunk::<DATA_HEADER>() else { return Ok(None) };
+        let length = length_of_data([high, low])?;
+        let offset = u64::from_be_bytes(*offset);
+        end_of(offset, length as u64)?;
+        Ok(Some((offset, length)))
     }
 
     /// The frame as the lane carries it; of DATA, what comes before the payload.
@@ -235,6 +244,19 @@ impl Header {
     }
 }
 
+fn length_of_data(length: [u8; 2]) -> Result<usize, Violation> {
+    match usize::from(u16::from_be_bytes(length)) {
+        0 => Err(Violation("a DATA frame without bytes")),
+        length if length > MAX_PAYLOAD => Err(Violation("a DATA frame that is too long")),
+        length => Ok(length),
+    }
+}
+
+fn end_of(offset: u64, bytes: u64) -> Result<u64, Violation> {
+    let end = offset.checked_add(bytes).filter(|&end| end <= MOST_OFFSET);
+    end.ok_or(Violation("an offset that is too large"))
+}
+
 /// Takes so many bytes, which are there, from the front.
 fn taken<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     match bytes.split_first_chunk() {
@@ -290,6 +312,17 @@ mod tests {
                 assert_eq!(Frame::decode(&bytes[..end]), Ok(None), "{frame:?} {end}");
             }
         }
+    }
+
+    #[test]
+    fn the_header_of_data_is_read_before_its_bytes_are_there() {
+        let bytes = encoded(&Frame::Data { offset: 1 << 40, payload: &[1; 300] });
+        assert_eq!(Frame::decode_data_header(&bytes[..DATA_HEADER]), Ok(Some((1 << 40, 300))));
+        assert_eq!(Frame::decode_data_header(&bytes[..DATA_HEADER - 1]), Ok(None));
+        assert_eq!(Frame::decode_data_header(Frame::Ack(Ack::default()).header().bytes()), Ok(None));
+        assert!(Frame::decode_data_header(&[DATA; 40]).is_ok());
+        assert!(Frame::decode_data_header(&[&[DATA, 0, 0], &[0; 8][..]].concat()).is_err());
+        assert!(Frame::decode_data_header(&[&[DATA, 0, 2], &[0xff; 8][..]].concat()).is_err());
     }
 
     #[test]
