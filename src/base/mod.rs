@@ -1,5 +1,6 @@
-//! What everything else may use: text, errors, and the allocator's memory.
+//! What everything else may use: text, errors, random numbers, and the allocator's memory.
 
 pub mod error;
 pub mod memory;
+pub mod random;
 pub mod text;

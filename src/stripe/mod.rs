@@ -3,7 +3,11 @@
 //! Nothing here knows a socket, a clock or chance: bytes, times and random numbers come in as arguments. So the whole of
 //! it can be driven by a seed.
 
+pub mod channel;
 pub mod frame;
+pub mod key;
+mod noise;
+pub mod opening;
 
 use std::fmt;
 
