@@ -4,6 +4,7 @@
 //! it can be driven by a seed.
 
 pub mod frame;
+pub mod key;
 
 use std::fmt;
 
