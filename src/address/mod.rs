@@ -3,10 +3,12 @@
 mod forms;
 mod parse;
 mod resolve;
+mod stripe;
 
 pub use forms::FORMS;
 pub use parse::AddressError;
 pub use resolve::Lookups;
+pub use stripe::StripeAddress;
 
 use crate::base::text::{Escaped, ShortText};
 use socket2::SockAddr;
@@ -30,7 +32,9 @@ pub enum EndpointAddress {
     UnixPacket(UnixAddress),
     /// A Unix datagram socket.
     UnixDatagram(UnixAddress),
-    /// A stream (TCP or Unix) that carries datagrams, each behind its length.
+    /// A stream over several TCP connections.
+    Stripe(StripeAddress),
+    /// A stream (TCP, Unix or a stripe) that carries datagrams, each behind its length.
     Framed(Box<EndpointAddress>),
     /// A network device of this name.
     Device(DeviceKind, String),
@@ -100,12 +104,33 @@ impl EndpointAddress {
         }
     }
 
-    /// How many descriptors a session's connection to it takes.
-    pub fn descriptors_of_remote(&self) -> usize {
+    /// How many descriptors a session's connection to it takes, with so many lanes where it is a stripe.
+    pub fn descriptors_of_remote(&self, lanes: u8) -> usize {
         match self {
             EndpointAddress::Echo => 2,
             EndpointAddress::Device(..) => 3,
-            _ => 1,
+            address => address.stripe().map_or(1, |_| usize::from(lanes)),
+        }
+    }
+
+    /// The stripe that it is, or that carries its datagrams.
+    pub fn stripe(&self) -> Option<&StripeAddress> {
+        match self {
+            EndpointAddress::Stripe(stripe) => Some(stripe),
+            EndpointAddress::Framed(stream) => stream.stripe(),
+            _ => None,
+        }
+    }
+
+    /// The same, of whose names only the first address counts: nothing else is listened at.
+    pub fn at_first(self) -> EndpointAddress {
+        match self {
+            EndpointAddress::Stripe(mut stripe) => {
+                stripe.targets.iter_mut().for_each(|target| target.truncate(1));
+                EndpointAddress::Stripe(stripe)
+            }
+            EndpointAddress::Framed(stream) => EndpointAddress::Framed(Box::new(stream.at_first())),
+            address => address,
         }
     }
 
@@ -125,6 +150,7 @@ impl fmt::Display for EndpointAddress {
             EndpointAddress::Udp(address) => write!(f, "udp:{}", OriginalForm(*address)),
             EndpointAddress::UnixPacket(address) => write!(f, "unixpacket:{address}"),
             EndpointAddress::UnixDatagram(address) => write!(f, "unixgram:{address}"),
+            EndpointAddress::Stripe(stripe) => stripe.fmt(f),
             EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
             EndpointAddress::Device(kind, name) => write!(f, "{kind}:{}", Escaped(name.as_bytes())),
             EndpointAddress::Echo => f.write_str("echo:"),
@@ -203,6 +229,17 @@ mod tests {
         assert_eq!((tcp.descriptors_of_listener(), tcp.descriptors_of_client()), (1, 1));
         let udp = EndpointAddress::Udp("127.0.0.1:1".parse().unwrap());
         assert_eq!((udp.descriptors_of_listener(), udp.descriptors_of_client()), (1, 0));
+        assert_eq!(tcp.descriptors_of_remote(8), 1);
+    }
+
+    #[test]
+    fn a_stripe_takes_a_descriptor_for_each_lane() {
+        let stripe = EndpointAddress::Stripe(StripeAddress { targets: vec![vec!["127.0.0.1:1".parse().unwrap()]] });
+        for address in [stripe.clone(), EndpointAddress::Framed(Box::new(stripe))] {
+            assert!(address.can_listen() && !address.is_connectionless());
+            assert_eq!((address.descriptors_of_listener(), address.descriptors_of_client()), (1, 1));
+            assert_eq!((address.descriptors_of_remote(1), address.descriptors_of_remote(32)), (1, 32));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::resolve::{Lookups, Transport};
-use super::{DeviceKind, EndpointAddress, Endpoints, UnixAddress};
+use super::{DeviceKind, EndpointAddress, Endpoints, StripeAddress, UnixAddress};
 use crate::base::text::Escaped;
 
 /// Why an address argument was refused; `Display` is the one-line message.
@@ -23,7 +23,7 @@ impl std::error::Error for AddressError {}
 
 impl AddressError {
     /// The original's text for an argument that cannot be split, and after it the reason, if there is more to say.
-    fn invalid(argument: &str, reason: &str) -> AddressError {
+    pub(super) fn invalid(argument: &str, reason: &str) -> AddressError {
         let colon = if reason.is_empty() { "" } else { ": " };
         AddressError(format!("invalid address:port argument: '{argument}'{colon}{reason}"))
     }
@@ -48,8 +48,9 @@ impl Endpoints {
     /// Parses and resolves an address argument (a name may block on a look-up).
     ///
     /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:` or `udp:`; `unix:PATH`,
-    /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `framed:` before a TCP or Unix
-    /// stream address; `tun:NAME` and `tap:NAME` on Linux; `echo:`.
+    /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `stripe:` before one or more TCP
+    /// addresses with `+` between them; `framed:` before a TCP, stripe or Unix stream address; `tun:NAME` and `tap:NAME`
+    /// on Linux; `echo:`.
     pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
         Endpoints::parse_with(argument, &mut Lookups::default())
     }
@@ -62,7 +63,7 @@ impl Endpoints {
 
 /// What `address` resolves to, which is `argument` or the end of it.
 fn addresses(argument: &str, address: &str, lookups: &mut Lookups) -> Result<Vec<EndpointAddress>, AddressError> {
-    use EndpointAddress::{Device, Echo, Framed, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    use EndpointAddress::{Device, Echo, Framed, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
     let one = |address: EndpointAddress| Ok(vec![address]);
     if address == "echo:" {
         return one(Echo);
@@ -76,11 +77,12 @@ fn addresses(argument: &str, address: &str, lookups: &mut Lookups) -> Result<Vec
         // A host may have one of these names, so that it is a prefix only where a whole address follows it.
         Some(("udp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Udp, lookups),
         Some(("tcp", rest)) if split(rest).is_some() => inet_addresses(argument, rest, Tcp, lookups),
+        Some(("stripe", rest)) if rest.contains(':') => one(Stripe(StripeAddress::parse(argument, rest, lookups)?)),
         Some(("framed", rest)) if rest.contains(':') => addresses(argument, rest, lookups)?
             .into_iter()
             .map(|stream| match stream {
-                Tcp(_) | Unix(_) => Ok(Framed(Box::new(stream))),
-                _ => Err(AddressError::invalid(argument, "framed: takes a TCP or Unix stream address")),
+                Tcp(_) | Unix(_) | Stripe(_) => Ok(Framed(Box::new(stream))),
+                _ => Err(AddressError::invalid(argument, "framed: takes a TCP, stripe or Unix stream address")),
             })
             .collect(),
         _ => inet_addresses(argument, address, Tcp, lookups),
@@ -132,17 +134,31 @@ fn device_name(argument: &str, name: &str) -> Result<String, AddressError> {
 }
 
 /// Host and port, split at the last colon; `None` if there is none or nothing on one side of it.
-fn split(argument: &str) -> Option<(&str, &str)> {
+pub(super) fn split(argument: &str) -> Option<(&str, &str)> {
     argument.rsplit_once(':').filter(|(host, port)| !host.is_empty() && !port.is_empty())
 }
 
-/// Everything that `address`, a host and a port, resolves to, each address once.
+/// The same as addresses of this kind.
 fn inet_addresses(
     argument: &str,
     address: &str,
     kind: fn(SocketAddr) -> EndpointAddress,
     lookups: &mut Lookups,
 ) -> Result<Vec<EndpointAddress>, AddressError> {
+    let transport = match kind(SocketAddr::from(([0; 4], 0))) {
+        EndpointAddress::Udp(_) => Transport::Udp,
+        _ => Transport::Tcp,
+    };
+    Ok(socket_addresses(argument, address, transport, lookups)?.into_iter().map(kind).collect())
+}
+
+/// Everything that `address`, a host and a port, resolves to, each address once and one at least.
+pub(super) fn socket_addresses(
+    argument: &str,
+    address: &str,
+    transport: Transport,
+    lookups: &mut Lookups,
+) -> Result<Vec<SocketAddr>, AddressError> {
     let invalid = || AddressError::invalid(argument, "");
     let (host, port) = split(address).ok_or_else(invalid)?;
     let host = match host.strip_prefix('[') {
@@ -159,14 +175,10 @@ fn inet_addresses(
     if host.contains('\0') || port.contains('\0') {
         return Err(invalid());
     }
-    let transport = match kind(SocketAddr::from(([0; 4], 0))) {
-        EndpointAddress::Udp(_) => Transport::Udp,
-        _ => Transport::Tcp,
-    };
     let resolved =
         lookups.resolve(host, port, transport).map_err(|reason| AddressError::unresolved(argument, &reason))?;
     let mut addresses = Vec::with_capacity(resolved.len());
-    for address in resolved.into_iter().map(kind) {
+    for address in resolved {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -235,7 +247,7 @@ mod tests {
             assert_eq!(
                 error(&format!("framed:{address}")),
                 format!(
-                    "invalid address:port argument: 'framed:{address}': framed: takes a TCP or Unix stream address"
+                    "invalid address:port argument: 'framed:{address}': framed: takes a TCP, stripe or Unix stream address"
                 )
             );
         }

@@ -35,7 +35,8 @@ fn bash(flags: &[Key]) -> String {
     let has = |flag: &Key, kind: Kind| flag.value.is_some_and(|value| value.kind == kind);
     case(all_names(flags, |flag| has(flag, Kind::Address)), BASH_ADDRESS);
     case(all_names(flags, |flag| has(flag, Kind::File)), BASH_FILE);
-    case(all_names(flags, |flag| has(flag, Kind::Number)), "            COMPREPLY=()\n");
+    let free = |flag: &Key| has(flag, Kind::Number) || has(flag, Kind::Text);
+    case(all_names(flags, free), "            COMPREPLY=()\n");
     for flag in flags {
         if let Some(Kind::Words(words)) = flag.value.map(|value| value.kind) {
             let body = format!("            COMPREPLY=($(compgen -W '{}' -- \"$cur\"))\n", words.join(" "));
@@ -93,7 +94,7 @@ const BASH_ADDRESS: &str = r#"            if [[ $value =~ ^((framed:)?unix|unixp
                 fi
             elif [[ $value != *:* ]]; then
                 compopt -o nospace 2>/dev/null
-                COMPREPLY=($(compgen -W 'localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:' -- "$cur"))
+                COMPREPLY=($(compgen -W 'localhost: echo: framed: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:' -- "$cur"))
             fi
 "#;
 
@@ -109,7 +110,7 @@ fn zsh(flags: &[Key]) -> String {
                 Kind::Address => "_cproxy_address".to_string(),
                 Kind::File => "_files".to_string(),
                 Kind::Words(words) => format!("({})", words.join(" ")),
-                Kind::Number => " ".to_string(),
+                Kind::Number | Kind::Text => " ".to_string(),
             };
             format!(":{message}:{action}")
         });
@@ -139,12 +140,12 @@ fn zsh_help(help: &str) -> String {
 const ZSH_ADDRESS: &str = r#"_cproxy_address() {
     if compset -P '(framed:|)unix:' || compset -P 'unix(packet|gram):'; then
         _files
-    elif compset -P '(tcp|udp|framed):'; then
+    elif compset -P '((framed:|)stripe|tcp|udp|framed):'; then
         if compset -P '*:'; then _ports; else compadd -S '' -- localhost:; fi
     elif compset -P '*:'; then
         _ports
     else
-        compadd -S '' -- localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:
+        compadd -S '' -- localhost: echo: framed: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     fi
 }
 "#;
@@ -165,7 +166,7 @@ fn fish(flags: &[Key]) -> String {
             Some(Kind::Words(words)) => {
                 let _ = write!(script, "-x -a '{}' ", words.join(" "));
             }
-            Some(Kind::Number) => script.push_str("-x "),
+            Some(Kind::Number | Kind::Text) => script.push_str("-x "),
         }
         let _ = writeln!(script, "-d '{}'", flag.help.replace('\\', "\\\\").replace('\'', "\\'"));
     }
@@ -186,7 +187,7 @@ const FISH_ADDRESS: &str = r#"function __cproxy_addresses
             end
         end
     else
-        printf '%s\n' localhost: echo: framed: tap: tcp: tun: udp: unix: unixgram: unixpacket:
+        printf '%s\n' localhost: echo: framed: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     end
 end
 "#;
@@ -217,7 +218,7 @@ mod tests {
         assert!(zsh(TABLE).contains("'(-k --key)-k+[it'\\''s \\[a\\: b\\] \\\\ file]:file:_files' \\\n"));
         assert!(fish(TABLE).contains("complete -c cproxy -s k -l key -r -F -d 'it\\'s [a: b] \\\\ file'\n"));
         let file = script("bash").expect("a script");
-        assert!(file.contains(&format!("        -c|--config)\n{BASH_FILE}            ;;\n")), "{file}");
+        assert!(file.contains(&format!("        -c|--config|--stripe-key)\n{BASH_FILE}            ;;\n")), "{file}");
         assert!(bash(TABLE).contains(&format!("        -k|--key)\n{BASH_FILE}            ;;\n")));
     }
 

@@ -7,7 +7,9 @@ use crate::config::file::{self, ConfigSource, Overrides};
 use crate::config::keys::{Key, Scope};
 use crate::config::loops::loops;
 use crate::config::settings::Settings;
+use crate::config::striping::{self, useless_key};
 use std::fmt::Write;
+use std::path::Path;
 
 /// What the options so far ask for.
 pub struct CommandLine<'a> {
@@ -24,7 +26,7 @@ impl<'a> CommandLine<'a> {
     pub fn new(has_file: bool, lookups: &'a mut Lookups) -> CommandLine<'a> {
         CommandLine {
             process: ProcessDraft::default(),
-            service: ServiceDraft::new("", lookups),
+            service: ServiceDraft::new("", Path::new(""), lookups),
             wishes: Wishes::default(),
             has_file,
             overrides: Overrides::default(),
@@ -52,7 +54,7 @@ impl<'a> CommandLine<'a> {
         }
     }
 
-    /// What is to be done, with these warnings about the command line.
+    /// What is to be done, with these warnings about the command line and those about the settings.
     pub fn finish(self, warnings: Vec<String>) -> Command {
         let CommandLine { process, service, wishes, overrides, .. } = self;
         let Some(path) = wishes.config.clone() else {
@@ -87,7 +89,10 @@ fn settings(process: ProcessDraft, service: ServiceDraft<'_>) -> Result<Settings
             Missing::Remote => "a remote address (-r) is required".to_string(),
         })
     })?;
-    Ok(Settings { process: process.finish(None), services: vec![service] })
+    match useless_key(&service) {
+        Some(message) => Err(Problem::explained(message)),
+        None => Ok(Settings { process: process.finish(None), services: vec![service] }),
+    }
 }
 
 /// What a file is judged for and a command line is not, as binding tells.
@@ -103,7 +108,8 @@ fn judge(settings: Settings) -> Result<Settings, Problem> {
 }
 
 /// What becomes of good settings.
-fn done(settings: Settings, warnings: Vec<String>, wishes: &Wishes, source: Option<ConfigSource>) -> Command {
+fn done(settings: Settings, mut warnings: Vec<String>, wishes: &Wishes, source: Option<ConfigSource>) -> Command {
+    warnings.extend(settings.services.iter().flat_map(striping::warnings));
     if wishes.print {
         let comments: String = warnings.iter().map(|warning| format!("# {warning}\n")).collect();
         return Command::Print(comments + &file::print(&settings));

@@ -70,7 +70,7 @@ pub fn page() -> String {
             "Names are looked up once, when the program starts. An IPv6 address can have a scope, as in \
              `fe80::1%eth0`. A host with the name of another kind, such as unix, can only be written as \
              `tcp:unix:`<port>. Any listener can be joined to any remote.",
-            "A stream (`tcp:`, `unix:`) has no boundaries; every other kind carries datagrams, and between two of these \
+            "A stream (`tcp:`, `unix:`, `stripe:`) has no boundaries; every other kind carries datagrams, and between two of these \
              each datagram stays one, in order, whatever `framed:` hops are on the way. From a stream to datagrams, what \
              one read brings is cut into datagrams of at most 16 KiB, or 1,472 bytes to UDP; the other way the \
              payloads are written in order. A datagram that is too large for the next endpoint is dropped, counted and \
@@ -80,6 +80,13 @@ pub fn page() -> String {
              nothing has moved for 2 seconds. A `framed:` stream that ends inside a datagram has failed: both sides are \
              reset. A session of a `udp:` or `unixgram:` client ends by the `--idle-timeout`; when there are as many as \
              the descriptors allow, the one that has been idle for longest makes room for another.",
+            "`stripe:` is a stream over several TCP connections, its lanes, between two cproxy processes. The one near \
+             the clients has it as its remote and opens `--lanes` lanes for each session; the other one listens at it \
+             and connects each session, not each lane, to its own remote. The bytes arrive in order and complete, also \
+             when lanes stall, break and come back, as long as there is one within the `--lane-timeout`. Where several \
+             addresses are given, as in `stripe:a.example:7000+b.example:7000`, the lanes go to them in turn. \
+             A listener has one address. Without a `--stripe-key`, anybody on the way can read and change what the lanes \
+             carry, and add lanes of their own.",
             "`framed:` is a stream of datagrams, each behind its length in two bytes, big-endian; its peers are other \
              `cproxy` processes and programs that use dgrelay. A `tun:` or `tap:` device is opened, or created where \
              there is none of its name, which needs the right to do so (`CAP_NET_ADMIN`); with `-l` it is the one \
@@ -158,6 +165,12 @@ pub fn page() -> String {
         (
             "cproxy -l tun:vpn0 -r framed:vpn.example.com:5000",
             "Join a network device to the one of `cproxy -l framed:0.0.0.0:5000 -r tun:vpn0` on another host.",
+        ),
+        (
+            "cproxy -l 127.0.0.1:5000 -r stripe:192.0.2.1:7000 --stripe-key key",
+            "Spread each session over several connections to \
+             `cproxy -l stripe:192.0.2.1:7000 -r 127.0.0.1:22 --stripe-key key` on another host, encrypted with the key \
+             in the file `key` that both hosts have.",
         ),
         ("cproxy -l 127.0.0.1:8090 -r echo:", "Answer each client with what it sends."),
         ("cproxy --config /etc/cproxy/cproxy.toml", "Run the services that a file describes; cproxy.toml(5) says how."),

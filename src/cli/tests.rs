@@ -92,6 +92,8 @@ fn defaults_are_the_tables() {
             "none" | "off" => "0",
             "the system's maximum" => "2147483647",
             "info" => continue, // RUST_LOG stands before it.
+            // They cannot be asked for.
+            "the system's choice" | "no key" => continue,
             // A given size is kept to, the default one may grow; and the default depends on the client.
             "16384" | "none, or 60s for clients without a connection" => continue,
             default => default,
@@ -210,6 +212,28 @@ fn bad_values_of_new_options() {
         invalid(&["--log-level=loud"]),
         "invalid log level loud: expected error, warn, info, debug, trace or off"
     );
+    assert_eq!(invalid(&["--lanes=0"]), "invalid lanes 0: expected a whole number from 1 to 32");
+    assert_eq!(invalid(&["--lanes=4k"]), "invalid lanes 4k: expected a whole number from 1 to 32");
+    assert_eq!(invalid(&["--lanes=33"]), "invalid lanes 33: more than 32");
+    assert_eq!(
+        invalid(&["--lane-source=localhost"]),
+        "invalid lane source localhost: expected an IPv4 or IPv6 address"
+    );
+    assert_eq!(invalid(&["--lane-source=::1"; 33]), "invalid lane source ::1: more than 32 of them");
+    assert_eq!(invalid(&["--lane-timeout=0"]), "invalid lane timeout 0: expected more than 0");
+    assert_eq!(invalid(&["--lane-timeout=5x"]), format!("invalid lane timeout 5x: {form}"));
+    let window = "expected a number of bytes from 64k to 1g";
+    assert_eq!(invalid(&["--stripe-window=0"]), format!("invalid stripe window 0: {window}"));
+    assert_eq!(invalid(&["--stripe-window=1.5m"]), format!("invalid stripe window 1.5m: {window}"));
+    assert_eq!(invalid(&["--stripe-window=65535"]), "invalid stripe window 65535: less than 65536");
+    assert_eq!(invalid(&["--stripe-window=2g"]), "invalid stripe window 2g: more than 1073741824");
+    assert_eq!(
+        invalid(&["--stripe-mode=fast"]),
+        "invalid stripe mode fast: expected until-congested, round-robin or redundant"
+    );
+    assert_eq!(invalid(&["--stripe-key="]), "invalid stripe key : the path is empty");
+    assert_eq!(invalid(&["--stripe-key=/absent/key"]), "invalid stripe key /absent/key: No such file or directory");
+    assert_eq!(invalid(&["--stripe-key=/dev/null"]), "invalid stripe key /dev/null: not a regular file");
     assert_eq!(invalid(&["-b", "2g"]), "invalid buffer size 2g: more than 1073741824");
     assert_eq!(invalid(&["-t", "1025"]), "invalid num io threads 1025: more than 1024");
     assert_eq!(invalid(&["--completions=tcsh"]), "invalid completions tcsh: expected bash, zsh or fish");

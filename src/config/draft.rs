@@ -4,7 +4,7 @@ use crate::address::{Endpoints, Lookups};
 use crate::config::settings::{ProcessSettings, ServiceSettings};
 use crate::log::LogSettings;
 use log::LevelFilter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct ServiceDraft<'a> {
     pub settings: ServiceSettings,
     /// The remote, once it was given.
     pub remote: Option<Endpoints>,
+    /// The folder that relative paths of files are relative to; empty: the current one.
+    pub folder: PathBuf,
     /// The names that were looked up for this service and those before it.
     pub lookups: &'a mut Lookups,
 }
@@ -98,10 +100,11 @@ pub enum Missing {
 }
 
 impl<'a> ServiceDraft<'a> {
-    /// A service with the defaults.
-    pub fn new(name: &str, lookups: &'a mut Lookups) -> ServiceDraft<'a> {
+    /// A service with the defaults; relative paths of files are relative to this folder.
+    pub fn new(name: &str, folder: &Path, lookups: &'a mut Lookups) -> ServiceDraft<'a> {
         let no_remote_yet = Endpoints { argument: String::new(), addresses: Vec::new() };
-        ServiceDraft { settings: ServiceSettings::new(name, Vec::new(), no_remote_yet), remote: None, lookups }
+        let settings = ServiceSettings::new(name, Vec::new(), no_remote_yet);
+        ServiceDraft { settings, remote: None, folder: folder.to_path_buf(), lookups }
     }
 
     /// The settings, if everything that is required was given.

@@ -1,5 +1,6 @@
 //! Finds remotes that are listeners of the process itself: one client would be connected to the next, without end.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,8 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
         let listeners = listeners.get(&key(remote))?;
         listeners.iter().find(|listener| leads_to(remote, listener.address))
     };
-    let of_service = |service: &ServiceSettings| service.remote.addresses.iter().find_map(find);
+    let of_service =
+        |service: &ServiceSettings| service.remote.addresses.iter().flat_map(lanes).find_map(|remote| find(&remote));
     let line = |(number, service)| of_service(service).map(|listener| (number, complaint(service, listener)));
     services.iter().enumerate().filter_map(line).collect()
 }
@@ -30,6 +32,14 @@ struct Listener<'a> {
     service: &'a ServiceSettings,
     number: usize,
     address: &'a EndpointAddress,
+}
+
+/// Where sessions with this remote are connected to: a stripe, to each of its addresses.
+fn lanes(remote: &EndpointAddress) -> Vec<Cow<'_, EndpointAddress>> {
+    match remote.stripe() {
+        Some(stripe) => stripe.all().map(|address| Cow::Owned(EndpointAddress::Tcp(address))).collect(),
+        None => vec![Cow::Borrowed(remote)],
+    }
 }
 
 fn complaint(service: &ServiceSettings, listener: &Listener<'_>) -> String {
@@ -59,6 +69,7 @@ fn key(address: &EndpointAddress) -> Key {
         EndpointAddress::Unix(UnixAddress::Path(path))
         | EndpointAddress::UnixPacket(UnixAddress::Path(path))
         | EndpointAddress::UnixDatagram(UnixAddress::Path(path)) => Key::File(resolved(path)),
+        EndpointAddress::Stripe(stripe) => Key::Port(stripe.first().port()),
         EndpointAddress::Framed(stream) => key(stream),
         _ => Key::Other,
     }
@@ -81,11 +92,14 @@ fn resolved(path: &Path) -> PathBuf {
 
 /// Whether what is sent to `remote` comes in at `listener`.
 fn leads_to(remote: &EndpointAddress, listener: &EndpointAddress) -> bool {
-    use EndpointAddress::{Device, Echo, Framed, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    use EndpointAddress::{Device, Echo, Framed, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
     match (remote, listener) {
         // Frames or not, it is the same socket.
         (Framed(remote), listener) => leads_to(remote, listener),
         (remote, Framed(listener)) => leads_to(remote, listener),
+        // A lane is a TCP connection.
+        (Stripe(remote), listener) => remote.all().any(|address| leads_to(&Tcp(address), listener)),
+        (remote, Stripe(listener)) => leads_to(remote, &Tcp(listener.first())),
         (Tcp(remote), Tcp(listener)) | (Udp(remote), Udp(listener)) => inet_leads_to(*remote, *listener),
         (Unix(remote), Unix(listener))
         | (UnixPacket(remote), UnixPacket(listener))
@@ -149,6 +163,11 @@ mod tests {
             ("udp:127.0.0.1:5000", "udp:127.0.0.1:5000"),
             ("framed:127.0.0.1:5000", "127.0.0.1:5000"),
             ("127.0.0.1:5000", "framed:127.0.0.1:5000"),
+            ("127.0.0.1:5000", "stripe:127.0.0.1:5000"),
+            ("stripe:127.0.0.1:5000", "127.0.0.1:5000"),
+            ("stripe:0.0.0.0:5000", "stripe:127.0.0.1:5000"),
+            ("stripe:127.0.0.1:5000", "stripe:192.0.2.1:5000+192.0.2.1:5001+127.0.0.1:5000"),
+            ("framed:stripe:127.0.0.1:5000", "framed:stripe:192.0.2.1:5001+localhost:5000"),
             ("unix:/tmp/s", "unix:/tmp/s"),
             ("unix:/tmp/s", "unix:/tmp/../tmp/s"),
             ("unixgram:/tmp/s", "unixgram:/tmp/s"),
@@ -168,6 +187,8 @@ mod tests {
             ("0.0.0.0:5000", "[::1]:5000"),
             ("127.0.0.1:0", "127.0.0.1:0"),
             ("127.0.0.1:5000", "udp:127.0.0.1:5000"),
+            ("127.0.0.1:5000", "stripe:127.0.0.1:5001+192.0.2.1:5000"),
+            ("udp:127.0.0.1:5000", "stripe:127.0.0.1:5000"),
             ("unix:/tmp/s", "unix:/tmp/t"),
             ("unix:/tmp/s", "unixpacket:/tmp/s"),
             ("127.0.0.1:5000", "echo:"),

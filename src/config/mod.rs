@@ -5,4 +5,5 @@ pub mod file;
 pub mod keys;
 pub mod loops;
 pub mod settings;
+pub mod striping;
 pub mod units;

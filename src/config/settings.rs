@@ -1,5 +1,6 @@
 //! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
+use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct ServiceSettings {
     pub idle_timeout: IdleTimeout,
     /// What becomes of the sessions that are open when a reload changes or removes the service.
     pub on_reload: OnReload,
+    /// What concerns its stripes.
+    pub stripe: StripeSettings,
 }
 
 impl Default for ProcessSettings {
@@ -98,6 +101,7 @@ impl ServiceSettings {
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: IdleTimeout::ByClient,
             on_reload: OnReload::Keep,
+            stripe: StripeSettings::default(),
         }
     }
 

@@ -53,7 +53,8 @@ impl Descriptors {
 fn per_session(settings: &Settings) -> usize {
     let of_service = |service: &ServiceSettings| {
         let client = service.listening().map(EndpointAddress::descriptors_of_client).max().unwrap_or(1);
-        let remote = service.remote.addresses.iter().map(EndpointAddress::descriptors_of_remote).max().unwrap_or(1);
+        let of_remote = |address: &EndpointAddress| address.descriptors_of_remote(service.stripe.lanes);
+        let remote = service.remote.addresses.iter().map(of_remote).max().unwrap_or(1);
         client + remote
     };
     settings.services.iter().map(of_service).max().unwrap_or(2)
@@ -123,6 +124,20 @@ mod tests {
         assert_eq!(descriptors(20_000, 4, 100).sessions(1, &stream), 9_890);
         assert_eq!(descriptors(20_000, 4, 0).sessions(1, &datagrams), 19_980);
         assert_eq!(descriptors(3, 3, 0).sessions(1, &stream), 1);
+    }
+
+    #[test]
+    fn a_session_with_a_stripe_as_its_remote_takes_a_descriptor_for_each_lane() {
+        let mut settings = settings("127.0.0.1:0");
+        let endpoints = |argument| Endpoints::parse(argument).unwrap();
+        let service = &mut settings.services[0];
+        service.stripe.lanes = 7;
+        service.remote = endpoints("framed:stripe:127.0.0.1:1+127.0.0.1:2");
+        assert_eq!(per_session(&settings), 8);
+        settings.services[0].listeners = vec![endpoints("stripe:127.0.0.1:0")];
+        assert_eq!(per_session(&settings), 8);
+        settings.services[0].remote = endpoints("127.0.0.1:1");
+        assert_eq!(per_session(&settings), 2);
     }
 
     #[test]

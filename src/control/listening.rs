@@ -267,6 +267,7 @@ impl Port {
             EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) if address.port() == 0 => None,
             EndpointAddress::Tcp(address) => matches(address).then(|| Port::Tcp(address.port())),
             EndpointAddress::Udp(address) => matches(address).then(|| Port::Udp(address.port())),
+            EndpointAddress::Stripe(stripe) => Port::of(&EndpointAddress::Tcp(stripe.first()), matches),
             EndpointAddress::Framed(stream) => Port::of(stream, matches),
             _ => None,
         }

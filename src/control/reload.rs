@@ -16,6 +16,7 @@ use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
 use crate::base::error::error_text;
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
+use crate::config::striping;
 use crate::service::Service;
 use crate::thread::Message;
 
@@ -184,11 +185,13 @@ impl Control {
             match former.remove(&settings.name) {
                 None => {
                     info!("reload: service {} added", settings.name);
+                    warn_of(settings);
                     difference.added += 1;
                 }
                 Some(before) if before.settings == *settings => {}
                 Some(before) => {
                     info!("reload: service {} changed: {}", settings.name, changed_keys(&before.settings, settings));
+                    warn_of(settings);
                     difference.changed += 1;
                     if !Arc::ptr_eq(&before.service, service) {
                         replaced.push(before.service);
@@ -237,13 +240,27 @@ impl Control {
     }
 }
 
+/// Warns of what the start would have warned of.
+fn warn_of(settings: &ServiceSettings) {
+    for warning in striping::warnings(settings) {
+        warn!("reload: {warning}");
+    }
+}
+
+/// The option whose value is a file of keys.
+const STRIPE_KEY: &str = "stripe-key";
+
 /// The keys whose values differ.
 fn changed_keys(before: &ServiceSettings, now: &ServiceSettings) -> String {
     let changed = |key: &&Key| match key.scope {
         Scope::Service { show, .. } => show(before) != show(now),
         _ => false,
     };
-    let names: Vec<&str> = keys::all().filter(changed).map(|key| key.long).collect();
+    let mut names: Vec<&str> = keys::all().filter(changed).map(|key| key.long).collect();
+    // Its path is written, and what stands in it differs.
+    if before.stripe.keys != now.stripe.keys && !names.contains(&STRIPE_KEY) {
+        names.push(STRIPE_KEY);
+    }
     // What is written is the same, so that it is what a name stands for that differs.
     if names.is_empty() { "addresses of names".to_string() } else { names.join(", ") }
 }

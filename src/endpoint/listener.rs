@@ -48,6 +48,9 @@ impl Listener {
             EndpointAddress::UnixPacket(unix) => {
                 connected::UnixPacketListener::bind(unix, binding.backlog).map(Listener::UnixPacket)
             }
+            EndpointAddress::Stripe(_) => {
+                Err(ListenError::new("error creating", address, io::ErrorKind::Unsupported.into()))
+            }
             EndpointAddress::Framed(stream) => Listener::bind(stream, binding).map(Listener::framed),
             #[cfg(target_os = "linux")]
             EndpointAddress::Device(kind, name) => {

@@ -171,6 +171,7 @@ impl Socket {
             RemoteAddress::UnixDatagram(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::Unix).map(connected)
             }
+            RemoteAddress::Stripe(_) => Err(io::ErrorKind::Unsupported.into()),
             RemoteAddress::Framed(stream) => Socket::connect(stream, &options.framed(), client).map(Socket::framed),
             RemoteAddress::Echo => echo::EchoEndpoint::new(client).map(|endpoint| Socket::Echo(Box::new(endpoint))),
             #[cfg(target_os = "linux")]

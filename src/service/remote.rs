@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::address::{DeviceKind, EndpointAddress, UnixAddress};
+use crate::address::{DeviceKind, EndpointAddress, StripeAddress, UnixAddress};
 
 /// An address that sessions are connected to, ready for use by the system.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub enum RemoteAddress {
     UnixPacket(UnixRemote),
     /// A Unix datagram socket.
     UnixDatagram(UnixRemote),
+    /// A stream over several TCP connections.
+    Stripe(StripeAddress),
     /// A stream that carries datagrams.
     Framed(Box<RemoteAddress>),
     /// The echo service.
@@ -53,6 +55,7 @@ impl RemoteAddress {
             EndpointAddress::Unix(path) => RemoteAddress::Unix(unix(path)?),
             EndpointAddress::UnixPacket(path) => RemoteAddress::UnixPacket(unix(path)?),
             EndpointAddress::UnixDatagram(path) => RemoteAddress::UnixDatagram(unix(path)?),
+            EndpointAddress::Stripe(stripe) => RemoteAddress::Stripe(stripe.clone()),
             EndpointAddress::Framed(stream) => RemoteAddress::Framed(Box::new(RemoteAddress::new(stream)?)),
             EndpointAddress::Echo => RemoteAddress::Echo,
             EndpointAddress::Device(kind, name) => RemoteAddress::Device(*kind, name.clone()),

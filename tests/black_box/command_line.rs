@@ -1,5 +1,7 @@
 //! What the command line takes, refuses and prints, and with which exit status.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, TempDir, ended, run, skip};
 
 const LISTEN: &str = "127.0.0.1:0";
@@ -62,10 +64,12 @@ fn a_bad_address_of_datagrams_is_named() {
         ("-r", "udp:127.0.0.1:", ""),
         ("-l", "unixpacket:", "the path is empty"),
         ("-r", "unixgram:@", "the abstract name is empty"),
-        ("-l", "framed:udp:127.0.0.1:5000", "framed: takes a TCP or Unix stream address"),
-        ("-r", "framed:framed:127.0.0.1:5000", "framed: takes a TCP or Unix stream address"),
-        ("-r", "framed:unixpacket:/socket", "framed: takes a TCP or Unix stream address"),
-        ("-r", "framed:echo:", "framed: takes a TCP or Unix stream address"),
+        ("-l", "framed:udp:127.0.0.1:5000", "framed: takes a TCP, stripe or Unix stream address"),
+        ("-r", "framed:framed:127.0.0.1:5000", "framed: takes a TCP, stripe or Unix stream address"),
+        ("-r", "framed:unixpacket:/socket", "framed: takes a TCP, stripe or Unix stream address"),
+        ("-r", "framed:echo:", "framed: takes a TCP, stripe or Unix stream address"),
+        ("-r", "stripe:unix:/socket", "stripe: takes TCP addresses only, and none of unix:"),
+        ("-r", "framed:stripe:127.0.0.1:5000+udp:[::1]:1", "stripe: takes TCP addresses only, and none of udp:"),
         ("-l", "tun:", "the device name is empty"),
         ("-l", "tun:name-of-16-bytes", "the device name is longer than 15 bytes"),
         ("-r", "tap:a/b", "not a device name"),
@@ -75,6 +79,10 @@ fn a_bad_address_of_datagrams_is_named() {
         assert_eq!(failed(&["-l", LISTEN, flag, address, "-r", REMOTE][..if flag == "-r" { 4 } else { 6 }]), [message]);
     }
     assert_eq!(failed(&["-l", "echo:", "-r", REMOTE]), ["invalid listen address echo:: it can only be a remote (-r)"]);
+    for address in ["stripe:127.0.0.1:0+127.0.0.1:0", "framed:stripe:127.0.0.1:0+[::1]:0"] {
+        let reason = "several addresses with + between them can only be a remote (-r); give each its own -l";
+        assert_eq!(failed(&["-l", address, "-r", REMOTE]), [format!("invalid listen address {address}: {reason}")]);
+    }
 }
 
 #[test]
@@ -139,7 +147,6 @@ fn with_threads(most: u64, arguments: &[&str]) -> Option<(Option<i32>, String)> 
 #[cfg(target_os = "linux")]
 #[test]
 fn too_few_threads_are_an_error_that_is_said_and_leave_nothing() {
-    use std::os::unix::fs::PermissionsExt;
     let directory = TempDir::new();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
     let path = directory.path().join("socket");
@@ -285,6 +292,24 @@ fn stray_operands_are_ignored_with_one_warning() {
     let messages = settings(&["this", "-r", REMOTE, "that", "--", "-x"]);
     assert_eq!(messages[0], "ignoring what is no option: 'this' 'that' '-x'");
     assert_eq!(messages[1], format!("remote address = {REMOTE}"));
+}
+
+#[test]
+fn a_stripe_that_leaves_this_machine_without_a_key_is_warned_of() {
+    let warning = "remote stripe:192.0.2.1:7000: without a key (--stripe-key) anybody on the way can read and change \
+                   what its lanes carry, and add lanes";
+    assert_eq!(settings(&["-r", "stripe:192.0.2.1:7000"])[..2], [warning, "remote address = stripe:192.0.2.1:7000"]);
+    assert_eq!(settings(&["-r", "stripe:127.0.0.1:7000"])[0], "remote address = stripe:127.0.0.1:7000");
+    let directory = TempDir::new();
+    let file = directory.file("key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+    let key = file.to_str().expect("a path");
+    for (mode, expected) in [
+        (0o600, "remote address = stripe:192.0.2.1:7000".to_string()),
+        (0o640, format!("stripe key {key}: others than its owner can use the file; it should have the mode 0600")),
+    ] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("the mode");
+        assert_eq!(settings(&["-r", "stripe:192.0.2.1:7000", "--stripe-key", key])[0], expected);
+    }
 }
 
 #[test]

@@ -447,6 +447,39 @@ fn who_stops_the_program_need_not_wait_for_a_reload() {
     configured.proxy.stop();
 }
 
+/// What the file says is the same, but not what stands in the file that it names.
+#[test]
+fn a_file_of_keys_that_has_changed_or_is_bad_is_noticed() {
+    let directory = TempDir::new();
+    let write = |text: &str| {
+        let path = directory.file("key", text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the mode");
+        path
+    };
+    let path = write("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+    let key = path.to_str().expect("a path");
+    let text = service("a", "127.0.0.1:0", "stripe:192.0.2.1:7000", &format!("stripe-key = \"{key}\"\n"));
+    let configured = Configured::start(&text);
+    assert_eq!(configured.reload_as_it_is()[1], "reload: nothing has changed");
+    write("//////////////////////////////////////////8=\n");
+    let said = configured.reload_as_it_is();
+    assert_eq!(
+        said[1..],
+        ["reload: service a changed: stripe-key", "reload: services added: 0, changed: 1, removed: 0"]
+    );
+    write("no key\n");
+    let said = configured.reload_as_it_is();
+    let file = configured.path.display();
+    let reason = format!("invalid stripe key {key}: line 1 is not a key: 32 bytes in base64");
+    assert_eq!(said[1], format!("reload failed: {file}:4:14: {reason}"));
+    // Without the key, the reload warns as the start would have done.
+    let said = configured.reload(&service("a", "127.0.0.1:0", "stripe:192.0.2.1:7000", ""));
+    let warning = "reload: service a: remote stripe:192.0.2.1:7000: without a key (--stripe-key) anybody on the way can \
+                   read and change what its lanes carry, and add lanes";
+    assert_eq!(said[1..3], ["reload: service a changed: stripe-key", warning]);
+    configured.proxy.stop();
+}
+
 #[test]
 fn a_change_of_the_process_is_said() {
     let text = service("a", "127.0.0.1:0", "echo:", "");

@@ -6,5 +6,6 @@ mod flags;
 mod includes;
 mod mutations;
 mod round_trip;
+mod striping;
 mod support;
 mod texts;

@@ -25,6 +25,10 @@ backlog = 1024
 connect-timeout = "10s"
 idle-timeout = 60
 on-reload = "drain"
+lanes = 8
+lane-source = ["127.0.0.1", "::1"]
+stripe-window = "1m"
+stripe-mode = "redundant"
 
 [service."b.c"]
 listen = "udp:127.0.0.1:5"

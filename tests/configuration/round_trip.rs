@@ -7,8 +7,10 @@ use cproxy::config::file::print;
 use cproxy::config::settings::{
     BufferSize, IdleTimeout, OnReload, ProcessSettings, ServiceSettings, Settings, ZeroCopy,
 };
+use cproxy::config::striping::{StripeMode, StripeSettings};
 use cproxy::log::LogSettings;
 use log::LevelFilter;
+use std::net::IpAddr;
 use std::time::Duration;
 
 fn duration(random: &mut Random) -> Duration {
@@ -47,6 +49,23 @@ fn endpoints(argument: &str) -> Endpoints {
     Endpoints::parse(argument).unwrap_or_else(|error| panic!("{error}"))
 }
 
+fn stripe(random: &mut Random) -> StripeSettings {
+    let sources: [IpAddr; 3] = ["192.0.2.1", "::1", "fe80::1"].map(|source| source.parse().expect(source));
+    StripeSettings {
+        lanes: 1 + random.below(32) as u8,
+        lane_sources: sources[..random.below(4) as usize].to_vec(),
+        lane_timeout: if random.coin() { StripeSettings::DEFAULT_LANE_TIMEOUT } else { duration(random) },
+        window: random.one(&[
+            StripeSettings::DEFAULT_WINDOW,
+            StripeSettings::MIN_WINDOW,
+            StripeSettings::MAX_WINDOW,
+            123_457,
+        ]),
+        mode: random.one(&[StripeMode::UntilCongested, StripeMode::RoundRobin, StripeMode::Redundant]),
+        keys: None,
+    }
+}
+
 fn service(random: &mut Random, number: usize) -> ServiceSettings {
     let port = 1000 + number * 4;
     let all = [
@@ -57,7 +76,15 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         "127.0.0.1:0".to_string(),
     ];
     let count = 1 + random.below(all.len() as u64) as usize;
-    let remotes = ["127.0.0.1:22", "echo:", "unix:/tmp/\u{7f}\u{85}'\n\r", "framed:unix:x", "localhost:80"];
+    let remotes = [
+        "127.0.0.1:22",
+        "echo:",
+        "unix:/tmp/\u{7f}\u{85}'\n\r",
+        "framed:unix:x",
+        "localhost:80",
+        "stripe:192.0.2.1:7000+::1:7000+localhost:7001",
+        "framed:stripe:[::1]:7000",
+    ];
     let name = random.one(&["a", "web-", "x.y.", "Z_"]);
     ServiceSettings {
         no_delay: random.coin(),
@@ -70,6 +97,7 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
             _ => IdleTimeout::After(duration(random)),
         },
         on_reload: random.one(&[OnReload::Keep, OnReload::Drain, OnReload::Reset]),
+        stripe: stripe(random),
         ..ServiceSettings::new(
             &format!("{name}{number}"),
             all.iter().take(count).map(|argument| endpoints(argument)).collect(),
@@ -109,6 +137,11 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["--drain-timeout=0", "--drain-timeout=1000000h"],
         &["-q", "-v", "-vv", "--log-level=off", "--log-level=INFO"],
         &["-l[::1]:5000", "--listen=unix:/tmp/a b"],
+        &["--lanes=32", "--lanes=4"],
+        &["--lane-source=127.0.0.1", "--lane-source=::1"],
+        &["--lane-timeout=30", "--lane-timeout=1.5ms"],
+        &["--stripe-window=64k", "--stripe-window=1g"],
+        &["--stripe-mode=redundant", "--stripe-mode=round-robin", "--stripe-mode=until-congested"],
     ] {
         if random.coin() {
             let choice = random.one(choices);

@@ -46,7 +46,9 @@ fn the_example_is_good() {
     let lines = example();
     let lines: Vec<_> =
         lines.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')).collect();
-    let text = lines.join("\n");
+    // A key is of no use without a stripe.
+    let text = lines.join("\n").replace("remote = \"", "remote = \"stripe:");
+    folder.write("stripe.key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
     let settings = folder.load(&text).unwrap_or_else(|errors| panic!("{}", errors[0]));
     assert_eq!(settings.services.len(), 2);
     for key in keys::at_top().chain(keys::of_service()) {

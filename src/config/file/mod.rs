@@ -98,6 +98,7 @@ fn taken_by(address: &EndpointAddress) -> Option<String> {
         EndpointAddress::Unix(address)
         | EndpointAddress::UnixPacket(address)
         | EndpointAddress::UnixDatagram(address) => Some(format!("unix:{address:?}")),
+        EndpointAddress::Stripe(stripe) => taken_by(&EndpointAddress::Tcp(stripe.first())),
         EndpointAddress::Framed(stream) => taken_by(stream),
         EndpointAddress::Device(_, name) => Some(format!("device:{name}")),
         EndpointAddress::Echo => None,

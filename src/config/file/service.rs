@@ -8,6 +8,8 @@ use crate::address::{Endpoints, Lookups};
 use crate::config::draft::ServiceDraft;
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::ServiceSettings;
+use crate::config::striping::useless_key;
+use std::path::Path;
 use std::rc::Rc;
 use toml::de::{DeTable, DeValue};
 
@@ -34,6 +36,9 @@ pub struct ServiceReader<'a> {
 /// The key that may have a table.
 const REMOTE: &str = "remote";
 
+/// The key that is of no use without a stripe.
+const STRIPE_KEY: &str = "stripe-key";
+
 /// The key of the table of a remote.
 const ADDRESS: &str = "address";
 
@@ -55,7 +60,8 @@ impl ServiceReader<'_> {
             self.errors.add(&place, &message);
             return None;
         };
-        let mut draft = ServiceDraft::new(entry.name, lookups);
+        let folder = self.source.path.parent().unwrap_or(Path::new(""));
+        let mut draft = ServiceDraft::new(entry.name, folder, lookups);
         let mut places = Vec::new();
         let mut given = Vec::new();
         for option in in_order(table) {
@@ -63,9 +69,16 @@ impl ServiceReader<'_> {
         }
         self.judge_missing(entry.name, &place, &given);
         let listeners = draft.settings.listeners.iter().cloned().zip(places).collect();
-        let remote = in_order(table).into_iter().find(|option| option.name == REMOTE);
-        let remote = remote.map(|option| self.source.place(option.value.span()));
-        Some(Found { name: entry.name.to_string(), listeners, remote, settings: draft.finish().ok() })
+        let place_of = |name: &str| {
+            let option = in_order(table).into_iter().find(|option| option.name == name);
+            option.map(|option| self.source.place(option.value.span()))
+        };
+        let remote = place_of(REMOTE);
+        let settings = draft.finish().ok();
+        if let (Some(message), Some(place)) = (settings.as_ref().and_then(useless_key), place_of(STRIPE_KEY)) {
+            self.errors.add(&place, &message);
+        }
+        Some(Found { name: entry.name.to_string(), listeners, remote, settings })
     }
 
     /// Takes one option in, and says which one it was, or was meant to be.

@@ -144,12 +144,17 @@ fn endpoints(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, P
 
 /// Resolves an address that is to be listened at.
 fn listener(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, Problem> {
-    let listener = endpoints(service, value)?;
-    if listener.addresses.iter().all(EndpointAddress::can_listen) {
-        Ok(listener)
-    } else {
-        Err(Problem::explained(format!("invalid listen address {value}: it can only be a remote (-r)")))
+    let mut listener = endpoints(service, value)?;
+    let refuse = |reason: &str| Err(Problem::explained(format!("invalid listen address {value}: {reason}")));
+    if !listener.addresses.iter().all(EndpointAddress::can_listen) {
+        return refuse("it can only be a remote (-r)");
     }
+    let targets = listener.addresses.iter().filter_map(EndpointAddress::stripe).map(|stripe| stripe.targets.len());
+    if targets.max() > Some(1) {
+        return refuse("several addresses with + between them can only be a remote (-r); give each its own -l");
+    }
+    listener.addresses = listener.addresses.into_iter().map(EndpointAddress::at_first).collect();
+    Ok(listener)
 }
 
 fn io_threads(process: &mut ProcessDraft, value: &str) -> Result<(), Problem> {

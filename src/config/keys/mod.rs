@@ -5,12 +5,14 @@
 
 mod arguments;
 mod program;
+mod striping;
 mod tuning;
 
 use crate::config::draft::{Problem, ProcessDraft, ServiceDraft, Wishes};
 use crate::config::settings::{ProcessSettings, ServiceSettings};
 
 pub use program::{LEVELS, SHELLS};
+pub use striping::STRIPE_MODE;
 pub use tuning::{ON_RELOAD, ZERO_COPY};
 
 /// What an option is for: the heading it stands under.
@@ -26,6 +28,8 @@ pub enum Group {
     Sockets,
     /// Limits in time.
     Timeouts,
+    /// Sessions over several connections.
+    Striping,
     /// What is logged.
     Logging,
     /// What prints something and exits; such a flag wins over all others.
@@ -34,12 +38,13 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 7] = [
+    pub const ALL: [Group; 8] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
         Group::Sockets,
         Group::Timeouts,
+        Group::Striping,
         Group::Logging,
         Group::Information,
     ];
@@ -52,6 +57,7 @@ impl Group {
             Group::Performance => "Performance",
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
+            Group::Striping => "Striping",
             Group::Logging => "Logging",
             Group::Information => "Information",
         }
@@ -69,6 +75,8 @@ pub enum Kind {
     Words(&'static [&'static str]),
     /// Digits, perhaps with letters behind them: a file may write it as a number, too.
     Number,
+    /// Any other text.
+    Text,
 }
 
 /// An option's value.
@@ -236,7 +244,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 3] = [arguments::KEYS, tuning::KEYS, program::KEYS];
+const TABLES: [&[Key]; 4] = [arguments::KEYS, tuning::KEYS, striping::KEYS, program::KEYS];
 
 /// Every option, in the order in which they are shown.
 pub fn all() -> impl Iterator<Item = &'static Key> {
