@@ -3,7 +3,12 @@
 //! Nothing here knows a socket, a clock or chance: bytes, times and random numbers come in as arguments. So the whole of
 //! it can be driven by a seed.
 
+pub mod engine;
 pub mod frame;
+mod lane;
+pub mod receive;
+mod schedule;
+mod send;
 
 use std::fmt;
 
@@ -18,6 +23,18 @@ pub const MAX_PAYLOAD: usize = 32 << 10;
 
 /// What each direction may send before the peer has said how much it may, in bytes.
 pub const INITIAL_WINDOW: u64 = 64 << 10;
+
+/// Bytes of the stream are kept in chunks of so many, each of which has those of one block: from a multiple of this to
+/// the next.
+const CHUNK: usize = 32 << 10;
+
+/// So many chunks are kept for later, in each direction, while something moves.
+const MOST_SPARE: usize = 4;
+
+/// Where the block that the offset is in ends.
+fn block_end(offset: u64) -> u64 {
+    (offset | (CHUNK as u64 - 1)) + 1
+}
 
 /// Which session a lane belongs to: random, and so a secret of its two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
