@@ -4,10 +4,15 @@
 //! it can be driven by a seed.
 
 pub mod channel;
+pub mod engine;
 pub mod frame;
 pub mod key;
+mod lane;
 mod noise;
 pub mod opening;
+pub mod receive;
+mod schedule;
+mod send;
 
 use std::fmt;
 
@@ -22,6 +27,18 @@ pub const MAX_PAYLOAD: usize = 32 << 10;
 
 /// What each direction may send before the peer has said how much it may, in bytes.
 pub const INITIAL_WINDOW: u64 = 64 << 10;
+
+/// Bytes of the stream are kept in chunks of so many, each of which has those of one block: from a multiple of this to
+/// the next.
+const CHUNK: usize = 32 << 10;
+
+/// So many chunks are kept for later, in each direction, while something moves.
+const MOST_SPARE: usize = 4;
+
+/// Where the block that the offset is in ends.
+fn block_end(offset: u64) -> u64 {
+    (offset | (CHUNK as u64 - 1)) + 1
+}
 
 /// Which session a lane belongs to: random, and so a secret of its two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,671 @@
+//! The engine: one end of a session over several lanes. Bytes of the session and frames of the lanes go in and come out.
+
+use std::ops::Range;
+
+use super::frame::{Ack, CloseCode, Frame, Header, MOST_OFFSET, Violation};
+use super::lane::Lane;
+use super::receive::Receiving;
+pub use super::receive::{Direct, Read};
+use super::schedule::{self, Waiting};
+use super::send::Sending;
+use super::{MAX_PAYLOAD, MOST_LANES};
+
+/// What is written beyond what the peer's window takes, in bytes: so there is always something to send.
+const BACKLOG: u64 = 256 << 10;
+
+/// After nothing has moved for so many microseconds, memory is given back.
+const RELEASE_TIME: u64 = 1_000_000;
+
+/// Which lanes carry what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// What would be there first goes first, and no lane gets more than it can carry away.
+    UntilCongested,
+    /// Each lane in turn.
+    RoundRobin,
+    /// Each lane carries everything.
+    Redundant,
+}
+
+/// What an engine is told at the start. All times are in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Which lanes carry what.
+    pub mode: Mode,
+    /// How much is kept at most in each direction, in bytes.
+    pub window: u64,
+    /// For how long a session lives without a lane, and a lane without an answer.
+    pub lane_timeout: u64,
+    /// After how long without a frame a lane is asked for one.
+    pub ping_after: u64,
+}
+
+/// What a frame means for the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The peer has ended the session.
+    Closed(CloseCode),
+}
+
+/// How a lane does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneState {
+    /// There is none.
+    Down,
+    /// It carries what it gets.
+    Good,
+    /// Nothing has come back for too long.
+    Stale,
+}
+
+/// What is told of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneReport {
+    /// How it does.
+    pub state: LaneState,
+    /// Bytes of the stream that were sent on it.
+    pub sent: u64,
+    /// Those of them that had been on another lane before.
+    pub sent_again: u64,
+    /// Bytes of the stream that are not known to have arrived.
+    pub in_flight: u64,
+    /// Bytes of the stream that came on it.
+    pub received: u64,
+    /// The smoothed round trip in microseconds, once it is known.
+    pub round_trip: Option<u64>,
+    /// Bytes a second that it was seen to carry, once that is known.
+    pub rate: Option<u64>,
+}
+
+/// A frame that is to be sent.
+#[derive(Debug, Clone)]
+pub struct BurstFrame {
+    /// Its first bytes.
+    pub header: Header,
+    /// Which bytes of the stream follow; see [`Engine::payload`]. Empty for most frames.
+    pub payload: Range<u64>,
+}
+
+/// Frames that one lane is to send, in their order. It is kept and used again.
+#[derive(Debug, Default)]
+pub struct Burst {
+    /// The frames.
+    pub frames: Vec<BurstFrame>,
+}
+
+impl Burst {
+    fn add(&mut self, frame: &Frame<'_>) {
+        self.frames.push(BurstFrame { header: frame.header(), payload: 0..0 });
+    }
+
+    /// How long all of it is, in bytes.
+    pub fn length(&self) -> usize {
+        let length =
+            |frame: &BurstFrame| frame.header.bytes().len() + (frame.payload.end - frame.payload.start) as usize;
+        self.frames.iter().map(length).sum()
+    }
+}
+
+/// One end of a session over several lanes.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    sending: Sending,
+    receiving: Receiving,
+    lanes: Vec<Option<Lane>>,
+    /// The lane that sent last.
+    last: usize,
+    /// Whether what was written filled the buffer: then more will come.
+    pressed: bool,
+    no_lane_since: Option<u64>,
+    release_at: Option<u64>,
+    closed: bool,
+}
+
+impl Engine {
+    /// The end of a session that begins.
+    pub fn new(config: Config, now: u64) -> Engine {
+        Engine::starting_at(0, config, now)
+    }
+
+    /// The end of a session that is as if so many bytes, at most half of [`MOST_OFFSET`], had gone both ways: for tests.
+    pub fn starting_at(offset: u64, config: Config, now: u64) -> Engine {
+        Engine {
+            config,
+            sending: Sending::starting_at(offset),
+            receiving: Receiving::starting_at(offset, config.window.max(1)),
+            lanes: Vec::new(),
+            last: 0,
+            pressed: false,
+            no_lane_since: Some(now),
+            release_at: None,
+            closed: false,
+        }
+    }
+
+    /// Takes as many of the bytes as there is room for, and says how many. After [`Engine::finish`] it takes none.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(usize::try_from(self.space()).unwrap_or(usize::MAX));
+        self.sending.write(&bytes[..taken]);
+        self.pressed = self.space() == 0;
+        taken
+    }
+
+    /// Whether [`Engine::write`] would take something.
+    pub fn writable(&self) -> bool {
+        self.space() > 0
+    }
+
+    fn space(&self) -> u64 {
+        if self.sending.is_finished() {
+            return 0;
+        }
+        let window = self.sending.window_end().saturating_sub(self.sending.acknowledged());
+        let most = window.saturating_add(BACKLOG).min(self.config.window);
+        let left = MOST_OFFSET - self.sending.last();
+        most.saturating_sub(self.sending.held()).min(left)
+    }
+
+    /// What was written is all: the end of the stream follows it.
+    pub fn finish(&mut self) {
+        self.sending.finish();
+        self.pressed = false;
+    }
+
+    /// Reads bytes of the stream, or its end.
+    pub fn read(&mut self, buffer: &mut [u8], now: u64) -> Read {
+        let read = self.receiving.read(buffer);
+        self.plan_release(now);
+        read
+    }
+
+    /// Whether [`Engine::read`] would bring something.
+    pub fn readable(&self) -> bool {
+        self.receiving.readable()
+    }
+
+    /// Bytes that were written and that the peer has not acknowledged; the end of the stream counts as one.
+    pub fn unacknowledged(&self) -> u64 {
+        self.sending.last() - self.sending.acknowledged()
+    }
+
+    /// Whether the end of the stream was read, and the peer has the other direction's.
+    pub fn is_finished(&self) -> bool {
+        self.receiving.end_delivered() && self.sending.is_finished() && self.unacknowledged() == 0
+    }
+
+    /// There is a lane of this number, which is below [`MOST_LANES`], from now on. `round_trip` is what is known of its
+    /// round trip.
+    pub fn lane_up(&mut self, lane: usize, round_trip: Option<u64>, now: u64) {
+        debug_assert!(lane < MOST_LANES, "there are no lanes of such numbers");
+        self.lane_down(lane, now);
+        if self.lanes.len() <= lane {
+            self.lanes.resize_with(lane + 1, || None);
+        }
+        self.lanes[lane] = Some(Lane::new(round_trip, now));
+        self.sending.set_good(lane, true, std::iter::empty());
+        self.no_lane_since = None;
+    }
+
+    /// The peer is to be told at once what has come on a lane, though nothing has: so it knows that the lane is there.
+    pub fn greet(&mut self, lane: usize) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.ack_now = true;
+        }
+    }
+
+    /// There is no lane of this number any more: what is not known to have arrived is sent again on others.
+    pub fn lane_down(&mut self, lane: usize, now: u64) {
+        let Some(gone) = self.lanes.get_mut(lane).and_then(Option::take) else { return };
+        let numbers = || gone.records.iter().map(|record| record.number);
+        self.sending.set_good(lane, false, numbers());
+        self.sending.forget_lane(lane, numbers());
+        if self.lanes.iter().all(Option::is_none) {
+            self.no_lane_since = Some(now);
+        }
+    }
+
+    /// Says whether a lane takes bytes now. Until it is said, it does.
+    pub fn has_room(&mut self, lane: usize, room: bool) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.room = room;
+        }
+    }
+
+    /// Takes a frame that came on a lane. Bytes that are the next to be read go to `direct`, if it is there and
+    /// [`Engine::readable`] is false.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the rules: the lane or the session is to be ended. What came before is not harmed.
+    pub fn received(
+        &mut self,
+        lane: usize,
+        frame: Frame<'_>,
+        direct: Option<&mut Direct<'_>>,
+        now: u64,
+    ) -> Result<Option<Event>, Violation> {
+        if self.lane(lane).is_none() {
+            return Ok(None);
+        }
+        self.heard(lane, now);
+        match frame {
+            Frame::Data { offset, payload } => {
+                if payload.is_empty() || payload.len() > MAX_PAYLOAD || offset > MOST_OFFSET - payload.len() as u64 {
+                    return Err(Violation("an offset that is too large"));
+                }
+                self.receiving.data(offset, payload, direct)?;
+                let complete = self.receiving.is_complete();
+                if let Some(lane) = self.lane_mut(lane) {
+                    lane.came(payload.len() as u64, now);
+                    lane.ack_now |= complete;
+                }
+            }
+            Frame::End { offset } => {
+                if offset > MOST_OFFSET {
+                    return Err(Violation("an offset that is too large"));
+                }
+                self.receiving.end(offset)?;
+                if let Some(lane) = self.lane_mut(lane) {
+                    lane.came(1, now);
+                    lane.ack_now = true;
+                }
+            }
+            Frame::Ack(ack) => self.acknowledged(lane, ack, now)?,
+            Frame::Ping(token) => {
+                if let Some(lane) = self.lane_mut(lane) {
+                    lane.pong_due = Some(token);
+                }
+            }
+            Frame::Pong(_) => {}
+            Frame::Close(code) => {
+                if code == CloseCode::Finished {
+                    self.closed_as_finished()?;
+                }
+                return Ok(Some(Event::Closed(code)));
+            }
+            Frame::Join(_) => return Err(Violation("a JOIN where none belongs")),
+        }
+        self.plan_release(now);
+        Ok(None)
+    }
+
+    fn acknowledged(&mut self, number: usize, ack: Ack, now: u64) -> Result<(), Violation> {
+        let Engine { sending, lanes, .. } = self;
+        let Some(lane) = lanes.get_mut(number).and_then(Option::as_mut) else { return Ok(()) };
+        if ack.cumulative > sending.next() || ack.on_this_lane > lane.sent {
+            return Err(Violation("an ACK of what was not sent"));
+        }
+        lane.acknowledged(ack.on_this_lane, u64::from(ack.delay), now, |segment| sending.arrived(segment));
+        sending.acknowledge(ack.cumulative);
+        sending.widen(ack.window_end);
+        Ok(())
+    }
+
+    /// The peer has all, and all has come from it, or it lies.
+    fn closed_as_finished(&mut self) -> Result<(), Violation> {
+        if !self.receiving.is_complete() || !self.sending.is_finished() || self.sending.next() != self.sending.last() {
+            return Err(Violation("a CLOSE as finished before the end"));
+        }
+        self.sending.acknowledge(self.sending.last());
+        self.closed = true;
+        Ok(())
+    }
+
+    fn heard(&mut self, number: usize, now: u64) {
+        let Engine { sending, lanes, .. } = self;
+        let Some(lane) = lanes.get_mut(number).and_then(Option::as_mut) else { return };
+        lane.heard(now);
+        if std::mem::take(&mut lane.stale) {
+            lane.restart(now);
+            sending.set_good(number, true, lane.records.iter().map(|record| record.number));
+        }
+    }
+
+    /// Puts into `burst` what a lane is to send now, all of it, and says which lane; `None` if there is nothing to send
+    /// or no lane for it. To be called until it says that.
+    pub fn next_burst(&mut self, burst: &mut Burst, now: u64) -> Option<usize> {
+        burst.frames.clear();
+        if let Some(number) = self.next_for_data() {
+            if self.has_control(number, now) {
+                self.add_control(number, burst, now);
+            }
+            self.add_data(number, burst, now);
+            self.last = number;
+            return Some(number);
+        }
+        let number =
+            (0..self.lanes.len()).find(|&number| self.is_control_due(number, now)).or_else(|| self.for_news())?;
+        self.add_control(number, burst, now);
+        Some(number)
+    }
+
+    /// The bytes of a frame of the burst that was made last, if nothing else was asked of the engine since.
+    pub fn payload(&self, range: Range<u64>) -> &[u8] {
+        self.sending.payload(&range)
+    }
+
+    fn next_for_data(&self) -> Option<usize> {
+        let lost = self.sending.lost_bytes();
+        let new = self.sending.sendable();
+        let end = u64::from(self.sending.end_is_next());
+        if self.config.mode == Mode::Redundant {
+            return (0..self.lanes.len()).find(|&number| self.redundant(number, new + end > 0).is_some());
+        }
+        if lost + new + end == 0 {
+            return None;
+        }
+        match self.config.mode {
+            Mode::RoundRobin => schedule::round_robin(&self.lanes, self.last),
+            _ => {
+                let waiting = Waiting {
+                    sendable: lost + new + end,
+                    backlog: (!self.pressed).then(|| lost + self.sending.unsent()),
+                    window: (lost == 0).then(|| self.sending.window_end().saturating_sub(self.sending.next())),
+                };
+                schedule::until_congested(&self.lanes, &waiting, self.last)
+            }
+        }
+    }
+
+    /// The number of the segment that a lane which sends all is to send next; the number behind all if that is a new one.
+    fn redundant(&self, number: usize, new: bool) -> Option<u64> {
+        let lane = self.lane(number)?;
+        if !lane.is_free() {
+            return None;
+        }
+        let numbers = self.sending.numbers();
+        let mut left = lane.cursor.max(numbers.start)..numbers.end;
+        left.find(|&segment| self.sending.open(segment).is_some()).or(new.then_some(numbers.end))
+    }
+
+    fn add_data(&mut self, number: usize, burst: &mut Burst, now: u64) {
+        let Some(lane) = self.lane(number) else { return };
+        let mut left = lane.burst();
+        while left > 0 {
+            let Some((segment, again)) = self.next_segment(number, left) else { break };
+            let Some(range) = self.sending.open(segment) else { continue };
+            let length = range.end - range.start;
+            if self.sending.is_end(&range) {
+                burst.add(&Frame::End { offset: range.start });
+            } else {
+                let header = Header::of_data(range.start, length as usize);
+                burst.frames.push(BurstFrame { header, payload: range });
+            }
+            left = left.saturating_sub(length);
+            let Some(lane) = self.lane_mut(number) else { break };
+            lane.sent(segment, length, now);
+            lane.cursor = segment + 1;
+            if again {
+                lane.sent_again += length;
+            }
+        }
+        if self.sending.unsent() == 0 {
+            self.pressed = false;
+        }
+    }
+
+    /// The segment that the lane is to send next, and whether it was sent before.
+    fn next_segment(&mut self, number: usize, most: u64) -> Option<(u64, bool)> {
+        if self.config.mode == Mode::Redundant {
+            let segment = self.redundant(number, true)?;
+            if segment == self.sending.numbers().end {
+                return self.sending.cut(most, number).map(|segment| (segment, false));
+            }
+            self.sending.hold(segment, number);
+            return Some((segment, true));
+        }
+        if let Some(segment) = self.sending.take_lost(number) {
+            return Some((segment, true));
+        }
+        self.sending.cut(most, number).map(|segment| (segment, false))
+    }
+
+    /// Whether a lane has something to tell that can go along with data.
+    fn has_control(&self, number: usize, now: u64) -> bool {
+        self.is_control_due(number, now) || self.lane(number).is_some_and(Lane::has_untold)
+    }
+
+    /// Whether a lane has something to tell now.
+    fn is_control_due(&self, number: usize, now: u64) -> bool {
+        self.lane(number).is_some_and(|lane| {
+            let ack = lane.ack_due_at().is_some_and(|at| at <= now);
+            lane.room && (ack || lane.ping_due || lane.pong_due.is_some())
+        })
+    }
+
+    /// The lane that tells the peer the news of the window, if there are some.
+    fn for_news(&self) -> Option<usize> {
+        if !self.receiving.has_window_news() {
+            return None;
+        }
+        let lanes = self.lanes.iter().enumerate().filter_map(|(number, lane)| Some((number, lane.as_ref()?)));
+        let free = lanes.filter(|(_, lane)| lane.room && !lane.stale);
+        free.min_by_key(|(_, lane)| lane.round_trip()).map(|(number, _)| number)
+    }
+
+    fn add_control(&mut self, number: usize, burst: &mut Burst, now: u64) {
+        let Engine { receiving, lanes, .. } = self;
+        let Some(lane) = lanes.get_mut(number).and_then(Option::as_mut) else { return };
+        let (on_this_lane, delay) = lane.tell(now);
+        let (cumulative, window_end) = (receiving.cumulative(), receiving.tell_window());
+        burst.add(&Frame::Ack(Ack { cumulative, window_end, on_this_lane, delay }));
+        if let Some(token) = lane.pong_due.take() {
+            burst.add(&Frame::Pong(token));
+        }
+        if std::mem::take(&mut lane.ping_due) {
+            burst.add(&Frame::Ping(now));
+        }
+    }
+
+    /// Does what is due: lanes that are silent become stale, and what they have waits to be sent on others; PINGs become
+    /// due; memory is given back. To be called at [`Engine::deadline`] or later, before [`Engine::next_burst`].
+    pub fn tick(&mut self, now: u64) {
+        let Engine { sending, lanes, config, .. } = self;
+        for (number, lane) in lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            if lane.pinged_at.is_none() && now >= lane.heard_at.saturating_add(config.ping_after) {
+                lane.pinged_at = Some(now);
+                lane.ping_due = true;
+            }
+            if !lane.stale && lane.stale_at().is_some_and(|at| at <= now) {
+                lane.stale = true;
+                sending.set_good(number, false, lane.records.iter().map(|record| record.number));
+            }
+        }
+        if self.release_at.is_some_and(|at| at <= now) {
+            self.release_at = None;
+            self.sending.release();
+            self.receiving.release();
+            self.lanes.iter_mut().flatten().for_each(Lane::release);
+        }
+    }
+
+    /// When [`Engine::tick`] and [`Engine::next_burst`] have something to do though nothing comes, and when
+    /// [`Engine::silent_lane`] or [`Engine::is_abandoned`] say something new; `None` if never.
+    pub fn deadline(&self) -> Option<u64> {
+        let abandoned = self.no_lane_since.map(|since| since.saturating_add(self.config.lane_timeout));
+        let lanes = self.lanes.iter().flatten().flat_map(|lane| {
+            let ack = if lane.room { lane.ack_due_at() } else { None };
+            let stale = if lane.stale { None } else { lane.stale_at() };
+            let silent = lane.waits_since().map(|since| since.saturating_add(self.config.lane_timeout));
+            let ping = match lane.pinged_at {
+                None => Some(lane.heard_at.saturating_add(self.config.ping_after)),
+                Some(_) => None,
+            };
+            [ack, stale, silent, ping]
+        });
+        lanes.chain([abandoned, self.release_at]).flatten().filter(|&at| at < u64::MAX).min()
+    }
+
+    /// A lane that has not answered for the lane timeout: the caller is to close it and say [`Engine::lane_down`].
+    pub fn silent_lane(&self, now: u64) -> Option<usize> {
+        let silent =
+            |lane: &Lane| lane.waits_since().is_some_and(|since| since.saturating_add(self.config.lane_timeout) <= now);
+        self.lanes.iter().position(|lane| lane.as_ref().is_some_and(silent))
+    }
+
+    /// Whether there has been no lane for the lane timeout.
+    pub fn is_abandoned(&self, now: u64) -> bool {
+        self.no_lane_since.is_some_and(|since| since.saturating_add(self.config.lane_timeout) <= now)
+    }
+
+    /// What there is to tell of a lane.
+    pub fn lane_report(&self, lane: usize) -> LaneReport {
+        let Some(lane) = self.lane(lane) else {
+            let state = LaneState::Down;
+            let (round_trip, rate) = (None, None);
+            return LaneReport { state, sent: 0, sent_again: 0, in_flight: 0, received: 0, round_trip, rate };
+        };
+        LaneReport {
+            state: if lane.stale { LaneState::Stale } else { LaneState::Good },
+            sent: lane.sent,
+            sent_again: lane.sent_again,
+            in_flight: lane.in_flight(),
+            received: lane.came,
+            round_trip: lane.round_trip(),
+            rate: lane.rate(),
+        }
+    }
+
+    /// Bytes that came more than once.
+    pub fn duplicates(&self) -> u64 {
+        self.receiving.duplicates()
+    }
+
+    fn plan_release(&mut self, now: u64) {
+        if self.release_at.is_none() {
+            let spare = self.sending.has_spare() || self.receiving.has_spare();
+            if spare || self.lanes.iter().flatten().any(Lane::has_spare) {
+                self.release_at = Some(now + RELEASE_TIME);
+            }
+        }
+    }
+
+    /// Bytes of memory that the engine has for bytes of the stream, and for what it knows of them.
+    pub fn memory(&self) -> (usize, usize) {
+        let (sending, receiving) = (self.sending.memory(), self.receiving.memory());
+        let records = |lane: &Lane| lane.records.capacity() * size_of::<super::lane::Record>();
+        let lanes = self.lanes.capacity() * size_of::<Option<Lane>>();
+        let lanes = lanes + self.lanes.iter().flatten().map(records).sum::<usize>();
+        (sending.0 + receiving.0, sending.1 + receiving.1 + lanes + size_of::<Engine>())
+    }
+
+    fn lane(&self, number: usize) -> Option<&Lane> {
+        self.lanes.get(number)?.as_ref()
+    }
+
+    fn lane_mut(&mut self, number: usize) -> Option<&mut Lane> {
+        self.lanes.get_mut(number)?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stripe::frame::Header;
+    use std::collections::VecDeque;
+
+    const CONFIG: Config =
+        Config { mode: Mode::UntilCongested, window: 1 << 20, lane_timeout: 30_000_000, ping_after: 15_000_000 };
+
+    /// Frames on their way, with their payloads.
+    type Way = VecDeque<(Header, Vec<u8>)>;
+
+    /// Two engines whose lanes take everything and deliver it after a millisecond, one frame of each lane in turn.
+    struct Pair {
+        ends: [Engine; 2],
+        lanes: Vec<[Way; 2]>,
+        now: u64,
+    }
+
+    impl Pair {
+        fn new(config: Config, lanes: usize) -> Pair {
+            let mut ends = [Engine::new(config, 0), Engine::new(config, 0)];
+            for lane in 0..lanes {
+                ends.iter_mut().for_each(|end| end.lane_up(lane, Some(1000), 0));
+            }
+            Pair { ends, lanes: (0..lanes).map(|_| Default::default()).collect(), now: 0 }
+        }
+
+        fn send(&mut self) {
+            let mut burst = Burst::default();
+            for (engine, way) in self.ends.iter_mut().zip(0..) {
+                engine.tick(self.now);
+                while let Some(lane) = engine.next_burst(&mut burst, self.now) {
+                    for frame in &burst.frames {
+                        let payload = engine.payload(frame.payload.clone()).to_vec();
+                        self.lanes[lane][way].push_back((frame.header, payload));
+                    }
+                }
+            }
+            self.now += 1000;
+        }
+
+        fn deliver(&mut self) {
+            for lane in 0..self.lanes.len() {
+                for way in 0..2 {
+                    if let Some((header, payload)) = self.lanes[lane][way].pop_front() {
+                        let bytes = [header.bytes(), &payload].concat();
+                        let (frame, length) = Frame::decode(&bytes).unwrap().unwrap();
+                        assert_eq!(length, bytes.len());
+                        assert_eq!(self.ends[1 - way].received(lane, frame, None, self.now), Ok(None));
+                    }
+                }
+            }
+        }
+    }
+
+    fn contents(length: usize, seed: u32) -> Vec<u8> {
+        (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8).collect()
+    }
+
+    fn everything_arrives(mode: Mode) {
+        let mut pair = Pair::new(Config { mode, ..CONFIG }, 4);
+        let sent = [contents(3_000_000, 1), contents(2_000_001, 2)];
+        let (mut written, mut got) = ([0; 2], [Vec::new(), Vec::new()]);
+        let mut deaths = 0;
+        for turn in 0.. {
+            assert!(turn < 100_000, "nothing moves");
+            for end in 0..2 {
+                written[end] += pair.ends[end].write(&sent[end][written[end]..]);
+                if written[end] == sent[end].len() {
+                    pair.ends[end].finish();
+                }
+                let mut buffer = [0; 50_000];
+                while let Read::Bytes(length) = pair.ends[1 - end].read(&mut buffer, pair.now) {
+                    got[end].extend_from_slice(&buffer[..length]);
+                }
+            }
+            pair.send();
+            pair.deliver();
+            if turn % 10 == 5 {
+                let lane = turn / 10 % 4;
+                deaths += 1;
+                pair.ends.iter_mut().for_each(|end| end.lane_down(lane, pair.now));
+                pair.lanes[lane] = Default::default();
+                pair.ends.iter_mut().for_each(|end| end.lane_up(lane, Some(1000), pair.now));
+            }
+            if pair.ends.iter().all(Engine::is_finished) {
+                break;
+            }
+        }
+        assert!(got == sent, "something else arrived");
+        assert!(deaths > 3, "no lane died");
+    }
+
+    #[test]
+    fn everything_arrives_until_congested() {
+        everything_arrives(Mode::UntilCongested);
+    }
+
+    #[test]
+    fn everything_arrives_round_robin() {
+        everything_arrives(Mode::RoundRobin);
+    }
+
+    #[test]
+    fn everything_arrives_redundant() {
+        everything_arrives(Mode::Redundant);
+    }
+}

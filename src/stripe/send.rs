@@ -1,0 +1,351 @@
+//! What was written and is not acknowledged, and which of it waits to be sent.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
+
+use super::{CHUNK, INITIAL_WINDOW, MAX_PAYLOAD, MOST_SPARE, block_end};
+
+/// More segments than this are not under way at a time, however short they are: what would be more waits, and goes in
+/// longer ones. It bounds what segments cost here, and the separate ranges that the peer has to keep.
+const MOST_SEGMENTS: usize = 16_384;
+
+/// What is written at once and is shorter than this gets a chunk that grows.
+const SMALL: usize = 4096;
+
+/// A run of the stream that went on a lane in one frame. The end of the stream is one that takes a position.
+#[derive(Debug)]
+pub(super) struct Segment {
+    start: u64,
+    /// A bit for each lane that has it under way.
+    holders: u32,
+    length: u16,
+    arrived: bool,
+    /// Whether its number is in `lost`, perhaps because it waited once.
+    queued: bool,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.length)
+    }
+
+    /// Whether no lane that is good has it, and it has not arrived.
+    fn waits(&self, good: u32) -> bool {
+        !self.arrived && self.holders & good == 0
+    }
+}
+
+/// Bytes of one block of the stream, from the first that somebody may still ask for.
+#[derive(Debug)]
+struct Chunk {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// The sending half of an engine. Positions are offsets, and one more for the end of the stream.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// For neighbouring blocks.
+    chunks: VecDeque<Chunk>,
+    /// Chunks for later, all of the full length.
+    spare: Vec<Vec<u8>>,
+    /// All before this position has been acknowledged.
+    acknowledged: u64,
+    /// How much was written.
+    written: u64,
+    finished: bool,
+    /// No segment has been made of what is at this position and beyond.
+    next: u64,
+    /// From the first that is not acknowledged, without gaps.
+    segments: VecDeque<Segment>,
+    /// The number of the first of them.
+    first: u64,
+    /// Numbers of segments that wait to be sent again, and of some that no longer do.
+    lost: BinaryHeap<Reverse<u64>>,
+    /// Bytes of the segments that wait to be sent again.
+    lost_bytes: u64,
+    /// A bit for each lane whose segments count as under way.
+    good: u32,
+    window_end: u64,
+}
+
+impl Sending {
+    pub(super) fn starting_at(offset: u64) -> Sending {
+        Sending {
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            acknowledged: offset,
+            written: offset,
+            finished: false,
+            next: offset,
+            segments: VecDeque::new(),
+            first: 0,
+            lost: BinaryHeap::new(),
+            lost_bytes: 0,
+            good: 0,
+            window_end: offset + INITIAL_WINDOW,
+        }
+    }
+
+    /// Bytes that are kept because they are not acknowledged.
+    pub(super) fn held(&self) -> u64 {
+        self.written - self.acknowledged.min(self.written)
+    }
+
+    /// Takes all of these bytes.
+    pub(super) fn write(&mut self, mut bytes: &[u8]) {
+        debug_assert!(!self.finished || bytes.is_empty());
+        while !bytes.is_empty() {
+            let end = block_end(self.written);
+            if self.chunks.back().is_none_or(|chunk| chunk.start + chunk.bytes.len() as u64 == block_end(chunk.start)) {
+                let spare = if bytes.len() < SMALL { None } else { self.spare.pop() };
+                self.chunks.push_back(Chunk { start: self.written, bytes: spare.unwrap_or_default() });
+            }
+            let Some(chunk) = self.chunks.back_mut() else { return };
+            let (now, later) = bytes.split_at(bytes.len().min((end - self.written) as usize));
+            if chunk.bytes.len() + now.len() >= SMALL {
+                chunk.bytes.reserve_exact(CHUNK - chunk.bytes.len());
+            }
+            chunk.bytes.extend_from_slice(now);
+            self.written += now.len() as u64;
+            bytes = later;
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// The position behind all there is.
+    pub(super) fn last(&self) -> u64 {
+        self.written + u64::from(self.finished)
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The position behind all that was ever sent.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn window_end(&self) -> u64 {
+        self.window_end
+    }
+
+    /// The peer takes bytes before this offset.
+    pub(super) fn widen(&mut self, window_end: u64) {
+        self.window_end = self.window_end.max(window_end);
+    }
+
+    /// Bytes that were never sent, whether they may be or not.
+    pub(super) fn unsent(&self) -> u64 {
+        self.written.saturating_sub(self.next)
+    }
+
+    /// Bytes that were never sent and may be.
+    pub(super) fn sendable(&self) -> u64 {
+        if self.segments.len() >= MOST_SEGMENTS {
+            return 0;
+        }
+        self.written.min(self.window_end).saturating_sub(self.next)
+    }
+
+    /// Whether the end of the stream is all that was not yet sent.
+    pub(super) fn end_is_next(&self) -> bool {
+        self.finished && self.next == self.written
+    }
+
+    /// Bytes that wait to be sent again.
+    pub(super) fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
+    }
+
+    /// Makes a segment of at most so many bytes that were never sent, or of the end of the stream, for this lane. Says
+    /// its number.
+    pub(super) fn cut(&mut self, most: u64, lane: usize) -> Option<u64> {
+        let length = if self.end_is_next() {
+            1
+        } else {
+            let in_block = block_end(self.next) - self.next;
+            most.min(self.sendable()).min(in_block).min(MAX_PAYLOAD as u64)
+        };
+        if length == 0 {
+            return None;
+        }
+        let number = self.first + self.segments.len() as u64;
+        let start = self.next;
+        self.next += length;
+        let length = length as u16;
+        self.segments.push_back(Segment { start, holders: 1 << lane, length, arrived: false, queued: false });
+        Some(number)
+    }
+
+    /// The first segment that waits to be sent again, for this lane, which is a good one.
+    pub(super) fn take_lost(&mut self, lane: usize) -> Option<u64> {
+        while let Some(Reverse(number)) = self.lost.pop() {
+            let good = self.good;
+            let Some(segment) = self.segment_mut(number) else { continue };
+            segment.queued = false;
+            if segment.waits(good) {
+                self.hold(number, lane);
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// This lane, which is a good one, has the segment under way, too.
+    pub(super) fn hold(&mut self, number: u64, lane: usize) {
+        let good = self.good;
+        let Some(segment) = self.segment_mut(number) else { return };
+        let (waited, length) = (segment.waits(good), u64::from(segment.length));
+        segment.holders |= 1 << lane;
+        if waited && !segment.waits(good) {
+            self.lost_bytes -= length;
+        }
+    }
+
+    /// The segment has arrived.
+    pub(super) fn arrived(&mut self, number: u64) {
+        let good = self.good;
+        let Some(segment) = self.segment_mut(number) else { return };
+        let (waited, length) = (segment.waits(good), u64::from(segment.length));
+        segment.arrived = true;
+        if waited {
+            self.lost_bytes -= length;
+        }
+    }
+
+    /// Says whether the segments of a lane, which are these, count as under way.
+    pub(super) fn set_good(&mut self, lane: usize, good: bool, numbers: impl Iterator<Item = u64>) {
+        let (before, bit) = (self.good, 1 << lane);
+        self.good = if good { before | bit } else { before & !bit };
+        let after = self.good;
+        if before == after {
+            return;
+        }
+        for number in numbers {
+            let Some(segment) = self.segment_mut(number) else { continue };
+            let length = u64::from(segment.length);
+            match (segment.waits(before), segment.waits(after)) {
+                (true, false) => self.lost_bytes -= length,
+                (false, true) => {
+                    let queued = std::mem::replace(&mut segment.queued, true);
+                    self.lost_bytes += length;
+                    if !queued {
+                        self.lost.push(Reverse(number));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The lane, which is not a good one, is no more: it has not these segments.
+    pub(super) fn forget_lane(&mut self, lane: usize, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            if let Some(segment) = self.segment_mut(number) {
+                segment.holders &= !(1 << lane);
+            }
+        }
+    }
+
+    /// What of a segment is not acknowledged: `None` if nothing is or it has arrived.
+    pub(super) fn open(&self, number: u64) -> Option<Range<u64>> {
+        let segment = self.segment(number).filter(|segment| !segment.arrived)?;
+        Some(segment.start.max(self.acknowledged)..segment.end())
+    }
+
+    /// The numbers of the segments that are not acknowledged.
+    pub(super) fn numbers(&self) -> Range<u64> {
+        self.first..self.first + self.segments.len() as u64
+    }
+
+    /// Whether this is what the end of the stream takes.
+    pub(super) fn is_end(&self, range: &Range<u64>) -> bool {
+        self.finished && range.start == self.written
+    }
+
+    /// All before this position, which was sent, has arrived. Says whether that is news.
+    pub(super) fn acknowledge(&mut self, position: u64) -> bool {
+        if position <= self.acknowledged {
+            return false;
+        }
+        self.acknowledged = position;
+        while let Some(segment) = self.segments.front().filter(|segment| segment.end() <= position) {
+            if segment.waits(self.good) {
+                self.lost_bytes -= u64::from(segment.length);
+            }
+            self.segments.pop_front();
+            self.first += 1;
+        }
+        while let Some(chunk) = self.chunks.front() {
+            let end = chunk.start + chunk.bytes.len() as u64;
+            if end > position || end < block_end(chunk.start) && end < self.written {
+                break;
+            }
+            self.free_first();
+        }
+        if self.segments.is_empty() {
+            self.lost.clear();
+        }
+        true
+    }
+
+    fn free_first(&mut self) {
+        let Some(Chunk { mut bytes, .. }) = self.chunks.pop_front() else { return };
+        bytes.clear();
+        if bytes.capacity() >= CHUNK && self.spare.len() < MOST_SPARE {
+            self.spare.push(bytes);
+        }
+    }
+
+    /// The bytes of a range that one segment has; none if it is acknowledged.
+    pub(super) fn payload(&self, range: &Range<u64>) -> &[u8] {
+        let Some(first) = self.chunks.front().filter(|first| range.start >= first.start) else { return &[] };
+        let index = range.start / CHUNK as u64 - first.start / CHUNK as u64;
+        let bytes = self.chunks.get(index as usize).and_then(|chunk| {
+            let start = (range.start - chunk.start) as usize;
+            chunk.bytes.get(start..start + (range.end - range.start) as usize)
+        });
+        bytes.unwrap_or_default()
+    }
+
+    /// Whether there is memory to give back once nothing moves.
+    pub(super) fn has_spare(&self) -> bool {
+        !self.spare.is_empty() || self.segments.is_empty() && self.segments.capacity() > 16
+    }
+
+    /// Gives back the memory that an idle session does not need.
+    pub(super) fn release(&mut self) {
+        if self.held() == 0 {
+            self.spare = Vec::new();
+            self.chunks.shrink_to_fit();
+            self.segments.shrink_to_fit();
+            self.lost.shrink_to_fit();
+        }
+    }
+
+    /// Bytes of memory that this takes: those for the bytes of the stream, and those for segments.
+    pub(super) fn memory(&self) -> (usize, usize) {
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        let segments = self.segments.capacity() * size_of::<Segment>() + self.lost.capacity() * size_of::<u64>();
+        (chunks + spare, segments + self.chunks.capacity() * size_of::<Chunk>())
+    }
+
+    fn segment(&self, number: u64) -> Option<&Segment> {
+        self.segments.get(number.checked_sub(self.first)? as usize)
+    }
+
+    fn segment_mut(&mut self, number: u64) -> Option<&mut Segment> {
+        self.segments.get_mut(number.checked_sub(self.first)? as usize)
+    }
+}
