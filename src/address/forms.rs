@@ -20,8 +20,10 @@ pub const FORMS: &[(&str, &str)] = &[
         "stripe:<host>:<port>",
         "a stream over several TCP connections, its lanes, to another cproxy. With -r, several addresses with + between them take lanes in turn",
     ),
-    ("framed:<host>:<port>", "datagrams over TCP: the length of each one is sent before it, in two bytes"),
-    ("framed:stripe:<host>:<port>", "datagrams over such a stream, in the same way"),
+    (
+        "framed:<host>:<port>",
+        "datagrams over TCP: the length of each one is sent before it, in two bytes. So it is with framed:stripe:",
+    ),
     ("framed:unix:<path>", "datagrams over a Unix stream socket, in the same way"),
     ("tun:<name>", "a network device (Linux); each IP packet is a datagram"),
     ("tap:<name>", "a network device (Linux); each Ethernet frame is a datagram"),

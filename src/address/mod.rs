@@ -243,6 +243,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stripe_is_listened_at_its_first_address() {
+        let stripe = |text: &str| {
+            let target = text.split(' ').map(|address| address.parse().unwrap()).collect();
+            EndpointAddress::Stripe(StripeAddress { targets: vec![target] })
+        };
+        let (both, first) = (stripe("127.0.0.1:1 [::1]:1"), stripe("127.0.0.1:1"));
+        assert_eq!(both.clone().at_first(), first);
+        let framed = |stripe: EndpointAddress| EndpointAddress::Framed(Box::new(stripe));
+        assert_eq!(framed(both).at_first(), framed(first));
+        assert_eq!(EndpointAddress::Echo.at_first(), EndpointAddress::Echo);
+    }
+
+    #[test]
     fn names_are_escaped() {
         let unix = EndpointAddress::Unix(UnixAddress::Path("/a\nb".into()));
         assert_eq!(EndpointAddress::Framed(Box::new(unix)).to_string(), "framed:unix:/a\\nb");

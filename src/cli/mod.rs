@@ -8,11 +8,14 @@ pub mod man_config;
 mod roff;
 
 use crate::address::Lookups;
+use crate::base::error::error_text;
+use crate::base::random::random;
 use crate::base::text::Escaped;
 use crate::config::draft::Problem;
 use crate::config::file::{ConfigError, ConfigSource};
 use crate::config::keys::{self, Group, Key, Print, Scope, alternatives};
 use crate::config::settings::Settings;
+use crate::stripe::key::make_key;
 use configuration::CommandLine;
 use getopts::{Fail, HasArg, Matches, Occur, Options};
 use std::ffi::OsString;
@@ -206,6 +209,10 @@ fn information(print: Print, value: &str) -> Command {
         Print::Reload => match value.parse() {
             Ok(pid) if pid > 0 => Command::Reload(pid),
             _ => Problem::invalid("process", value, "expected the number of a process").into(),
+        },
+        Print::StripeKey => match random() {
+            Ok(bytes) => Command::Print(make_key(&bytes) + "\n"),
+            Err(error) => Problem::explained(format!("making a key: {}", error_text(&error))).into(),
         },
         Print::Completions => match complete::script(value) {
             Some(script) => Command::Print(script),

@@ -328,3 +328,22 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Endpoints;
+
+    #[test]
+    fn what_is_over_tcp_takes_a_port_of_tcp() {
+        let address = |argument: &str| Endpoints::parse(argument).unwrap().addresses.remove(0);
+        for prefix in ["", "framed:", "stripe:", "framed:stripe:"] {
+            let address = |rest: &str| address(&format!("{prefix}{rest}"));
+            assert_eq!(Port::of_v4(&address("0.0.0.0:5")), Some(Port::Tcp(5)), "{prefix}");
+            assert_eq!(Port::of_any_v6(&address("[::]:5")), Some(Port::Tcp(5)), "{prefix}");
+            assert_eq!(Port::of_any_v6(&address("[::1]:5")), None, "{prefix}");
+            assert_eq!(Port::of_v4(&address("0.0.0.0:0")), None, "{prefix}");
+        }
+        assert_eq!(Port::of_v4(&address("udp:0.0.0.0:5")), Some(Port::Udp(5)));
+    }
+}

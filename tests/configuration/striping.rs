@@ -183,6 +183,34 @@ fn a_path_is_relative_to_the_folder_of_its_file_and_printed_whole() {
 }
 
 #[test]
+fn a_key_that_was_made_is_a_key() {
+    let folder = Folder::new();
+    let made = || match command(&["--make-key", "--lanes=bad"]) {
+        Command::Print(text) => text,
+        other => panic!("{other:?}"),
+    };
+    let (one, other) = (made(), made());
+    assert!(one != other && one.len() == 45 && one.ends_with("=\n"), "{one:?} {other:?}");
+    let key = write_key(&folder, "a.key", &(one + &other));
+    let arguments = ["-l", "stripe:127.0.0.1:1", "-r", "echo:", "--stripe-key", key.to_str().expect("a path")];
+    assert_eq!(run(&arguments).services[0].stripe.keys.as_ref().map(|file| file.keys.len()), Some(2));
+}
+
+#[test]
+fn a_path_of_the_command_line_is_relative_to_the_current_folder_and_kept_whole() {
+    let folder = Folder::new();
+    let key = write_key(&folder, "a.key", ZEROS);
+    let current = std::env::current_dir().expect("a folder");
+    let up = "../".repeat(current.components().count() - 1);
+    let relative = format!("{up}{}", key.strip_prefix("/").expect("a path").display());
+    let settings = run(&["-l", "127.0.0.1:1", "-r", "stripe:127.0.0.1:2", "--stripe-key", &relative]);
+    assert_eq!(key_path(&settings.services[0]), current.join(&relative));
+    // A file elsewhere says the same.
+    let printed = cproxy::config::file::print(&settings);
+    assert_eq!(folder.load(&printed).expect("a good file").services[0].stripe, settings.services[0].stripe);
+}
+
+#[test]
 fn a_file_that_is_read_again_has_the_keys_that_are_there_now() {
     let folder = Folder::new();
     write_key(&folder, "a.key", ZEROS);

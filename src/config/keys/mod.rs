@@ -156,6 +156,8 @@ pub enum Print {
     FileManual,
     /// The completions for a shell.
     Completions,
+    /// A new key for stripes.
+    StripeKey,
     /// What a running proxy says of the reload that it is asked for.
     Reload,
 }

@@ -186,6 +186,15 @@ pub(super) const KEYS: &[Key] = &[
         ],
         ..PRINTING
     },
+    Key {
+        long: "make-key",
+        scope: Scope::Print(Print::StripeKey),
+        help: "print a new key for --stripe-key and exit",
+        details: &["Print a new random key for the file of `--stripe-key` on standard output and exit. \
+             `(umask 077; cproxy --make-key >stripe.key)` makes a file that only its owner can read; \
+             copy it to the other end by a way that nobody else can read, such as scp(1)."],
+        ..PRINTING
+    },
 ];
 
 /// What prints something and exits.

@@ -149,7 +149,8 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("no key"),
         help: "encrypt stripes with the key in this file, and let nobody else in",
         details: &[
-            "A file with the key that both ends of a stripe share: 32 random bytes in base64, on a line of its own. \
+            "A file with the key that both ends of a stripe share: 32 random bytes in base64, on a line of its own; \
+             `cproxy --make-key` prints a new one. \
              With it the lanes are encrypted, and only who has the key can open or join a session. \
              Without it, anybody on the way can read and change what the lanes carry and join sessions with lanes of \
              their own, and anybody who reaches the listening end can open sessions. \
