@@ -24,7 +24,7 @@ use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
 use crate::thread::acceptor::{Acceptor, Command};
 use crate::thread::mailbox::Mailbox;
-use crate::thread::{IoThread, Message, Share};
+use crate::thread::{IoThread, Message, Share, lobby};
 
 /// Starts everything but the thread that takes signals.
 pub(super) fn start(
@@ -128,13 +128,16 @@ fn start_io_threads(
     notices: &Sender<Notice>,
 ) -> Result<Vec<Mailbox<Message>>, String> {
     let pipes = Arc::new(PipeBudget::new(pipes, settings.io_threads));
+    let lanes = lobby::Shared::default();
     let mut mailboxes = Vec::new();
     for number in 0..settings.io_threads {
-        let share = Share { admission: Admission::new(room, number), pipes: pipes.clone() };
-        let (io_thread, mailbox) = IoThread::new(settings, share).map_err(named("I/O thread"))?;
+        let share = Share { admission: Admission::new(room, number), pipes: pipes.clone(), lanes: lanes.clone() };
+        let (io_thread, mailbox) = IoThread::new(settings, number, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);
     }
+    // This is the only time that it is set.
+    let _ = lanes.threads.set(mailboxes.clone());
     Ok(mailboxes)
 }
 

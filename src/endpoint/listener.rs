@@ -33,6 +33,8 @@ pub enum Listener {
     UnixPacket(connected::UnixPacketListener),
     /// A listener whose streams carry datagrams.
     Framed(Box<Listener>),
+    /// A listening TCP socket, whose clients are the lanes of stripes.
+    Stripe(tcp::TcpListener),
     /// A network device.
     #[cfg(target_os = "linux")]
     Device(Box<device::DeviceListener>),
@@ -48,9 +50,7 @@ impl Listener {
             EndpointAddress::UnixPacket(unix) => {
                 connected::UnixPacketListener::bind(unix, binding.backlog).map(Listener::UnixPacket)
             }
-            EndpointAddress::Stripe(_) => {
-                Err(ListenError::new("error creating", address, io::ErrorKind::Unsupported.into()))
-            }
+            EndpointAddress::Stripe(stripe) => tcp::TcpListener::bind(stripe.first(), binding).map(Listener::Stripe),
             EndpointAddress::Framed(stream) => Listener::bind(stream, binding).map(Listener::framed),
             #[cfg(target_os = "linux")]
             EndpointAddress::Device(kind, name) => {
@@ -68,12 +68,21 @@ impl Listener {
     /// Accepts one client. An error of kind `WouldBlock` means that none is waiting.
     pub fn accept(&mut self) -> io::Result<Socket> {
         match self {
-            Listener::Tcp(listener) => listener.accept().map(Socket::Tcp),
+            Listener::Tcp(listener) | Listener::Stripe(listener) => listener.accept().map(Socket::Tcp),
             Listener::Unix(listener) => listener.accept().map(Socket::Unix),
             Listener::UnixPacket(listener) => listener.accept().map(|endpoint| Socket::Connected(Box::new(endpoint))),
             Listener::Framed(listener) => listener.accept().map(Socket::framed),
             #[cfg(target_os = "linux")]
             Listener::Device(device) => device.accept().map(|endpoint| Socket::Device(Box::new(endpoint))),
+        }
+    }
+
+    /// Whether those that it accepts are lanes, and not clients.
+    pub fn accepts_lanes(&self) -> bool {
+        match self {
+            Listener::Stripe(_) => true,
+            Listener::Framed(listener) => listener.accepts_lanes(),
+            _ => false,
         }
     }
 
@@ -91,7 +100,7 @@ impl Listener {
             }
         };
         match self {
-            Listener::Tcp(listener) => listen(listener),
+            Listener::Tcp(listener) | Listener::Stripe(listener) => listen(listener),
             Listener::Unix(listener) => listen(listener),
             Listener::UnixPacket(listener) => listen(listener),
             Listener::Framed(listener) => listener.set_backlog(backlog),
@@ -112,7 +121,9 @@ impl Listener {
     /// Registers for clients to accept, edge-triggered.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) => registry.register(listener.source(), token, Interest::READABLE),
+            Listener::Tcp(listener) | Listener::Stripe(listener) => {
+                registry.register(listener.source(), token, Interest::READABLE)
+            }
             Listener::Unix(listener) => registry.register(listener.source(), token, Interest::READABLE),
             Listener::UnixPacket(listener) => listener.register(registry, token),
             Listener::Framed(listener) => listener.register(registry, token),
@@ -126,6 +137,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listener::Tcp(listener) => listener.fmt(f),
+            Listener::Stripe(listener) => write!(f, "stripe:{listener}"),
             Listener::Unix(listener) => listener.fmt(f),
             Listener::UnixPacket(listener) => listener.fmt(f),
             Listener::Framed(listener) => write!(f, "framed:{listener}"),

@@ -12,6 +12,7 @@ mod readiness;
 mod socket;
 pub mod source;
 pub mod stream;
+pub mod stripe;
 pub mod tcp;
 pub mod unix;
 mod waiting;
@@ -252,6 +253,19 @@ pub fn send_encoded<E: Endpoint>(
 
 /// The ways of an endpoint's route, for `Display`.
 pub struct Route<'a, E>(pub &'a E, pub SideName);
+
+impl<E: Endpoint> Route<'_, E> {
+    /// The names of both ends, without the descriptor.
+    pub fn names(&self) -> String {
+        struct Names<'a, E>(&'a E, SideName);
+        impl<E: Endpoint> fmt::Display for Names<'_, E> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write_route(self.1, f)
+            }
+        }
+        Names(self.0, self.1).to_string()
+    }
+}
 
 impl<E: Endpoint> fmt::Display for Route<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

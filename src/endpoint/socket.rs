@@ -4,14 +4,15 @@ use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::device;
 use super::{Carries, Endpoint, Lane, Lifetime, Readiness, Received, SideName};
-use super::{connected, echo, framed, source, tcp, unix};
+use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
-use crate::service::{RemoteAddress, SocketOptions};
+use crate::service::{RemoteAddress, SocketOptions, StripeOptions};
 
 /// Any connected endpoint.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub enum Socket {
     Connected(Box<connected::ConnectedEndpoint>),
     /// One of the clients of a bound datagram socket.
     Source(source::SourceEndpoint),
+    /// A stripe.
+    Stripe(Box<stripe::StripeEndpoint>),
     /// The echo service.
     Echo(Box<echo::EchoEndpoint>),
     /// A network device.
@@ -42,6 +45,7 @@ macro_rules! each {
             Socket::Framed($endpoint) => $call,
             Socket::Connected($endpoint) => $call,
             Socket::Source($endpoint) => $call,
+            Socket::Stripe($endpoint) => $call,
             Socket::Echo($endpoint) => $call,
             #[cfg(target_os = "linux")]
             Socket::Device($endpoint) => $call,
@@ -155,7 +159,12 @@ impl Endpoint for Socket {
 impl Socket {
     /// Starts connecting to an address, for a client that carries this. An error of kind `WouldBlock` means that the
     /// peer's queue is full.
-    pub fn connect(address: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
+    pub fn connect(
+        address: &RemoteAddress,
+        options: &SocketOptions,
+        stripe: &Arc<StripeOptions>,
+        client: Carries,
+    ) -> io::Result<Socket> {
         use super::datagram::Family;
         use connected::ConnectedEndpoint;
         let connected = |endpoint| Socket::Connected(Box::new(endpoint));
@@ -171,8 +180,11 @@ impl Socket {
             RemoteAddress::UnixDatagram(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::Unix).map(connected)
             }
-            RemoteAddress::Stripe(_) => Err(io::ErrorKind::Unsupported.into()),
-            RemoteAddress::Framed(stream) => Socket::connect(stream, &options.framed(), client).map(Socket::framed),
+            RemoteAddress::Stripe(address) => stripe::StripeEndpoint::dial(address, options, stripe)
+                .map(|endpoint| Socket::Stripe(Box::new(endpoint))),
+            RemoteAddress::Framed(stream) => {
+                Socket::connect(stream, &options.framed(), stripe, client).map(Socket::framed)
+            }
             RemoteAddress::Echo => echo::EchoEndpoint::new(client).map(|endpoint| Socket::Echo(Box::new(endpoint))),
             #[cfg(target_os = "linux")]
             RemoteAddress::Device(kind, name) => {
@@ -183,8 +195,35 @@ impl Socket {
         }
     }
 
+    /// Does what the events of its lanes and the time ask for, where it has lanes, and says what can be done then.
+    pub fn tend(&mut self, registry: &Registry, token: &dyn Fn(Lane) -> Token, now: u64) -> Readiness {
+        match self {
+            Socket::Stripe(stripe) => stripe.tend(registry, token, now),
+            Socket::Framed(framed) => framed.stream.tend(registry, token, now),
+            _ => Readiness::default(),
+        }
+    }
+
+    /// The stripe that it is, or that carries its datagrams.
+    pub fn stripe_mut(&mut self) -> Option<&mut stripe::StripeEndpoint> {
+        match self {
+            Socket::Stripe(stripe) => Some(stripe),
+            Socket::Framed(framed) => framed.stream.stripe_mut(),
+            _ => None,
+        }
+    }
+
+    /// The connection that it is, or that would carry its datagrams, and whether it would.
+    pub fn into_tcp(self) -> Option<(tcp::TcpEndpoint, bool)> {
+        match self {
+            Socket::Tcp(endpoint) => Some((endpoint, false)),
+            Socket::Framed(framed) => framed.stream.into_tcp().map(|(endpoint, _)| (endpoint, true)),
+            _ => None,
+        }
+    }
+
     /// Datagrams over this stream.
-    pub(super) fn framed(self) -> Socket {
+    pub fn framed(self) -> Socket {
         Socket::Framed(Box::new(framed::Framed::new(self)))
     }
 
@@ -192,17 +231,14 @@ impl Socket {
     ///
     /// A source has nothing to register: its socket is registered by who reads it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        // Where urgent data is reported, it is asked for: reads stop short at it.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let interests = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let interests = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Socket::Tcp(endpoint) => registry.register(endpoint.source(), token, interests),
-            Socket::Unix(endpoint) => registry.register(endpoint.source(), token, interests),
+            Socket::Tcp(endpoint) => registry.register(endpoint.source(), token, ALL_EVENTS),
+            Socket::Unix(endpoint) => registry.register(endpoint.source(), token, ALL_EVENTS),
             Socket::Connected(endpoint) => endpoint.register(registry, token),
             Socket::Framed(framed) => framed.stream.register(registry, token),
             Socket::Source(_) => Ok(()),
+            // Its lanes are registered as they come.
+            Socket::Stripe(_) => Ok(()),
             Socket::Echo(endpoint) => endpoint.register(registry, token),
             #[cfg(target_os = "linux")]
             Socket::Device(endpoint) => endpoint.register(registry, token),
@@ -228,6 +264,13 @@ impl Socket {
         }
     }
 }
+
+/// What a stream is registered for. Where urgent data is reported, it is asked for: reads stop short at it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) const ALL_EVENTS: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) const ALL_EVENTS: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Lets other sockets of this user be bound to the same address: the kernel deals senders to them.
 pub(super) fn share(socket: &socket2::Socket) -> io::Result<()> {

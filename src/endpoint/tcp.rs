@@ -4,8 +4,8 @@ use mio::event;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, SocketAddrV4};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -64,6 +64,33 @@ impl TcpEndpoint {
         Ok(endpoint)
     }
 
+    /// Starts connecting from this address of ours, or from whichever the system chooses.
+    pub fn connect_from(source: Option<IpAddr>, peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
+        let Some(source) = source else { return TcpEndpoint::connect(peer, options) };
+        let socket = socket2::Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        choose_port_later(&socket);
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        match socket.connect(&peer.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        let stream = TcpStream::from_std(socket.into());
+        let mut endpoint = StreamEndpoint { stream, names: TcpNames::new(peer, None) };
+        endpoint.apply(options)?;
+        Ok(endpoint)
+    }
+
+    /// Has small writes be sent at once.
+    pub(super) fn set_no_delay(&self) -> io::Result<()> {
+        self.stream.set_nodelay(true)
+    }
+
+    /// As [`Endpoint::send`](super::Endpoint::send), from several places.
+    pub(super) fn send_many(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(slices)
+    }
+
     /// Sets the options of the command line.
     pub fn apply(&mut self, options: &SocketOptions) -> io::Result<()> {
         if options.no_delay {
@@ -82,6 +109,19 @@ impl TcpEndpoint {
         }
     }
 }
+
+/// Has the port be chosen when the socket connects, so that it need be free for that peer only
+/// (`IP_BIND_ADDRESS_NO_PORT` in ip(7)). Without, there are fewer ports.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn choose_port_later(socket: &socket2::Socket) {
+    let on: libc::c_int = 1;
+    let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the call reads an int, which is there, from a live one.
+    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, value, length) };
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn choose_port_later(_socket: &socket2::Socket) {}
 
 /// Probes after this idle time, and as often again while they are not answered, but not more rarely than the system's
 /// usual 75 s: who asks for early probes wants an early answer.

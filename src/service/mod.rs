@@ -3,15 +3,17 @@
 pub mod admission;
 mod options;
 mod remote;
+pub mod stripes;
 
 use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::config::settings::{OnReload, ServiceSettings};
 
-pub use options::SocketOptions;
+pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
 
 /// A service as sessions use it: where they are connected to, and the policies that they keep to the end.
@@ -29,6 +31,8 @@ pub struct Service {
     pub remotes: Vec<RemoteAddress>,
     /// The options of its sockets.
     pub options: SocketOptions,
+    /// How its stripes behave.
+    pub stripe: Arc<StripeOptions>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// What becomes of its sessions when a reload replaces it.
@@ -67,6 +71,7 @@ impl Service {
             name: settings.name.clone(),
             remotes: settings.remote.addresses.iter().map(RemoteAddress::new).collect::<io::Result<_>>()?,
             options: SocketOptions::new(settings),
+            stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
             on_reload: settings.on_reload,
         })

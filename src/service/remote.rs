@@ -20,7 +20,7 @@ pub enum RemoteAddress {
     /// A Unix datagram socket.
     UnixDatagram(UnixRemote),
     /// A stream over several TCP connections.
-    Stripe(StripeAddress),
+    Stripe(Arc<StripeAddress>),
     /// A stream that carries datagrams.
     Framed(Box<RemoteAddress>),
     /// The echo service.
@@ -55,7 +55,7 @@ impl RemoteAddress {
             EndpointAddress::Unix(path) => RemoteAddress::Unix(unix(path)?),
             EndpointAddress::UnixPacket(path) => RemoteAddress::UnixPacket(unix(path)?),
             EndpointAddress::UnixDatagram(path) => RemoteAddress::UnixDatagram(unix(path)?),
-            EndpointAddress::Stripe(stripe) => RemoteAddress::Stripe(stripe.clone()),
+            EndpointAddress::Stripe(stripe) => RemoteAddress::Stripe(Arc::new(stripe.clone())),
             EndpointAddress::Framed(stream) => RemoteAddress::Framed(Box::new(RemoteAddress::new(stream)?)),
             EndpointAddress::Echo => RemoteAddress::Echo,
             EndpointAddress::Device(kind, name) => RemoteAddress::Device(*kind, name.clone()),

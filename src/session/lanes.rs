@@ -28,11 +28,14 @@ impl<E: Endpoint> Session<E> {
             remote.ready = dialer.tend(SideName::Remote, &mut remote.endpoint, turn.now);
         }
         let outcome = self.run_ready(turn, dialer);
+        if outcome != Outcome::Waiting {
+            return outcome;
+        }
         let mut again = self.client.endpoint.settle();
         if let Some(remote) = &mut self.remote {
             again |= remote.endpoint.settle();
         }
-        if again && outcome == Outcome::Waiting { Outcome::Spent } else { outcome }
+        if again { Outcome::Spent } else { Outcome::Waiting }
     }
 
     pub(super) fn deadline_of_lanes(&self) -> Option<u64> {

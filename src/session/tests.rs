@@ -103,6 +103,7 @@ impl Scene {
             id: ServiceId::next(),
             name: String::new(),
             remotes: Vec::new(),
+            stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
             on_reload: OnReload::Keep,

@@ -39,6 +39,8 @@ pub struct Client {
     pub socket: Socket,
     /// The service of the listener that it came to.
     pub service: Arc<Service>,
+    /// It is not a client: it is to be a lane of one.
+    pub is_lane: bool,
 }
 
 /// Whether clients are being accepted.
@@ -290,7 +292,7 @@ impl Accepting {
                 Ok(socket) => {
                     info!("accepted fd {}", socket.descriptor());
                     self.admission.admit();
-                    take(Client { socket, service: service.clone() });
+                    take(Client { socket, service: service.clone(), is_lane: listener.accepts_lanes() });
                 }
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,

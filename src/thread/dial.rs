@@ -1,15 +1,15 @@
 //! What sessions need of an I/O thread, with real sockets: registering clients, and connecting to remotes.
 
 use log::{info, warn};
-use mio::Registry;
+use mio::{Registry, Token};
 use std::io;
 
 use super::sessions::Host;
 use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
-use crate::endpoint::{Carries, Route, SideName, Socket};
+use crate::endpoint::{Carries, Endpoint, Lane, Readiness, Route, SideName, Socket};
 use crate::service::admission::Admission;
-use crate::service::{RemoteAddress, Service, SocketOptions};
+use crate::service::{RemoteAddress, Service};
 use crate::session::{Dial, End, logs_routes};
 
 /// The thread, as its sessions see it.
@@ -18,17 +18,24 @@ pub struct ThreadHost<'a> {
     pub registry: &'a Registry,
     /// How many sessions there may be.
     pub admission: &'a Admission,
+    /// The time of this turn, in milliseconds since the thread's origin.
+    pub now: u64,
 }
 
 impl ThreadHost<'_> {
-    fn connect(&self, key: usize, to: &RemoteAddress, options: &SocketOptions, client: Carries) -> io::Result<Socket> {
-        let mut socket = Socket::connect(to, options, client)?;
+    fn connect(&self, key: usize, to: &RemoteAddress, service: &Service, client: Carries) -> io::Result<Socket> {
+        let mut socket = Socket::connect(to, &service.options, &service.stripe, client)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {
             socket.complete_names();
         }
         Ok(socket)
     }
+}
+
+/// The tokens of the lanes of a side of the session with this key.
+pub fn lane_token(key: usize, side: SideName) -> impl Fn(Lane) -> Token {
+    move |lane| Place::Side { key, side, lane: Some(lane) }.token()
 }
 
 impl Host<Socket> for ThreadHost<'_> {
@@ -42,8 +49,12 @@ impl Host<Socket> for ThreadHost<'_> {
 
     fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<Socket> {
         let Some(address) = service.remotes.get(address) else { return Dial::NoSuchAddress };
-        match self.connect(key, address, &service.options, client) {
-            Ok(socket) => {
+        match self.connect(key, address, service, client) {
+            Ok(mut socket) => {
+                if socket.has_lanes() {
+                    // They are dialled now, as no event will come before.
+                    self.tend(key, SideName::Remote, &mut socket, self.now);
+                }
                 info!("connect starting proxy to remote {}", Route(&socket, SideName::Remote));
                 Dial::Started(socket)
             }
@@ -53,6 +64,10 @@ impl Host<Socket> for ThreadHost<'_> {
                 Dial::Failed
             }
         }
+    }
+
+    fn tend(&mut self, key: usize, side: SideName, endpoint: &mut Socket, now: u64) -> Readiness {
+        endpoint.tend(self.registry, &lane_token(key, side), now)
     }
 
     fn has_room(&mut self) -> bool {

@@ -12,6 +12,7 @@ pub mod dealing;
 pub mod dial;
 pub mod directory;
 pub mod drain;
+pub mod lobby;
 pub mod mailbox;
 pub mod recency;
 pub mod run_queue;
@@ -40,6 +41,7 @@ use accepting::{Accepting, Client, STOP_TIMEOUT};
 use change::{Change, Done};
 use dial::ThreadHost;
 use drain::Drain;
+use lobby::{HandedOver, Lobby};
 use mailbox::{Inbox, Mailbox, mailbox};
 use sessions::{Budgets, Sessions};
 use sources::Sources;
@@ -56,6 +58,8 @@ const CLIENTS_PER_TURN: usize = 64;
 pub enum Message {
     /// A client for it to serve.
     Client(Client),
+    /// A lane for one of its sessions, which came to another thread.
+    Lane(Box<HandedOver>),
     /// What becomes of its own listeners and sockets.
     Listen(Box<Own>),
     /// A reload has replaced a service: its sessions are to end, and what is left of them is reset at this time.
@@ -86,6 +90,8 @@ pub struct IoThread {
     accepting: Accepting,
     /// The sockets of clients without a connection.
     sources: Sources,
+    /// Connections that are to be lanes.
+    lobby: Lobby,
     admission: Admission,
     drain: Drain,
     /// The zero of the milliseconds that sessions count.
@@ -99,15 +105,17 @@ pub struct Share {
     pub admission: Admission,
     /// How many pipes there may be.
     pub pipes: Arc<PipeBudget>,
+    /// Where the sessions of lanes are.
+    pub lanes: lobby::Shared,
 }
 
 impl IoThread {
-    /// Makes a thread's state, and the mailbox to reach it by. [`IoThread::run`] is to be called on the thread.
+    /// Makes the state of the thread of this number, and the mailbox to reach it by. [`IoThread::run`] is to be called on the thread.
     ///
     /// # Errors
     ///
     /// The system's, where it has no descriptor for the poll.
-    pub fn new(settings: &ProcessSettings, share: Share) -> io::Result<(IoThread, Mailbox<Message>)> {
+    pub fn new(settings: &ProcessSettings, number: usize, share: Share) -> io::Result<(IoThread, Mailbox<Message>)> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
         let pools = Pools::new(settings.buffer_size, share.pipes);
@@ -118,6 +126,7 @@ impl IoThread {
             sessions: Sessions::new(pools, pace, Budgets::default()),
             accepting: Accepting::new(share.admission.clone()),
             sources: Sources::default(),
+            lobby: Lobby::new(share.lanes, number, settings.io_threads, share.admission.clone()),
             admission: share.admission,
             drain: Drain::default(),
             origin: Instant::now(),
@@ -136,8 +145,9 @@ impl IoThread {
             self.receive();
             self.sessions.wake_due();
             self.accept();
-            let IoThread { sessions, sources, poll, admission, .. } = &mut self;
-            let host = &mut ThreadHost { registry: poll.registry(), admission };
+            let IoThread { sessions, sources, lobby, poll, admission, .. } = &mut self;
+            let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+            lobby.run(sessions, host);
             sessions.run_sparse(host);
             sources.receive(sessions, host);
             sessions.run_bulk(host);
@@ -155,7 +165,8 @@ impl IoThread {
     /// Waits for events unless sessions or messages wait, and reads the turn's clock.
     fn poll(&mut self, events: &mut Events) {
         let accepting = &self.accepting;
-        let waits = [self.sessions.wait(), self.drain.wait(), accepting.wait(), self.sources.wait()];
+        let lobby = self.lobby.wait(self.sessions.now());
+        let waits = [self.sessions.wait(), self.drain.wait(), accepting.wait(), self.sources.wait(), lobby];
         self.inbox.poll(&mut self.poll, events, waits.into_iter().flatten().min(), || accepting.may_sleep());
         let now = Instant::now().saturating_duration_since(self.origin);
         self.sessions.begin_turn(now.as_millis() as u64);
@@ -166,7 +177,7 @@ impl IoThread {
             Place::Inbox => {}
             Place::Listener(index) => self.accepting.note(index),
             Place::Source(index) => self.sources.note(index, event),
-            Place::Arriving(_) => {}
+            Place::Arriving(index) => self.lobby.note(index, readiness(event)),
             Place::Side { key, side, lane } => self.sessions.note(key, side, lane, readiness(event)),
         }
     }
@@ -174,16 +185,15 @@ impl IoThread {
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
             let Some(message) = self.inbox.next() else { return };
-            let IoThread { sessions, accepting, sources, poll, admission, .. } = self;
-            let host = &mut ThreadHost { registry: poll.registry(), admission };
+            let IoThread { sessions, accepting, sources, lobby, poll, admission, .. } = self;
+            let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
             match message {
-                Message::Client(Client { socket, service }) => {
-                    sessions.start(socket, service, host);
-                }
+                Message::Client(client) => welcome(client, sessions, lobby, host),
+                Message::Lane(lane) => lobby.receive(*lane, sessions, host),
                 Message::Listen(own) => {
                     sessions.set_most_sources(own.most_sources);
-                    accepting.change(own.listeners, poll.registry(), &mut |Client { socket, service }| {
-                        sessions.start(socket, service, host);
+                    accepting.change(own.listeners, poll.registry(), &mut |client| {
+                        welcome(client, sessions, lobby, host);
                     });
                     sources.change(own.sockets, poll.registry(), sessions, host);
                 }
@@ -205,11 +215,9 @@ impl IoThread {
         if self.accepting.is_idle() {
             return;
         }
-        let IoThread { sessions, accepting, poll, admission, .. } = self;
-        let host = &mut ThreadHost { registry: poll.registry(), admission };
-        accepting.accept(|Client { socket, service }| {
-            sessions.start(socket, service, host);
-        });
+        let IoThread { sessions, accepting, lobby, poll, admission, .. } = self;
+        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        accepting.accept(|client| welcome(client, sessions, lobby, host));
         if accepting.has_stopped() {
             accepting.close();
         }
@@ -218,13 +226,22 @@ impl IoThread {
     /// Resets what is left when the time to drain is over.
     fn end_what_is_due(&mut self) {
         while let Some(whose) = self.drain.due() {
-            let host = &mut ThreadHost { registry: self.poll.registry(), admission: &self.admission };
+            let now = self.sessions.now();
+            let host = &mut ThreadHost { registry: self.poll.registry(), admission: &self.admission, now };
             self.sessions.end_all(whose, End::Drain, host);
             if whose.is_none() {
                 return;
             }
         }
     }
+}
+
+/// Begins the session of a client; what is to be a lane of one waits in the lobby.
+fn welcome(client: Client, sessions: &mut Sessions<Socket>, lobby: &mut Lobby, host: &mut ThreadHost<'_>) {
+    if client.is_lane {
+        return lobby.add(client, host.registry, host.now);
+    }
+    sessions.start(client.socket, client.service, host);
 }
 
 fn readiness(event: &Event) -> Readiness {

@@ -155,6 +155,13 @@ impl<E: Endpoint> Sessions<E> {
         self.slab.get(key)
     }
 
+    /// The endpoint of a session's client, to which something is done for which the session is to run.
+    pub fn client_to_run(&mut self, key: usize) -> Option<&mut E> {
+        let session = self.slab.get_mut(key)?;
+        self.queue.wake(key, session.is_bulk());
+        Some(session.client_mut())
+    }
+
     /// The sessions and their keys.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Session<E>)> {
         self.slab.iter()

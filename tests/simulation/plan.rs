@@ -141,7 +141,15 @@ impl Plan {
 pub fn service(timeouts: Timeouts) -> Arc<Service> {
     let options = SocketOptions { no_delay: false, keepalive: None };
     let id = ServiceId::next();
-    Arc::new(Service { id, name: String::new(), remotes: Vec::new(), options, timeouts, on_reload: OnReload::Keep })
+    Arc::new(Service {
+        id,
+        name: String::new(),
+        remotes: Vec::new(),
+        options,
+        stripe: Arc::default(),
+        timeouts,
+        on_reload: OnReload::Keep,
+    })
 }
 
 /// A size of up to about `limit`, which is for few bytes.

@@ -1,0 +1,285 @@
+//! How the end that dials gets its lanes: all at once at first, and each again, with growing pauses, when it is lost.
+
+use log::{info, warn};
+use mio::{Registry, Token};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::lane::{Lane, Line};
+use super::{LaneNumber, Readiness, SideName, Slot, State, StripeEndpoint};
+use crate::address::StripeAddress;
+use crate::base::error::error_text;
+use crate::base::random::random;
+use crate::endpoint::Endpoint;
+use crate::endpoint::tcp::TcpEndpoint;
+use crate::service::{SocketOptions, StripeOptions};
+use crate::stripe::SessionId;
+use crate::stripe::channel::Channel;
+use crate::stripe::opening::{Dialing, Refusal};
+
+/// The longest pause before the first try after a lane was lost, in milliseconds.
+const FIRST_PAUSE: u64 = 50;
+
+/// The longest pause before any other, in milliseconds.
+const LONGEST_PAUSE: u64 = 5000;
+
+/// How long the peer may take to answer an opening, in milliseconds.
+const OPENING_TIMEOUT: u64 = 3000;
+
+/// What the answer to an opening is read with, at most, in bytes.
+const ANSWER: usize = 4096;
+
+/// What an end dials its lanes with.
+#[derive(Debug)]
+pub struct Dialer {
+    address: Arc<StripeAddress>,
+    socket_options: SocketOptions,
+    /// Chance.
+    random: u64,
+    /// The peer has been heard of on a lane, so that it knows the session, which must not be made another time.
+    pub is_known: bool,
+    /// Why the last attempt failed.
+    last_failure: Option<(io::ErrorKind, String)>,
+}
+
+/// One of the lanes to be.
+#[derive(Debug)]
+pub struct Attempt {
+    stage: Stage,
+    /// How many attempts have failed since there was a lane last.
+    failed: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It is to be dialled at this time.
+    Waiting(u64),
+    /// It is being connected.
+    Connecting { line: Line, give_up: u64 },
+    /// The peer has been asked, and is to answer.
+    Opening { line: Line, dialing: Dialing, since: u64, give_up: u64 },
+}
+
+/// What becomes of an attempt.
+enum Progress {
+    Same(Stage),
+    Open { line: Line, channel: Channel, left: Vec<u8>, round_trip: u64 },
+    Failed(io::ErrorKind, String),
+}
+
+impl Attempt {
+    /// Notes what an event said.
+    pub fn note(&mut self, event: Readiness) {
+        match &mut self.stage {
+            Stage::Waiting(_) => {}
+            Stage::Connecting { line, .. } | Stage::Opening { line, .. } => line.ready.add(event),
+        }
+    }
+
+    /// When there is something to do though no event came.
+    pub fn deadline(&self) -> u64 {
+        match self.stage {
+            Stage::Waiting(at) => at,
+            Stage::Connecting { give_up, .. } | Stage::Opening { give_up, .. } => give_up,
+        }
+    }
+}
+
+impl Dialer {
+    /// An attempt after this many that failed.
+    pub fn wait(&mut self, now: u64, failed: u32) -> Attempt {
+        // The whole of it is jitter at first, as one that was lost alone is wanted back soon; half of it later, as the peer
+        // may be the peer of many.
+        let longest = (FIRST_PAUSE << failed.min(10)).min(LONGEST_PAUSE);
+        let least = if failed == 0 { 0 } else { longest / 2 };
+        let pause = least + self.chance() % (longest - least + 1);
+        Attempt { stage: Stage::Waiting(now + pause), failed }
+    }
+
+    /// The next of numbers that nobody needs to guess (Marsaglia, "Xorshift RNGs").
+    fn chance(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Where lane `number` goes at its attempt after `failed` ones: the targets in turn, and the addresses of each.
+    fn target(&self, number: usize, failed: u32) -> SocketAddr {
+        let targets = &self.address.targets;
+        let addresses = &targets[number % targets.len()];
+        addresses[failed as usize % addresses.len()]
+    }
+
+    fn connect(&self, number: usize, failed: u32, sources: &[IpAddr]) -> io::Result<Line> {
+        let target = self.target(number, failed);
+        let usable: Vec<_> = sources.iter().filter(|source| source.is_ipv4() == target.is_ipv4()).collect();
+        let source = usable.get(number % usable.len().max(1)).map(|source| **source);
+        let mut line = Line::new(TcpEndpoint::connect_from(source, target, &self.socket_options)?);
+        line.prepare()?;
+        Ok(line)
+    }
+}
+
+impl StripeEndpoint {
+    /// The end that dials: its lanes are dialled when it is tended to first.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub fn dial(
+        address: &Arc<StripeAddress>,
+        socket_options: &SocketOptions,
+        options: &Arc<StripeOptions>,
+    ) -> io::Result<StripeEndpoint> {
+        let id = SessionId(random()?);
+        let dialer = Dialer {
+            address: address.clone(),
+            socket_options: socket_options.clone(),
+            random: u64::from_ne_bytes(random()?) | 1,
+            is_known: false,
+            last_failure: None,
+        };
+        let mut stripe = StripeEndpoint::new(id, options.clone(), 0);
+        let attempt = || Slot::Dialing(Attempt { stage: Stage::Waiting(0), failed: 0 });
+        stripe.slots.extend((0..options.lanes).map(|_| attempt()));
+        stripe.name = format!("proxy -> {address}");
+        stripe.dialer = Some(dialer);
+        Ok(stripe)
+    }
+
+    /// Goes on with an attempt.
+    pub(super) fn tend_attempt(&mut self, number: usize, registry: &Registry, token: &dyn Fn(LaneNumber) -> Token) {
+        let Slot::Dialing(Attempt { stage, failed }) = std::mem::replace(&mut self.slots[number], Slot::Empty) else {
+            return;
+        };
+        let token = token(LaneNumber(number as u8));
+        let mut stage = stage;
+        // As long as it goes on: what has connected can be asked at once.
+        let progress = loop {
+            match self.go_on(number, stage, failed, registry, token) {
+                (Progress::Same(next), true) => stage = next,
+                (progress, _) => break progress,
+            }
+        };
+        match progress {
+            Progress::Same(stage) => self.slots[number] = Slot::Dialing(Attempt { stage, failed }),
+            Progress::Open { line, channel, left, round_trip } => {
+                self.open(number, Lane::new(line, channel, &left), None, round_trip, SideName::Remote);
+            }
+            Progress::Failed(kind, why) => self.attempt_failed(number, failed + 1, kind, why),
+        }
+    }
+
+    /// One step of an attempt, and whether it has come further.
+    fn go_on(
+        &mut self,
+        number: usize,
+        stage: Stage,
+        failed: u32,
+        registry: &Registry,
+        token: Token,
+    ) -> (Progress, bool) {
+        let (now, id) = (self.now, self.id);
+        let Some(dialer) = &mut self.dialer else { return (Progress::Same(stage), false) };
+        let broken = |error: io::Error| (Progress::Failed(error.kind(), error_text(&error)), false);
+        match stage {
+            Stage::Waiting(at) if at <= now => {
+                let mut line = match dialer.connect(number, failed, &self.options.sources) {
+                    Ok(line) => line,
+                    Err(error) => return broken(error),
+                };
+                if let Err(error) = line.register(registry, token) {
+                    return broken(error);
+                }
+                let give_up = now.saturating_add(self.options.connect_timeout);
+                (Progress::Same(Stage::Connecting { line, give_up }), false)
+            }
+            Stage::Connecting { mut line, .. } if line.ready.writable => {
+                if let Some(error) = line.socket.take_error() {
+                    return broken(error);
+                }
+                line.socket.complete_names();
+                let mut to_send = Vec::new();
+                let asked = Dialing::new(self.options.keys.first(), &mut to_send);
+                match asked.and_then(|dialing| line.send(&to_send).map(|()| dialing)) {
+                    Ok(dialing) => {
+                        let give_up = now + OPENING_TIMEOUT;
+                        (Progress::Same(Stage::Opening { line, dialing, since: now, give_up }), true)
+                    }
+                    Err(error) => broken(error),
+                }
+            }
+            Stage::Opening { mut line, mut dialing, since, give_up } if line.ready.readable => {
+                let mut answer = vec![0; ANSWER];
+                match line.read_some(&mut answer) {
+                    Ok(None) => (Progress::Same(Stage::Opening { line, dialing, since, give_up }), false),
+                    Err(error) => broken(error),
+                    Ok(Some(came)) => {
+                        let mut to_send = Vec::new();
+                        let may_be_made = !dialer.is_known;
+                        match dialing.receive(&answer[..came], id, may_be_made, &mut to_send) {
+                            Err(refusal) => (Progress::refused(&refusal), false),
+                            Ok((_, None)) => (Progress::Same(Stage::Opening { line, dialing, since, give_up }), true),
+                            Ok((used, Some(channel))) => match line.send(&to_send) {
+                                Err(error) => broken(error),
+                                Ok(()) => {
+                                    let left = answer[used..came].to_vec();
+                                    (Progress::Open { line, channel, left, round_trip: now - since }, false)
+                                }
+                            },
+                        }
+                    }
+                }
+            }
+            Stage::Connecting { give_up, .. } if give_up <= now => {
+                (Progress::Failed(io::ErrorKind::TimedOut, "connect timeout".to_string()), false)
+            }
+            Stage::Opening { give_up, .. } if give_up <= now => {
+                (Progress::Failed(io::ErrorKind::TimedOut, "the peer does not answer as a stripe".to_string()), false)
+            }
+            stage => (Progress::Same(stage), false),
+        }
+    }
+
+    fn attempt_failed(&mut self, number: usize, failed: u32, kind: io::ErrorKind, why: String) {
+        let Some(dialer) = &mut self.dialer else { return };
+        let (id, target) = (self.id, dialer.target(number, failed - 1));
+        // One line for what all lanes have in common.
+        let same = dialer.last_failure.as_ref().is_some_and(|(_, before)| *before == why);
+        if same {
+            info!("stripe {id}: lane {number} to {target} failed: {why}");
+        } else {
+            warn!("stripe {id}: lane {number} to {target} failed: {why}");
+        }
+        dialer.last_failure = Some((kind, why));
+        self.slots[number] = Slot::Dialing(dialer.wait(self.now, failed));
+        if matches!(self.state, State::New) && self.all_have_failed() {
+            let failure = self.dialer.as_mut().and_then(|dialer| dialer.last_failure.take());
+            let (kind, why) = failure.unwrap_or((io::ErrorKind::ConnectionRefused, String::new()));
+            // Of this kind, it would be taken for a connection that there was.
+            let kind = if kind == io::ErrorKind::ConnectionReset { io::ErrorKind::ConnectionRefused } else { kind };
+            self.fail(kind, why);
+        }
+    }
+
+    /// Whether each lane has been tried at each of its addresses.
+    fn all_have_failed(&self) -> bool {
+        let addresses = |number: usize| {
+            let targets = self.dialer.as_ref().map(|dialer| &dialer.address.targets);
+            targets.map_or(0, |targets| targets[number % targets.len()].len())
+        };
+        self.slots.iter().enumerate().all(|(number, slot)| match slot {
+            Slot::Dialing(attempt) => attempt.failed as usize >= addresses(number),
+            Slot::Empty => true,
+            Slot::Open(..) => false,
+        })
+    }
+}
+
+impl Progress {
+    fn refused(refusal: &Refusal) -> Progress {
+        Progress::Failed(io::ErrorKind::ConnectionRefused, refusal.to_string())
+    }
+}

@@ -1,0 +1,601 @@
+//! A stripe: one stream over several TCP connections, its lanes, which may come and go.
+//!
+//! What is sent when, on which lane, and what is to be sent again is the business of [`Engine`]; here are the sockets.
+
+mod dial;
+mod input;
+mod lane;
+
+use log::{info, warn};
+use mio::{Registry, Token};
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::{Endpoint, Lane as LaneNumber, Readiness, Route, SideName, Socket};
+use crate::base::error::error_text;
+use crate::buffers::splice::KernelPipe;
+use crate::service::StripeOptions;
+use crate::stripe::channel::Channel;
+use crate::stripe::engine::{Burst, Config, Direct, Engine, Event, LaneReport, Read};
+use crate::stripe::frame::{CloseCode, Frame, Violation};
+use crate::stripe::{MOST_LANES, SessionId};
+pub use dial::Dialer;
+use lane::LaneEnd;
+pub use lane::{Lane, Line};
+
+/// How long nothing comes on a lane before the peer is asked whether it is there, in milliseconds.
+const PING_AFTER: u64 = 15_000;
+
+/// Bytes read from all lanes, in one run, that nobody asked for.
+const UNASKED: usize = 256 << 10;
+
+/// Room to read more than was asked for: the headers of frames.
+const HEADERS: usize = 2 << 10;
+
+thread_local! {
+    /// What goes on a lane next.
+    static BURST: RefCell<Burst> = RefCell::new(Burst::default());
+}
+
+/// What is let go when the thing that holds it ends: a count of somebody above, which this need not know.
+pub type Guard = Box<dyn Any + Send>;
+
+/// A connection whose opening is over and that joins a session.
+pub struct Arrival {
+    /// The connection.
+    pub line: Line,
+    /// How frames go on it.
+    pub channel: Channel,
+    /// What came behind the opening.
+    pub left: Vec<u8>,
+    /// How long the peer took to answer, in milliseconds.
+    pub round_trip: u64,
+}
+
+/// One of the lanes, or what is to become one.
+#[derive(Debug)]
+enum Slot {
+    /// There is none.
+    Empty,
+    /// A connection that is not a lane yet, or is to be tried at some time.
+    Dialing(dial::Attempt),
+    /// A lane; and what is let go when it ends.
+    Open(Lane, #[allow(dead_code)] Option<GuardBox>),
+}
+
+/// A guard, for `Debug`.
+struct GuardBox(#[allow(dead_code)] Guard);
+
+impl fmt::Debug for GuardBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+/// How a stripe stands.
+#[derive(Debug)]
+enum State {
+    /// No lane has been open yet.
+    New,
+    /// There has been a lane.
+    Joined,
+    /// Both ends have everything.
+    Over,
+    /// It is over for this reason.
+    Failed(io::ErrorKind, String),
+}
+
+/// One end of a stripe.
+#[derive(Debug)]
+pub struct StripeEndpoint {
+    id: SessionId,
+    engine: Engine,
+    slots: Vec<Slot>,
+    state: State,
+    options: Arc<StripeOptions>,
+    /// Of the end that dials: what it dials with.
+    dialer: Option<Dialer>,
+    /// What is let go when the session ends.
+    _guard: Option<GuardBox>,
+    /// How the log names it.
+    name: String,
+    /// The descriptor of the first lane, for the log.
+    descriptor: RawFd,
+    /// A write was not taken whole, so that it matters how soon acknowledgements are read.
+    refused: bool,
+    /// The peer's stream has been read to its end.
+    ended: bool,
+    /// The lane that is read next.
+    turn: usize,
+    /// The time of this run, in milliseconds.
+    now: u64,
+    /// How many lanes there have been.
+    lanes_ever: u32,
+    /// Bytes that were sent again, on lanes that are gone.
+    sent_again: u64,
+}
+
+impl StripeEndpoint {
+    fn new(id: SessionId, options: Arc<StripeOptions>, now: u64) -> StripeEndpoint {
+        let config = Config {
+            mode: options.mode,
+            window: options.window,
+            lane_timeout: options.lane_timeout.saturating_mul(1000),
+            ping_after: PING_AFTER * 1000,
+        };
+        StripeEndpoint {
+            id,
+            engine: Engine::new(config, now * 1000),
+            slots: Vec::new(),
+            state: State::New,
+            options,
+            dialer: None,
+            _guard: None,
+            name: String::new(),
+            descriptor: 0,
+            refused: false,
+            ended: false,
+            turn: 0,
+            now,
+            lanes_ever: 0,
+            sent_again: 0,
+        }
+    }
+
+    /// The end that was dialled, of a session with this id; its first lane is to be added next.
+    pub fn accepted(
+        id: SessionId,
+        options: Arc<StripeOptions>,
+        guard: Guard,
+        first: &mut Line,
+        now: u64,
+    ) -> StripeEndpoint {
+        first.socket.complete_names();
+        let mut stripe = StripeEndpoint::new(id, options, now);
+        stripe.name = Route(&first.socket, SideName::Client).names();
+        stripe.descriptor = first.socket.descriptor();
+        stripe._guard = Some(GuardBox(guard));
+        stripe
+    }
+
+    /// Which session it is.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Adds a lane whose opening is over; `guard` is let go when the lane ends. The session is to be run then.
+    ///
+    /// # Errors
+    ///
+    /// There are as many lanes as may be: the peer has been told. Or it cannot be registered.
+    pub fn add_lane(
+        &mut self,
+        arrival: Arrival,
+        guard: Option<Guard>,
+        registry: &Registry,
+        token: &dyn Fn(LaneNumber) -> Token,
+    ) -> io::Result<()> {
+        let Arrival { mut line, channel, left, round_trip } = arrival;
+        let free = self.slots.iter().position(|slot| matches!(slot, Slot::Empty));
+        let number = free.unwrap_or(self.slots.len());
+        if number >= MOST_LANES {
+            Lane::new(line, channel, &[]).say_last(&Frame::Close(CloseCode::TooManyLanes));
+            return Err(io::Error::other(CloseCode::TooManyLanes.to_string()));
+        }
+        line.register(registry, token(LaneNumber(number as u8)))?;
+        if number == self.slots.len() {
+            self.slots.push(Slot::Empty);
+        }
+        line.socket.complete_names();
+        self.open(number, Lane::new(line, channel, &left), guard.map(GuardBox), round_trip, SideName::Client);
+        Ok(())
+    }
+
+    /// A connection has become a lane.
+    fn open(&mut self, number: usize, lane: Lane, guard: Option<GuardBox>, round_trip: u64, side: SideName) {
+        let (id, route) = (self.id, Route(&lane.line.socket, side));
+        info!("stripe {id}: lane {number} open {route}");
+        self.slots[number] = Slot::Open(lane, guard);
+        self.engine.lane_up(number, Some(round_trip * 1000), self.now * 1000);
+        if self.dialer.is_none() {
+            self.engine.greet(number);
+        }
+        self.lanes_ever += 1;
+        if matches!(self.state, State::New) {
+            self.state = State::Joined;
+        }
+        let Slot::Open(lane, _) = &mut self.slots[number] else { return };
+        let mut heard = Heard { engine: &mut self.engine, dialer: &mut self.dialer, closed: None };
+        let result = lane.take_left(|frame| heard.take(number, frame, None, self.now));
+        let closed = heard.closed;
+        self.after_reading(number, result, closed);
+    }
+
+    /// Does what events and the time ask for, and says what can be done with the endpoint then. Connections that it begins
+    /// are registered with these tokens.
+    pub fn tend(&mut self, registry: &Registry, token: &dyn Fn(LaneNumber) -> Token, now: u64) -> Readiness {
+        self.now = now;
+        if self.is_alive() {
+            for number in 0..self.slots.len() {
+                match &self.slots[number] {
+                    Slot::Empty => {}
+                    Slot::Dialing(_) => self.tend_attempt(number, registry, token),
+                    Slot::Open(..) => self.tend_lane(number),
+                }
+            }
+            self.end_what_is_silent();
+            if self.refused {
+                self.read_unasked();
+            }
+            self.engine.tick(now * 1000);
+            self.push();
+        }
+        self.readiness()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let failed = matches!(self.state, State::Failed(..));
+        let lanes_readable = self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
+        Readiness {
+            readable: failed || self.ended || self.engine.readable() || lanes_readable,
+            writable: failed || (matches!(self.state, State::Joined) && self.engine.writable()),
+            error: failed,
+            ..Readiness::default()
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        matches!(self.state, State::New | State::Joined)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = (usize, &Lane)> {
+        self.slots.iter().enumerate().filter_map(|(number, slot)| match slot {
+            Slot::Open(lane, _) => Some((number, lane)),
+            Slot::Empty | Slot::Dialing(_) => None,
+        })
+    }
+
+    /// Sends what a lane has left, looks for its errors, and tells the engine whether it would take more.
+    fn tend_lane(&mut self, number: usize) {
+        let Slot::Open(lane, _) = &mut self.slots[number] else { return };
+        let line = &mut lane.line;
+        match line.flush() {
+            Ok(()) => {
+                let room = line.has_room();
+                self.engine.has_room(number, room);
+            }
+            Err(error) => self.lane_ended(number, error.into()),
+        }
+    }
+
+    /// Lanes end that have not answered for too long, and the session when it has had none for too long.
+    fn end_what_is_silent(&mut self) {
+        while let Some(number) = self.engine.silent_lane(self.now * 1000) {
+            self.lane_ended(number, LaneEnd::Broken(io::ErrorKind::TimedOut.into()));
+        }
+        if matches!(self.state, State::Joined) && self.engine.is_abandoned(self.now * 1000) {
+            self.fail(io::ErrorKind::TimedOut, CloseCode::NoLane.to_string());
+        }
+    }
+
+    /// Reads what is there, within bounds, though nobody asked for it.
+    fn read_unasked(&mut self) {
+        let mut left = UNASKED;
+        while let Some(number) = self.next_readable().filter(|_| left > 0) {
+            left = left.saturating_sub(self.read_lane(number, left, None));
+        }
+    }
+
+    /// A lane that may have something to read, each in its turn.
+    fn next_readable(&mut self) -> Option<usize> {
+        if !self.is_alive() {
+            return None;
+        }
+        let count = self.slots.len();
+        let in_turn = (0..count).map(|step| (self.turn + step) % count);
+        let readable = |number: &usize| match &self.slots[*number] {
+            Slot::Open(lane, _) => lane.line.ready.readable,
+            Slot::Empty | Slot::Dialing(_) => false,
+        };
+        let number = in_turn.into_iter().find(readable)?;
+        self.turn = number + 1;
+        Some(number)
+    }
+
+    /// Reads a lane once. What comes next in the stream goes to `direct`, all else to the engine. Returns what was read, at
+    /// most `limit`, in bytes.
+    fn read_lane(&mut self, number: usize, limit: usize, mut direct: Option<&mut Direct<'_>>) -> usize {
+        let Slot::Open(lane, _) = &mut self.slots[number] else { return 0 };
+        let mut heard = Heard { engine: &mut self.engine, dialer: &mut self.dialer, closed: None };
+        let now = self.now;
+        let result = lane.read(limit, |frame| heard.take(number, frame, direct.as_deref_mut(), now));
+        let closed = heard.closed;
+        let came = *result.as_ref().unwrap_or(&0);
+        self.after_reading(number, result.map(drop), closed);
+        came
+    }
+
+    fn after_reading(&mut self, number: usize, result: Result<(), LaneEnd>, closed: Option<CloseCode>) {
+        if let Err(end) = result {
+            self.lane_ended(number, end);
+        }
+        match closed {
+            None => {}
+            Some(CloseCode::Finished) if self.engine.is_finished() => self.state = State::Over,
+            Some(CloseCode::TooManyLanes) if self.lanes().count() > 1 => {
+                self.lane_ended(number, LaneEnd::Closed);
+                self.slots[number] = Slot::Empty;
+            }
+            Some(code) => self.fail(io::ErrorKind::ConnectionReset, format!("closed by the peer: {code}")),
+        }
+        if !self.is_alive() {
+            self.hang_up();
+        }
+    }
+
+    /// A lane is no more: what it had is sent on others, and it is dialled again where we dial.
+    fn lane_ended(&mut self, number: usize, end: LaneEnd) {
+        let Slot::Open(lane, _) = &self.slots[number] else { return };
+        let (id, authentic) = (self.id, lane.is_authentic());
+        match &end {
+            LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
+            LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
+            LaneEnd::Violation(violation) => warn!("stripe {id}: lane {number} broke the rules: {violation}"),
+        }
+        self.forget_lane(number);
+        match (&mut self.dialer, end) {
+            // Whoever has the key does so on purpose, or has an error; on another lane it would be no better.
+            (_, LaneEnd::Violation(violation)) if authentic => {
+                for slot in &mut self.slots {
+                    if let Slot::Open(lane, _) = slot {
+                        lane.say_last(&Frame::Close(CloseCode::Violation));
+                    }
+                }
+                self.fail(io::ErrorKind::InvalidData, violation.to_string());
+            }
+            (Some(dialer), _) => self.slots[number] = Slot::Dialing(dialer.wait(self.now, 0)),
+            (None, _) => {}
+        }
+    }
+
+    /// Takes a lane away.
+    fn forget_lane(&mut self, number: usize) {
+        self.sent_again += self.engine.lane_report(number).sent_again;
+        self.engine.lane_down(number, self.now * 1000);
+        self.slots[number] = Slot::Empty;
+    }
+
+    fn log_lane(&self, number: usize, lane: &Lane, why: &dyn fmt::Display) {
+        let report = self.engine.lane_report(number);
+        let (id, side) = (self.id, if self.dialer.is_some() { SideName::Remote } else { SideName::Client });
+        let route = Route(&lane.line.socket, side);
+        info!("stripe {id}: lane {number} over {route}: {why}, {}", Account(&report));
+    }
+
+    fn fail(&mut self, kind: io::ErrorKind, why: String) {
+        if self.is_alive() {
+            self.state = State::Failed(kind, why);
+            self.hang_up();
+        }
+    }
+
+    /// Closes all connections.
+    fn hang_up(&mut self) {
+        for number in 0..self.slots.len() {
+            if let Slot::Open(lane, _) = &self.slots[number] {
+                self.log_lane(number, lane, &"the session is over");
+                self.forget_lane(number);
+            }
+            self.slots[number] = Slot::Empty;
+        }
+    }
+
+    /// Sends what the engine has for the lanes.
+    fn push(&mut self) {
+        if !self.is_alive() {
+            return;
+        }
+        BURST.with_borrow_mut(|burst| {
+            while let Some(number) = self.engine.next_burst(burst, self.now * 1000) {
+                let Some(Slot::Open(lane, _)) = self.slots.get_mut(number) else {
+                    debug_assert!(false, "a burst for a lane that is not there");
+                    return;
+                };
+                match lane.send(burst, &self.engine) {
+                    Ok(()) => {
+                        let room = lane.line.has_room();
+                        self.engine.has_room(number, room);
+                    }
+                    Err(error) => self.lane_ended(number, error.into()),
+                }
+            }
+        });
+    }
+
+    fn error(&self) -> Option<io::Error> {
+        match &self.state {
+            State::Failed(kind, why) => Some(io::Error::new(*kind, why.clone())),
+            State::New | State::Joined | State::Over => None,
+        }
+    }
+}
+
+/// Who hears the frames of lanes.
+struct Heard<'a> {
+    engine: &'a mut Engine,
+    dialer: &'a mut Option<Dialer>,
+    /// What the peer closed the session with.
+    closed: Option<CloseCode>,
+}
+
+impl Heard<'_> {
+    fn take(
+        &mut self,
+        number: usize,
+        frame: Frame<'_>,
+        direct: Option<&mut Direct<'_>>,
+        now: u64,
+    ) -> Result<(), Violation> {
+        if let Some(dialer) = self.dialer {
+            dialer.is_known = true;
+        }
+        if let Some(Event::Closed(code)) = self.engine.received(number, frame, direct, now * 1000)? {
+            self.closed = Some(code);
+        }
+        Ok(())
+    }
+}
+
+impl Endpoint for StripeEndpoint {
+    const SHORT_MEANS_BLOCKED: bool = Socket::SHORT_MEANS_BLOCKED;
+
+    type Pipe = KernelPipe;
+
+    fn has_lanes(&self) -> bool {
+        true
+    }
+
+    fn note_lane(&mut self, LaneNumber(number): LaneNumber, event: Readiness) {
+        match self.slots.get_mut(usize::from(number)) {
+            Some(Slot::Open(lane, _)) => lane.line.ready.add(event),
+            Some(Slot::Dialing(attempt)) => attempt.note(event),
+            Some(Slot::Empty) | None => {}
+        }
+    }
+
+    fn settle(&mut self) -> bool {
+        self.read_unasked();
+        self.push();
+        let readable = self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
+        readable || (self.refused && self.engine.writable())
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        if !self.is_alive() {
+            return None;
+        }
+        let attempts = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Dialing(attempt) => Some(attempt.deadline()),
+            Slot::Empty | Slot::Open(..) => None,
+        });
+        let of_engine = self.engine.deadline().map(|at| at.div_ceil(1000));
+        attempts.chain(of_engine).min()
+    }
+
+    fn would_lose(&self) -> bool {
+        self.is_alive() && self.engine.unacknowledged() > 0
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut direct = Direct { buffer, filled: 0 };
+        while !self.ended {
+            match self.engine.read(&mut direct.buffer[direct.filled..], self.now * 1000) {
+                Read::Bytes(n) => direct.filled += n,
+                Read::End => {
+                    self.ended = true;
+                    break;
+                }
+                Read::Nothing => {}
+            }
+            let wanted = direct.buffer.len() - direct.filled;
+            let Some(number) = self.next_readable().filter(|_| wanted > 0) else { break };
+            self.read_lane(number, wanted + HEADERS, Some(&mut direct));
+        }
+        self.push();
+        match (direct.filled, self.error()) {
+            (0, _) if self.ended => Ok(0),
+            (0, Some(error)) => Err(error),
+            (0, None) => Err(io::ErrorKind::WouldBlock.into()),
+            (filled, _) => Ok(filled),
+        }
+    }
+
+    fn short_read_means_empty(&self) -> bool {
+        false
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        loop {
+            if let Some(error) = self.error() {
+                return Err(error);
+            }
+            let n = self.engine.write(&bytes[taken..]);
+            taken += n;
+            self.push();
+            if n == 0 || taken == bytes.len() {
+                break;
+            }
+        }
+        self.refused = taken < bytes.len();
+        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    fn splices(&self) -> bool {
+        false
+    }
+
+    fn unsent(&self) -> u32 {
+        if self.is_alive() { u32::try_from(self.engine.unacknowledged()).unwrap_or(u32::MAX) } else { 0 }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.engine.finish();
+        self.push();
+        Ok(())
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.error()
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.lanes().next().map_or(self.descriptor, |(_, lane)| lane.line.socket.descriptor())
+    }
+
+    fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} stripe {}", self.name, self.id)
+    }
+
+    fn write_account(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.lanes().map(|(number, _)| self.engine.lane_report(number).sent_again);
+        let again = self.sent_again + open.sum::<u64>();
+        write!(f, ", {} lanes, {again} bytes sent again", self.lanes_ever)
+    }
+}
+
+/// Whoever lets a stripe go ends it: the peer is told how.
+impl Drop for StripeEndpoint {
+    fn drop(&mut self) {
+        let code = if self.engine.is_finished() { CloseCode::Finished } else { CloseCode::Reset };
+        if self.is_alive() {
+            for slot in &mut self.slots {
+                if let Slot::Open(lane, _) = slot {
+                    lane.say_last(&Frame::Close(code));
+                }
+            }
+        }
+        self.hang_up();
+    }
+}
+
+/// What a lane has done, for the log.
+struct Account<'a>(&'a LaneReport);
+
+impl fmt::Display for Account<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LaneReport { sent, sent_again, received, round_trip, rate, .. } = self.0;
+        write!(f, "sent {sent} bytes, received {received} bytes, {sent_again} bytes sent again")?;
+        if let Some(round_trip) = round_trip {
+            write!(f, ", round trip {} ms", round_trip.div_ceil(1000))?;
+        }
+        if let Some(rate) = rate {
+            write!(f, ", {rate} bytes/s")?;
+        }
+        Ok(())
+    }
+}
