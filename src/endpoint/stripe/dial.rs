@@ -4,6 +4,7 @@ use log::{info, warn};
 use mio::{Registry, Token};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::lane::{Lane, Line};
@@ -77,6 +78,14 @@ impl Attempt {
         }
     }
 
+    /// The descriptor of its connection, if there is one.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match &self.stage {
+            Stage::Waiting(_) => None,
+            Stage::Connecting { line, .. } | Stage::Opening { line, .. } => Some(line.socket.descriptor()),
+        }
+    }
+
     /// When there is something to do though no event came.
     pub fn deadline(&self) -> u64 {
         match self.stage {
@@ -144,7 +153,7 @@ impl StripeEndpoint {
         let mut stripe = StripeEndpoint::new(id, options.clone(), 0);
         let attempt = || Slot::Dialing(Attempt { stage: Stage::Waiting(0), failed: 0 });
         stripe.slots.extend((0..options.lanes).map(|_| attempt()));
-        stripe.name = format!("proxy -> {address}");
+        stripe.name = address.to_string();
         stripe.dialer = Some(dialer);
         Ok(stripe)
     }

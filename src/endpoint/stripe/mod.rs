@@ -83,7 +83,7 @@ enum State {
     New,
     /// There has been a lane.
     Joined,
-    /// Both ends have everything.
+    /// Both ends have everything, though it may still have to be read here.
     Over,
     /// It is over for this reason.
     Failed(io::ErrorKind, String),
@@ -325,7 +325,8 @@ impl StripeEndpoint {
         }
         match closed {
             None => {}
-            Some(CloseCode::Finished) if self.engine.is_finished() => self.state = State::Over,
+            // What has come and was not read yet is still to be read.
+            Some(CloseCode::Finished) => self.state = State::Over,
             Some(CloseCode::TooManyLanes) if self.lanes().count() > 1 => {
                 self.lane_ended(number, LaneEnd::Closed);
                 self.slots[number] = Slot::Empty;
@@ -554,7 +555,12 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn descriptor(&self) -> RawFd {
-        self.lanes().next().map_or(self.descriptor, |(_, lane)| lane.line.socket.descriptor())
+        let of_slot = |slot: &Slot| match slot {
+            Slot::Open(lane, _) => Some(lane.line.socket.descriptor()),
+            Slot::Dialing(attempt) => attempt.descriptor(),
+            Slot::Empty => None,
+        };
+        self.slots.iter().find_map(of_slot).unwrap_or(self.descriptor)
     }
 
     fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
