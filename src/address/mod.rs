@@ -134,6 +134,25 @@ impl EndpointAddress {
         }
     }
 
+    /// The port, where it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) => Some(address.port()),
+            EndpointAddress::Framed(stream) => stream.port(),
+            _ => None,
+        }
+    }
+
+    /// The same with another port, where it has one.
+    pub fn with_port(mut self, port: u16) -> EndpointAddress {
+        match &mut self {
+            EndpointAddress::Tcp(address) | EndpointAddress::Udp(address) => address.set_port(port),
+            EndpointAddress::Framed(stream) => **stream = (**stream).clone().with_port(port),
+            _ => {}
+        }
+        self
+    }
+
     /// Whether clients here are told apart by the address they send from, with no connection.
     pub fn is_connectionless(&self) -> bool {
         matches!(self, EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_))

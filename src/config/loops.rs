@@ -114,19 +114,30 @@ fn inet_leads_to(remote: SocketAddr, listener: SocketAddr) -> bool {
     if remote.port() != listener.port() || remote.port() == 0 {
         return false;
     }
-    let (remote, listener) = (remote.ip().to_canonical(), listener.ip().to_canonical());
-    match listener {
+    let (to, at) = (remote.ip().to_canonical(), listener.ip().to_canonical());
+    match at {
         // A remote that is a wildcard is this machine, too.
-        IpAddr::V4(any) if any.is_unspecified() => remote.is_ipv4() && is_local(remote),
+        IpAddr::V4(any) if any.is_unspecified() => to.is_ipv4() && is_local(remote),
         IpAddr::V6(any) if any.is_unspecified() => is_local(remote),
-        listener if remote.is_unspecified() => listener.is_loopback(),
-        listener => remote == listener,
+        at if to.is_unspecified() => at.is_loopback(),
+        at => to == at && interface(remote) == interface(listener),
+    }
+}
+
+/// The number of the interface that an address of a link is for.
+fn interface(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
     }
 }
 
 /// Whether an address is one of this machine's: only then a socket can be bound to it.
-fn is_local(address: IpAddr) -> bool {
-    address.is_unspecified() || address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+fn is_local(mut address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    address.set_ip(ip);
+    address.set_port(0);
+    ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind(address).is_ok()
 }
 
 fn unix_leads_to(remote: &UnixAddress, listener: &UnixAddress) -> bool {
@@ -176,6 +187,27 @@ mod tests {
             assert_eq!(found.len(), 1, "{listener} {remote}");
             assert!(found[0].1.contains(listener) && found[0].1.contains(remote), "{}", found[0].1);
         }
+    }
+
+    /// An address of a link means nothing without its interface.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_remote_at_an_address_of_a_link_is_found() {
+        let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let of_link = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let ip = u128::from_str_radix(fields[0], 16).unwrap();
+            fields[0].starts_with("fe80").then(|| (std::net::Ipv6Addr::from(ip), fields[5].to_string()))
+        };
+        let Some((ip, interface)) = table.lines().find_map(of_link) else {
+            return println!("skipped: this machine has no address of a link");
+        };
+        let remote = format!("[{ip}%{interface}]:5000");
+        for (listener, found) in [("[::]:5000", 1), (&remote, 1), ("0.0.0.0:5000", 0)] {
+            assert_eq!(loops(&[service("", &[listener], &remote)]).len(), found, "{listener} {remote}");
+        }
+        let on_lo = format!("[{ip}%lo]:5000");
+        assert_eq!(loops(&[service("", &[&on_lo], &remote)]), Vec::new(), "{on_lo} {remote}");
     }
 
     #[test]

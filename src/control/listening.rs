@@ -26,6 +26,8 @@ enum Home {
 #[derive(Debug)]
 struct Entry {
     address: EndpointAddress,
+    /// The port that the system picked, where it did.
+    picked: Option<u16>,
     bound: Vec<(ListenerId, Home)>,
 }
 
@@ -35,10 +37,20 @@ enum Fresh {
     Sources(SourceSocket),
 }
 
+impl Fresh {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Fresh::Listener(listener) => listener.port(),
+            Fresh::Sources(socket) => socket.udp_address().map(|address| address.port()),
+        }
+    }
+}
+
 /// One address that was bound just now, for a service.
 struct Addition {
     address: EndpointAddress,
     service: Arc<Service>,
+    picked: Option<u16>,
     bound: Vec<(Home, Fresh)>,
 }
 
@@ -58,6 +70,19 @@ pub struct Plan {
     /// Entries that stay, by their place in the table.
     kept: HashMap<usize, (Arc<Service>, i32)>,
     added: Vec<Addition>,
+    /// The ports that the system picked.
+    pub picked: Vec<Picked>,
+}
+
+/// A port that the system picked, for this service and this address, by their numbers among those that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Picked {
+    /// The service.
+    pub service: usize,
+    /// Which of its addresses.
+    pub address: usize,
+    /// The port.
+    pub port: u16,
 }
 
 impl Plan {
@@ -134,24 +159,34 @@ impl Listening {
         for (place, entry) in self.entries.iter().enumerate() {
             there.entry(&entry.address).or_default().push_back(place);
         }
-        let mut plan = Plan { kept: HashMap::new(), added: Vec::new() };
+        let mut plan = Plan { kept: HashMap::new(), added: Vec::new(), picked: Vec::new() };
         let mut missing = Vec::new();
-        for Wanted { service, addresses, backlog } in wanted {
-            for &address in addresses {
+        for (of, Wanted { service, addresses, backlog }) in wanted.iter().enumerate() {
+            for (number, &address) in addresses.iter().enumerate() {
+                let picked = move |port| Picked { service: of, address: number, port };
                 match there.get_mut(address).and_then(VecDeque::pop_front) {
-                    Some(place) => drop(plan.kept.insert(place, (Arc::clone(service), *backlog))),
-                    None => missing.push((*service, address, *backlog)),
+                    Some(place) => {
+                        plan.kept.insert(place, (Arc::clone(service), *backlog));
+                        plan.picked.extend(self.entries[place].picked.map(picked));
+                    }
+                    None => missing.push((*service, address, *backlog, picked)),
                 }
             }
         }
         let ports_of_v4: HashSet<Port> =
             wanted.iter().flat_map(|wanted| &wanted.addresses).filter_map(|address| Port::of_v4(address)).collect();
         let mut errors = Vec::new();
-        for (service, address, backlog) in missing {
+        for (service, address, backlog, picked_for) in missing {
             // Both 0.0.0.0 and [::] can be listened at if the latter leaves IPv4 to the former.
             let only_v6 = Port::of_any_v6(address).is_some_and(|port| ports_of_v4.contains(&port));
             match self.bind(address, Binding { backlog, shared: false, only_v6 }) {
-                Ok(bound) => plan.added.push(Addition { address: address.clone(), service: service.clone(), bound }),
+                Ok(bound) => {
+                    let any_port = address.port() == Some(0);
+                    let picked = bound.first().filter(|_| any_port).and_then(|(_, fresh)| fresh.port());
+                    plan.picked.extend(picked.map(picked_for));
+                    let (address, service) = (address.clone(), service.clone());
+                    plan.added.push(Addition { address, service, picked, bound });
+                }
                 Err(error) => errors.push(service.named(&error)),
             }
         }
@@ -179,8 +214,8 @@ impl Listening {
                 }
             }
         }
-        for Addition { address, service, bound } in plan.added {
-            let mut entry = Entry { address, bound: Vec::new() };
+        for Addition { address, service, picked, bound } in plan.added {
+            let mut entry = Entry { address, picked, bound: Vec::new() };
             for (home, fresh) in bound {
                 let id = ListenerId::next();
                 log_listening(&fresh, &service);

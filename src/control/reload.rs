@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::reloader::Asker;
-use super::start::{most_sources, running};
+use super::start::{judge_picked, most_sources, running};
 use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
 use crate::base::error::error_text;
 use crate::config::keys::{self, Key, Scope};
@@ -147,6 +147,7 @@ impl Control {
             self.tell(changes, most_sources(most_sessions, &self.settings));
         }
         let plan = self.listening.prepare(&wanted)?;
+        judge_picked(&services, &plan)?;
         Ok(Ready { settings, services, plan })
     }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::limits::Descriptors;
-use super::listening::Listening;
+use super::listening::{Listening, Plan};
 use super::reload::Reloading;
 use super::signals::Signals;
 use super::tidy::Tidy;
@@ -42,6 +42,7 @@ pub(super) fn start(
     let mut listening = Listening::new(settings.process.io_threads, settings.process.reuse_port);
     // Before there is a thread: a failure leaves nothing behind.
     let plan = listening.prepare(&wanted(&services))?;
+    judge_picked(&services, &plan)?;
     let most_sessions = descriptors.sessions(plan.descriptors(), &settings);
     info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
     let changes = listening.commit(plan);
@@ -70,7 +71,26 @@ pub(super) fn start(
 
 /// Looks for what each service alone does not show.
 fn judge(settings: &Settings) -> Result<(), Vec<String>> {
-    match loops(&settings.services) {
+    refuse_loops(&settings.services)
+}
+
+/// Looks for remotes at ports that the system has picked for listeners.
+pub(super) fn judge_picked(services: &[Running], plan: &Plan) -> Result<(), Vec<String>> {
+    if plan.picked.is_empty() {
+        return Ok(());
+    }
+    let mut services: Vec<ServiceSettings> = services.iter().map(|running| running.settings.clone()).collect();
+    for picked in &plan.picked {
+        // As in `ServiceSettings::listening`: of several addresses it is the first.
+        if let Some(address) = services[picked.service].listeners[picked.address].addresses.first_mut() {
+            *address = address.clone().with_port(picked.port);
+        }
+    }
+    refuse_loops(&services)
+}
+
+fn refuse_loops(services: &[ServiceSettings]) -> Result<(), Vec<String>> {
+    match loops(services) {
         found if found.is_empty() => Ok(()),
         found => Err(found.into_iter().map(|(_, line)| line).collect()),
     }

@@ -109,6 +109,15 @@ impl Listener {
         }
     }
 
+    /// The port that it is bound to, where it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(listener) => Some(listener.address().port()),
+            Listener::Framed(listener) => listener.port(),
+            _ => None,
+        }
+    }
+
     /// When accepting is worth a try though no event says so.
     pub fn retry_at(&self) -> Option<Instant> {
         match self {

@@ -240,6 +240,13 @@ fn a_reload_that_fails_leaves_everything_as_it_was_and_can_be_repeated() {
         &(good.clone() + &service("e", "127.0.0.1:25", "127.0.0.1:25", "")),
         &["remote 127.0.0.1:25 of service e: it is the proxy's own listener 127.0.0.1:25 of service e"],
     );
+    // Also at a port that the system picked.
+    let own = configured.listener("a").to_string();
+    fails(
+        &(good.clone() + &service("e", "127.0.0.1:0", &own, "")),
+        &[&format!("remote {own} of service e: it is the proxy's own listener 127.0.0.1:0 of service a")],
+    );
+    fails(&service("a", "127.0.0.1:0", &own, ""), &[&format!("remote {own} of service a: it is the proxy's own ")]);
     fs::remove_file(&configured.path).expect("the file");
     let said = configured.reload_as_it_is();
     assert!(said[1].contains("cproxy.toml: No such file or directory"), "{said:?}");
