@@ -40,6 +40,9 @@ pub type Tidier = Box<dyn Fn() -> bool + Send + Sync>;
 /// How many sessions there may be, in all threads together.
 pub struct Room {
     most_sessions: AtomicU64,
+    /// Sources want room, and room for one of them is being left by those who accept.
+    sources_want: AtomicBool,
+    left_for_sources: AtomicBool,
     counts: Vec<Counts>,
     /// Which threads have clients that wait for room, and how many threads these are.
     waiting: Vec<AtomicBool>,
@@ -61,6 +64,8 @@ impl Room {
     pub fn new(most_sessions: usize, threads: usize) -> Room {
         Room {
             most_sessions: AtomicU64::new(most_sessions as u64),
+            sources_want: AtomicBool::new(false),
+            left_for_sources: AtomicBool::new(false),
             counts: (0..threads).map(|_| Counts::default()).collect(),
             waiting: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             waiting_threads: AtomicUsize::new(0),
@@ -102,10 +107,14 @@ impl Room {
     }
 
     fn has_room(&self) -> bool {
+        self.has_room_beside(self.left_for_sources.load(Ordering::Relaxed).into())
+    }
+
+    fn has_room_beside(&self, others: u64) -> bool {
         // In this order a count that moves meanwhile makes the result too large rather than too small.
         let ended: u64 = self.counts.iter().map(|counts| counts.ended.get()).sum();
         let admitted: u64 = self.counts.iter().map(|counts| counts.admitted.get()).sum();
-        admitted - ended < self.most_sessions.load(Ordering::Relaxed)
+        admitted - ended + others < self.most_sessions.load(Ordering::Relaxed)
     }
 
     #[cold]
@@ -144,11 +153,50 @@ impl Admission {
         self.room.counts[self.thread].admitted.add_one();
     }
 
-    /// Counts a session that has ended, and wakes the threads whose clients wait for that.
-    pub fn session_ended(&self) {
+    /// Whether one more session may be opened for a source. If not, those who accept learn that it is wanted.
+    pub fn has_room_for_source(&self) -> bool {
+        let has_room = self.room.has_room_beside(0);
+        if !has_room && !self.room.sources_want.load(Ordering::Relaxed) {
+            self.room.sources_want.store(true, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Counts a source that was admitted; what was left for it is taken.
+    pub fn admit_source(&self) {
+        self.admit();
+        if self.room.left_for_sources.load(Ordering::Relaxed) {
+            self.leave_for_sources(false);
+        }
+    }
+
+    /// Whether a source has wanted room in vain since some was last left for one.
+    pub fn sources_want(&self) -> bool {
+        self.room.sources_want.load(Ordering::Relaxed)
+    }
+
+    /// Leaves room for one source, or does so no longer.
+    pub fn leave_for_sources(&self, leave: bool) {
+        if leave {
+            self.room.sources_want.store(false, Ordering::Relaxed);
+        }
+        self.room.left_for_sources.store(leave, Ordering::Relaxed);
+    }
+
+    /// Counts a session that has ended for another, which is admitted next.
+    pub fn session_replaced(&self) {
+        self.count_end();
+    }
+
+    fn count_end(&self) {
         if self.room.counts[self.thread].ended.add_one() % MANY_ENDS == 0 {
             self.room.many_have_ended();
         }
+    }
+
+    /// Counts a session that has ended, and wakes the threads whose clients wait for that.
+    pub fn session_ended(&self) {
+        self.count_end();
         // Pairs with the fence in `wait_for_room`: either we see that a thread waits, or it sees the end.
         fence(Ordering::SeqCst);
         if self.room.waiting_threads.load(Ordering::Relaxed) > 0 {
@@ -207,6 +255,35 @@ mod tests {
         assert!(!acceptor.has_room() && !io_thread.has_room());
         room.set_most_sessions(3);
         assert!(acceptor.has_room());
+    }
+
+    #[test]
+    fn what_is_left_for_a_source_is_for_nobody_else_until_one_has_come() {
+        let room = Arc::new(Room::new(2, 2));
+        let [acceptor, io_thread] = [0, 1].map(|thread| Admission::new(&room, thread));
+        assert!(io_thread.has_room_for_source() && !acceptor.sources_want());
+        (0..2).for_each(|_| acceptor.admit());
+        assert!(!io_thread.has_room_for_source() && acceptor.sources_want());
+        acceptor.leave_for_sources(true);
+        io_thread.session_ended();
+        assert!(!acceptor.has_room() && !acceptor.sources_want() && io_thread.has_room_for_source());
+        acceptor.leave_for_sources(false);
+        assert!(acceptor.has_room());
+        acceptor.leave_for_sources(true);
+        io_thread.admit_source();
+        io_thread.session_ended();
+        assert!(acceptor.has_room());
+    }
+
+    #[test]
+    fn a_source_that_replaces_another_wakes_nobody() {
+        let room = Arc::new(Room::new(1, 2));
+        let (acceptor, io_thread) = (Admission::new(&room, 0), Admission::new(&room, 1));
+        io_thread.admit_source();
+        assert!(acceptor.wait_for_room());
+        io_thread.session_replaced();
+        io_thread.admit_source();
+        assert!(acceptor.is_waiting() && !acceptor.has_room());
     }
 
     #[test]

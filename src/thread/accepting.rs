@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// remotes lead back to the proxy by way of another program.
 const HOPELESS: Duration = Duration::from_secs(20);
 
+/// How long room is left for a source: for what was dropped is mostly sent again, after a second or so.
+const LEFT_FOR_SOURCES: Duration = Duration::from_secs(2);
+
 /// How long the clients that wait in the listeners' queues are still taken at the end.
 pub const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -67,6 +70,15 @@ enum Accepted {
     Failed(io::Error),
 }
 
+/// Whose turn it is when there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// That of the listener of this index.
+    Listener(usize),
+    /// That of all sources, which others let in.
+    Sources,
+}
+
 /// A listener of the thread.
 #[derive(Debug)]
 struct Bound {
@@ -81,8 +93,8 @@ struct Bound {
 pub struct Accepting {
     listeners: Slab<Bound>,
     indices: HashMap<ListenerId, usize>,
-    /// Those in whose queue somebody may wait, in the order of their turns.
-    turns: VecDeque<usize>,
+    /// Those in whose queue somebody may wait, in the order of their turns, and among them the sources if they want room.
+    turns: VecDeque<Turn>,
     /// Those that are worth a try at certain times though no event says so.
     timed: Vec<usize>,
     admission: Admission,
@@ -91,6 +103,8 @@ pub struct Accepting {
     full_since: Instant,
     /// There was no room, and somebody has waited ever since: what room there is, is shared out one by one.
     scarce: bool,
+    /// Room is left for a source until then.
+    left_until: Option<Instant>,
 }
 
 impl Accepting {
@@ -105,6 +119,7 @@ impl Accepting {
             state: State::Accepting,
             full_since: Instant::now(),
             scarce: false,
+            left_until: None,
         }
     }
 
@@ -132,7 +147,7 @@ impl Accepting {
                     left -= 1;
                 }
                 self.timed.retain(|&timed| timed != index);
-                self.turns.retain(|&queued| queued != index);
+                self.turns.retain(|&turn| turn != Turn::Listener(index));
                 self.listeners.remove(index);
             }
         }
@@ -161,7 +176,7 @@ impl Accepting {
     pub fn note(&mut self, index: usize) {
         if let Some(bound) = self.listeners.get_mut(index).filter(|bound| !bound.queued) {
             bound.queued = true;
-            self.turns.push_back(index);
+            self.turns.push_back(Turn::Listener(index));
         }
     }
 
@@ -211,22 +226,30 @@ impl Accepting {
         if self.is_paused() {
             return;
         }
+        self.think_of_sources();
         for _ in 0..self.turns.len() {
-            let Some(index) = self.turns.pop_front() else { break };
+            let Some(turn) = self.turns.pop_front() else { break };
+            let Turn::Listener(index) = turn else {
+                if !self.leave_for_sources() {
+                    self.turns.push_front(turn);
+                    return self.wait_for_room(false);
+                }
+                continue;
+            };
             match self.accept_from(index, &mut take) {
                 Accepted::All => self.listeners[index].queued = false,
-                Accepted::Some => self.turns.push_back(index),
+                Accepted::Some => self.turns.push_back(turn),
                 Accepted::NoRoom(accepted) => {
                     // One that had some of the room lets the others have their turns.
                     if accepted {
-                        self.turns.push_back(index)
+                        self.turns.push_back(turn)
                     } else {
-                        self.turns.push_front(index)
+                        self.turns.push_front(turn)
                     }
                     return self.wait_for_room(accepted);
                 }
                 Accepted::Failed(error) => {
-                    self.turns.push_back(index);
+                    self.turns.push_back(turn);
                     let number = error_number(&error);
                     let reason = error_text(&error);
                     return self.pause(State::InTrouble, format_args!("accept error errno {number}: {reason}"));
@@ -234,6 +257,9 @@ impl Accepting {
             }
         }
         self.scarce &= !self.turns.is_empty();
+        if !self.scarce {
+            self.leave_no_longer();
+        }
         if let State::WithoutRoom(_) | State::InTrouble(_) = self.state {
             info!("accepting again");
             self.admission.stop_waiting();
@@ -244,10 +270,11 @@ impl Accepting {
     /// Accepts what waits already, for at most this long, and then no more.
     pub fn stop(&mut self, timeout: Duration) {
         self.admission.stop_waiting();
+        self.leave_no_longer();
         self.state = State::Stopping(Instant::now() + timeout);
         self.turns.clear();
         if !timeout.is_zero() {
-            self.turns.extend(self.listeners.iter().map(|(index, _)| index));
+            self.turns.extend(self.listeners.iter().map(|(index, _)| Turn::Listener(index)));
         }
     }
 
@@ -306,6 +333,38 @@ impl Accepting {
         Accepted::Some
     }
 
+    /// Has sources that want room wait for their turn, and ends it if no source comes.
+    fn think_of_sources(&mut self) {
+        if !self.scarce || matches!(self.state, State::Stopping(_)) {
+            return;
+        }
+        if self.left_until.is_some_and(|until| until <= Instant::now()) {
+            self.leave_no_longer();
+        }
+        if self.admission.sources_want() && !self.turns.contains(&Turn::Sources) {
+            self.turns.push_back(Turn::Sources);
+        }
+    }
+
+    /// Leaves room for a source, unless nobody else would have it. `false`: there is none.
+    fn leave_for_sources(&mut self) -> bool {
+        if self.turns.is_empty() {
+            return true;
+        }
+        if !self.admission.has_room() {
+            return false;
+        }
+        self.admission.leave_for_sources(true);
+        self.left_until = Some(Instant::now() + LEFT_FOR_SOURCES);
+        true
+    }
+
+    fn leave_no_longer(&mut self) {
+        if self.left_until.take().is_some() {
+            self.admission.leave_for_sources(false);
+        }
+    }
+
     fn wait_for_room(&mut self, accepted: bool) {
         self.scarce = true;
         let now = Instant::now();
@@ -324,7 +383,8 @@ impl Accepting {
     /// Resets the clients that wait in the queues.
     fn reset_waiting(&mut self) {
         let mut count = 0;
-        for &index in &self.turns {
+        for &turn in &self.turns {
+            let Turn::Listener(index) = turn else { continue };
             for _ in 0..ACCEPTS_PER_TURN {
                 let Ok(mut socket) = self.listeners[index].listener.accept() else { break };
                 socket.abort();

@@ -71,14 +71,17 @@ impl Host<Socket> for ThreadHost<'_> {
     }
 
     fn has_room(&mut self) -> bool {
-        self.admission.has_room()
+        self.admission.has_room_for_source()
     }
 
     fn count_source(&mut self) {
-        self.admission.admit();
+        self.admission.admit_source();
     }
 
-    fn ended(&mut self, _key: usize, _end: End) {
-        self.admission.session_ended();
+    fn ended(&mut self, _key: usize, end: End) {
+        match end {
+            End::MadeRoom => self.admission.session_replaced(),
+            _ => self.admission.session_ended(),
+        }
     }
 }

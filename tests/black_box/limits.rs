@@ -7,7 +7,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::system::{descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
+use crate::support::system::{accept_queue, descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
 use crate::support::{
     Address, End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, TempDir, descriptors, ended, is_silent, until,
 };
@@ -200,6 +200,50 @@ fn listeners_take_turns_when_it_is_full() {
 #[test]
 fn listeners_of_an_io_thread_take_turns_when_it_is_full() {
     listeners_take_turns(&["--reuse-port"]);
+}
+
+/// Sources have their turns as well, though they make room only for each other.
+#[test]
+fn sources_take_turns_with_listeners_when_it_is_full() {
+    for flag in ["--no-delay", "--reuse-port"] {
+        const ROUNDS: usize = 8;
+        let remote = Remote::new(Kind::V4);
+        let proxy = Proxy::on(&[Kind::V4, Kind::Udp]).to(&remote.address).args(&[flag]).descriptors(60, 80).start();
+        let (_, most) = limit(&proxy);
+        let mut sessions: Vec<(Stream, Stream)> = (0..most).map(|_| proxy.session(&remote)).collect();
+        proxy.log.lines("connect complete ", most);
+        let _waiting: Vec<Stream> = (0..3 * ROUNDS)
+            .map(|_| {
+                let mut client = proxy.connect();
+                client.send("stream");
+                client
+            })
+            .collect();
+        proxy.log.line("out of descriptors");
+        let mut source = Peer::connect(&proxy.listeners[1]).expect("a socket");
+        let mut servers = Vec::new();
+        // There are two who wait, and each time there is room for one.
+        let served: Vec<Vec<u8>> = (0..ROUNDS)
+            .map(|_| {
+                let mut ended = sessions.pop();
+                let mut server = until("a client that is served", || {
+                    source.send("source");
+                    until("a datagram that is read", || (udp_queue(proxy.listeners[1].port()) == 0).then_some(()));
+                    drop(ended.take());
+                    let start = Instant::now();
+                    while accept_queue(&remote.socket).0 == 0 && start.elapsed() < Duration::from_millis(100) {
+                        thread::sleep(Duration::from_millis(2));
+                    }
+                    (accept_queue(&remote.socket).0 > 0).then(|| remote.accept())
+                });
+                let who = server.receive(6);
+                servers.push(server);
+                who
+            })
+            .collect();
+        let count = served.iter().filter(|&who| who == b"stream").count();
+        assert!(served[..ROUNDS / 2].contains(&b"source".to_vec()) && count >= ROUNDS / 2, "{flag}: {served:?}");
+    }
 }
 
 /// With `--reuse-port` the I/O threads and the acceptor all admit clients; descriptors that were inherited count, too.
