@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::datagram::{DatagramSocket, Family, TrainLimit, UDP_CHUNK};
+use super::stream::may_have_unread;
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
@@ -130,6 +131,10 @@ impl Endpoint for ConnectedEndpoint {
 
     fn takes_an_end(&self) -> bool {
         self.socket.family() == Family::UnixPacket
+    }
+
+    fn may_have_unread(&self) -> bool {
+        may_have_unread(self.socket.as_raw_fd())
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -103,6 +103,10 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         self.stream.unsent()
     }
 
+    fn may_have_unread(&self) -> bool {
+        !self.partial.is_empty() || self.stream.may_have_unread()
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         self.stream.finish()
     }

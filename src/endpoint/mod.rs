@@ -207,6 +207,11 @@ pub trait Endpoint {
         0
     }
 
+    /// Whether there may be something that its peer has sent and nobody has read; `false` only where the system says so.
+    fn may_have_unread(&self) -> bool {
+        true
+    }
+
     /// Tells the peer that no more will come.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())

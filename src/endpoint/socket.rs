@@ -107,6 +107,10 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.unsent())
     }
 
+    fn may_have_unread(&self) -> bool {
+        each!(self, endpoint => endpoint.may_have_unread())
+    }
+
     fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
         each!(self, endpoint => endpoint.receive_datagrams(batch))
     }

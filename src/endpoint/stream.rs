@@ -89,6 +89,10 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
         unsent_bytes(self.stream.as_raw_fd())
     }
 
+    fn may_have_unread(&self) -> bool {
+        may_have_unread(self.stream.as_raw_fd())
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         self.stream.finish()
     }
@@ -124,4 +128,11 @@ fn unsent_bytes(socket: RawFd) -> u32 {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn unsent_bytes(_socket: RawFd) -> u32 {
     0
+}
+
+/// Whether a socket may have something that was not read yet.
+pub(super) fn may_have_unread(socket: RawFd) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes an int to a live one.
+    unsafe { libc::ioctl(socket, libc::FIONREAD, &raw mut bytes) != 0 || bytes != 0 }
 }

@@ -3,7 +3,7 @@
 use log::{info, warn};
 use std::io;
 
-use super::end::log_error;
+use super::end::{end_for, log_error};
 use super::{End, Outcome, Phase, Session, Turn};
 use crate::endpoint::{Carries, Endpoint, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
@@ -45,12 +45,25 @@ impl<E: Endpoint> Session<E> {
         self.dial(turn.now.saturating_add(self.service.timeouts.connect), End::ConnectFailed, turn, dialer)
     }
 
+    /// Starts connecting a little later, if the client is still there by then.
+    pub fn start_later(&mut self, now: u64) -> Outcome {
+        info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
+        let retry = now.saturating_add(BUSY_PAUSE);
+        self.phase = Phase::Busy { retry, give_up: retry.saturating_add(self.service.timeouts.connect) };
+        Outcome::Waiting
+    }
+
     pub(super) fn connect(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match (self.phase, &mut self.remote) {
             (Phase::Busy { give_up, .. }, _) if give_up <= turn.now => {
                 self.try_next_address(End::ConnectTimeout, turn, dialer)
             }
             (Phase::Busy { retry, give_up }, _) if retry <= turn.now => {
+                // Where an event comes only after a call that would block, none has said so.
+                if let Some(error) = self.client.endpoint.take_error() {
+                    log_error(&self.client.endpoint, &error);
+                    return Outcome::Ended(end_for(&error, SideName::Client));
+                }
                 self.dial(give_up, End::ConnectFailed, turn, dialer)
             }
             (Phase::Connecting { .. }, Some(remote)) if remote.ready.writable => {

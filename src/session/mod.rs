@@ -141,6 +141,9 @@ impl<E: Endpoint> Session<E> {
                 if let Some(end) = pending_error(&mut self.client, SideName::Client) {
                     return Outcome::Ended(end);
                 }
+                if self.is_for_nobody() {
+                    return Outcome::Ended(End::EndOfStream);
+                }
                 self.connect(turn, dialer)
             }
         }
@@ -157,6 +160,23 @@ impl<E: Endpoint> Session<E> {
         flow(&self.upstream) + flow(&self.downstream)
     }
 
+    /// Whether it waits to dial for a client that has gone and has said nothing.
+    fn is_for_nobody(&self) -> bool {
+        let waits = matches!(self.phase, Phase::Busy { .. });
+        waits && self.client.ready.write_closed && !self.client.endpoint.may_have_unread()
+    }
+
+    /// Whether its client has gone before there was any answer, if it ends so.
+    pub fn was_left(&self, end: End) -> bool {
+        let left = match end {
+            End::Reset(SideName::Client) => true,
+            // Otherwise the remote has ended as well.
+            End::EndOfStream => !self.downstream.has_finished(),
+            _ => false,
+        };
+        left && self.downstream.moved() == 0
+    }
+
     /// Since when nothing has moved, if bytes could: milliseconds since the thread's origin.
     pub fn last_moved(&self) -> Option<u64> {
         match self.phase {
@@ -170,6 +190,11 @@ impl<E: Endpoint> Session<E> {
     pub fn is_endless(&self) -> bool {
         let endless = |side: &Side<E>| side.endpoint.lifetime() == Lifetime::Endless;
         endless(&self.client) || self.remote.as_ref().is_some_and(endless)
+    }
+
+    /// Whether its client has a connection, whose end ends it.
+    pub fn has_connection(&self) -> bool {
+        self.client.endpoint.lifetime() == Lifetime::Connection
     }
 
     /// The service that it belongs to.

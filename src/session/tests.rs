@@ -19,6 +19,7 @@ use crate::service::{ServiceId, SocketOptions, Timeouts};
 #[derive(Debug, Default)]
 struct State {
     unsent: Cell<u32>,
+    unread: Cell<bool>,
     ended: Cell<bool>,
     reset: Cell<bool>,
     /// It has as many bytes as anybody wants to read.
@@ -72,6 +73,10 @@ impl Endpoint for Fake {
         self.state.unsent.get()
     }
 
+    fn may_have_unread(&self) -> bool {
+        self.state.unread.get()
+    }
+
     fn descriptor(&self) -> RawFd {
         0
     }
@@ -98,6 +103,15 @@ struct Scene {
 
 impl Scene {
     fn new(datagrams: bool, idle: Option<u64>) -> Scene {
+        let mut scene = Scene::unconnected(datagrams, idle);
+        let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+        let remote = Fake { datagrams, state: scene.remote.clone() };
+        assert_eq!(scene.session.start(&turn, &mut Some(remote)), Outcome::Waiting);
+        assert_eq!(scene.run(), Outcome::Waiting);
+        scene
+    }
+
+    fn unconnected(datagrams: bool, idle: Option<u64>) -> Scene {
         let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let service = Service {
             id: ServiceId::next(),
@@ -108,18 +122,14 @@ impl Scene {
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
             on_reload: OnReload::Keep,
         };
-        let endpoint = |state: &Rc<State>| Fake { datagrams, state: state.clone() };
-        let mut scene = Scene {
-            session: Session::new(endpoint(&client), Arc::new(service), Pace::START),
+        let endpoint = Fake { datagrams, state: client.clone() };
+        Scene {
+            session: Session::new(endpoint, Arc::new(service), Pace::START),
             pools: Pools::new(BufferSize::Fixed(1024), Arc::new(PipeBudget::new(0, 1))),
             now: 0,
-            client: client.clone(),
-            remote: remote.clone(),
-        };
-        let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
-        assert_eq!(scene.session.start(&turn, &mut Some(endpoint(&remote))), Outcome::Waiting);
-        assert_eq!(scene.run(), Outcome::Waiting);
-        scene
+            client,
+            remote,
+        }
     }
 
     fn run(&mut self) -> Outcome {
@@ -221,4 +231,26 @@ fn a_session_is_not_idle_while_a_peer_takes_what_was_sent_to_it() {
     let mut idle = Scene::new(false, Some(1000));
     assert_eq!(idle.pass(999), Outcome::Waiting);
     assert_eq!(idle.pass(1), Outcome::Ended(End::IdleTimeout));
+}
+
+#[test]
+fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_something() {
+    let gone = Readiness { readable: true, read_closed: true, write_closed: true, ..Readiness::default() };
+    for (ready, unread) in [(Readiness::default(), false), (gone, true), (gone, false)] {
+        let mut scene = Scene::unconnected(false, None);
+        scene.client.unread.set(unread);
+        assert_eq!(scene.session.start_later(scene.now), Outcome::Waiting);
+        scene.session.ready(SideName::Client, ready);
+        if ready.write_closed && !unread {
+            assert_eq!(scene.run(), Outcome::Ended(End::EndOfStream));
+            assert!(scene.session.was_left(End::EndOfStream));
+            continue;
+        }
+        assert_eq!(scene.run(), Outcome::Waiting);
+        scene.now = scene.session.deadline().expect("a time");
+        let mut remote = Some(Fake { datagrams: false, state: scene.remote.clone() });
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 1024 };
+        scene.session.run(&mut turn, &mut remote);
+        assert!(remote.is_none(), "the remote was dialled");
+    }
 }

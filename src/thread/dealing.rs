@@ -20,6 +20,10 @@ const PAUSE: u64 = 100;
 /// its way, and of more clients than there is room for, some are served rather than none.
 const MADE_ROOM_AFTER: u64 = 200;
 
+/// Of so many new sources that need another's room, one does not get it. Where the remote leads back to the proxy by way of
+/// another program, each datagram begins sessions without end, and with this it comes to an end.
+const ROOMS_BEFORE_REFUSAL: u32 = 256;
+
 /// What a session costs to start, in bytes that could be moved in the time: some 20 us.
 const NEW_SESSION_COST: usize = 32 << 10;
 
@@ -62,6 +66,8 @@ pub struct Dealing {
     pub(super) most_sources: usize,
     /// By a socket's index: no new ones until then, as connecting failed.
     paused: Vec<u64>,
+    /// Sources that could have another's room since one was refused it.
+    rooms_made: u32,
     /// The thread drains: no new ones at all.
     closed: bool,
     /// Datagrams dropped that no session counts.
@@ -71,7 +77,7 @@ pub struct Dealing {
 impl Default for Dealing {
     fn default() -> Dealing {
         let directory = Directory::default();
-        Dealing { directory, most_sources: usize::MAX, paused: Vec::new(), closed: false, lost: 0 }
+        Dealing { directory, most_sources: usize::MAX, paused: Vec::new(), rooms_made: 0, closed: false, lost: 0 }
     }
 }
 
@@ -88,6 +94,12 @@ impl Dealing {
             self.paused.resize(index + 1, 0);
         }
         self.paused[index] = now + PAUSE;
+    }
+
+    /// Whether a new source does not get another's room, though it could.
+    fn refuses(&mut self) -> bool {
+        self.rooms_made = (self.rooms_made + 1) % ROOMS_BEFORE_REFUSAL;
+        self.rooms_made == 0
     }
 
     fn is_paused(&self, index: usize, now: u64) -> bool {
@@ -222,9 +234,10 @@ impl<E: Endpoint> Sessions<E> {
         let Some(oldest) = self.dealing.directory.oldest().filter(|key| !taken.contains(key)) else { return false };
         let last_moved = self.get(oldest).and_then(|session| session.last_moved());
         let is_idle = last_moved.is_none_or(|moved| moved + MADE_ROOM_AFTER <= self.now());
-        if is_idle {
-            self.after(oldest, Outcome::Ended(End::MadeRoom), host);
+        if !is_idle || self.dealing.refuses() {
+            return false;
         }
-        is_idle
+        self.after(oldest, Outcome::Ended(End::MadeRoom), host);
+        true
     }
 }

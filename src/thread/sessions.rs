@@ -39,6 +39,11 @@ impl Default for Budgets {
     }
 }
 
+/// After so many clients have left without an answer, the next one is connected a little later. Where the remote leads back
+/// to the proxy by way of another program, a client that leaves has the proxy run after itself: each session is the client
+/// of the next, and those that end make room for more. While one waits, the end catches up with it.
+pub const LEFT_BEFORE_WAIT: u32 = 256;
+
 /// What sessions need of the thread that they run on.
 pub trait Host<E: Endpoint> {
     /// Gives a new client's endpoint its options, and sees to it that its events are noted for this key.
@@ -93,6 +98,8 @@ pub struct Sessions<E: Endpoint> {
     now: u64,
     /// When a session that carries messages was last seen.
     sparse_seen: Option<u64>,
+    /// Clients that have left without an answer since one was made to wait.
+    left: u32,
     due: Vec<usize>,
 }
 
@@ -125,6 +132,7 @@ impl<E: Endpoint> Sessions<E> {
             budgets,
             now: 0,
             sparse_seen: None,
+            left: 0,
             due: Vec::new(),
         }
     }
@@ -191,6 +199,10 @@ impl<E: Endpoint> Sessions<E> {
         let session = entry.insert(Session::new(client, service, self.pace));
         let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = match admitted {
+            Ok(()) if self.left >= LEFT_BEFORE_WAIT && session.has_connection() => {
+                self.left = 0;
+                session.start_later(self.now)
+            }
             Ok(()) => session.start(&turn, &mut SessionDialer { host, key }),
             Err(error) => {
                 debug!("client socket errno {}: {}", error_number(&error), error_text(&error));
@@ -325,7 +337,9 @@ impl<E: Endpoint> Sessions<E> {
                 self.timers.cancel(key);
                 self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
-                self.slab.remove(key).close(end, &mut self.pools);
+                let session = self.slab.remove(key);
+                self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
+                session.close(end, &mut self.pools);
                 host.ended(key, end);
             }
         }

@@ -7,7 +7,9 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::system::{accept_queue, descriptor_flags, memory, open_descriptors, processor_time, udp_queue};
+use crate::support::system::{
+    accept_queue, descriptor_flags, is_listening, memory, open_descriptors, processor_time, udp_queue,
+};
 use crate::support::{
     Address, End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, TempDir, descriptors, ended, is_silent, until,
 };
@@ -152,6 +154,82 @@ fn a_loop_through_another_program_comes_to_an_end() {
     }
     let reset = |proxy: &Proxy| count(proxy, "no session has ended for 20s: clients that waited for room are reset: 1");
     assert!(proxies.iter().map(reset).sum::<usize>() >= 1);
+}
+
+/// The same where the client leaves: each session that ends makes room for the next one of the same loop.
+#[test]
+fn a_loop_whose_client_has_left_comes_to_an_end() {
+    for (kind, flag) in [(Kind::V4, "--no-delay"), (Kind::V4, "--reuse-port"), (Kind::UnixPath, "--no-delay")] {
+        let directory = TempDir::new();
+        // Bound without listening, they keep others from having these ports.
+        let (_ports, addresses): (Vec<_>, Vec<_>) = (0..2).map(|_| reserved(kind, &directory)).unzip();
+        let start = |listen: &Address, remote: &Address| {
+            // A line for each session would be millions.
+            let setup = Proxy::on(&[]).listen_on(listen.clone()).to(remote).args(&["-q", flag]);
+            let proxy = setup.descriptors(60, 80).output(Output::Unread).start();
+            until("a proxy that listens", || is_listening(listen).then_some(()));
+            proxy
+        };
+        let proxies = [start(&addresses[1], &addresses[0]), start(&addresses[0], &addresses[1])];
+        let all = || proxies.iter().map(|proxy| open_descriptors(proxy.pid()).len()).sum::<usize>();
+        let work = || proxies.iter().map(|proxy| processor_time(proxy.pid())).sum::<u64>();
+        let rest = || {
+            let before = (all(), work());
+            thread::sleep(Duration::from_millis(300));
+            (before == (all(), work())).then_some(before.0)
+        };
+        let idle = until("two idle proxies", rest);
+        let client = proxies[0].connect();
+        until("sessions of a loop", || (all() > idle + 40).then_some(()));
+        if kind.is_tcp() {
+            client.reset()
+        } else {
+            drop(client)
+        }
+        until("the end of the loop", || rest().filter(|open| *open == idle));
+    }
+}
+
+/// An address that nobody else can get, for somebody who listens with `SO_REUSEADDR`.
+fn reserved(kind: Kind, directory: &TempDir) -> (Option<socket2::Socket>, Address) {
+    let Address::Tcp(any) = kind.fresh(directory) else { return (None, kind.fresh(directory)) };
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(any), socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("a socket");
+    socket.bind(&any.into()).expect("a free port");
+    let address = socket.local_addr().expect("an address").as_socket().expect("an address");
+    (Some(socket), Address::Tcp(address))
+}
+
+/// A datagram that is sent round by another program gets another's room each time: now and then it does not.
+#[test]
+fn not_every_source_gets_the_room_of_another() {
+    const ROOMS: usize = 256;
+    let remote = Remote::new(Kind::Udp);
+    let proxy = Proxy::between(Kind::Udp, &remote).descriptors(60, 80).start();
+    let (_, most) = limit(&proxy);
+    let dropped = || count(&proxy, "datagrams of no session dropped so far: 1,");
+    let mut arrived = 0;
+    // They stay, as the port of one that is gone may be had by the next.
+    let mut sources: Vec<Peer> = Vec::new();
+    while sources.len() < most + ROOMS {
+        // Nobody makes room before it has been idle for 200 ms.
+        thread::sleep(Duration::from_millis(300));
+        for _ in 0..most.min(most + ROOMS - sources.len()) {
+            let mut source = proxy.peer();
+            source.send("hello");
+            sources.push(source);
+        }
+        until("all datagrams", || {
+            while !is_silent(&remote.socket) {
+                remote.receive_from();
+                arrived += 1;
+            }
+            (arrived + dropped() == sources.len()).then_some(())
+        });
+    }
+    assert_eq!((arrived, dropped()), (sources.len() - 1, 1));
+    proxy.log.lines("disconnect client ", ROOMS - 1);
 }
 
 /// When all sessions are taken, clients that wait at one listener do not keep out those that wait at another.
