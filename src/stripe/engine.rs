@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::frame::{Ack, CloseCode, Frame, Header, MOST_OFFSET, Violation};
-use super::lane::Lane;
+use super::lane::{EXTRA_IN_FLIGHT, Lane, in_flight_time};
 use super::receive::Receiving;
 pub use super::receive::{Direct, Read};
 use super::schedule::{self, Waiting};
@@ -255,6 +255,7 @@ impl Engine {
                     return Err(Violation("an offset that is too large"));
                 }
                 self.receiving.data(offset, payload, direct)?;
+                self.grow_window(now);
                 let complete = self.receiving.is_complete();
                 if let Some(lane) = self.lane_mut(lane) {
                     lane.came(payload.len() as u64, now);
@@ -296,10 +297,21 @@ impl Engine {
         if ack.cumulative > sending.next() || ack.on_this_lane > lane.sent {
             return Err(Violation("an ACK of what was not sent"));
         }
-        lane.acknowledged(ack.on_this_lane, u64::from(ack.delay), now, |segment| sending.arrived(segment));
+        lane.acknowledged(ack.on_this_lane, u64::from(ack.delay), now, |segment| sending.arrived(segment, number));
         sending.acknowledge(ack.cumulative);
         sending.widen(ack.window_end);
         Ok(())
+    }
+
+    fn grow_window(&mut self, now: u64) {
+        if self.receiving.may_grow() {
+            let (mut longest, mut count) = (0, 0);
+            for lane in self.lanes.iter().flatten() {
+                longest = lane.round_trip().unwrap_or(0).max(longest);
+                count += 1;
+            }
+            self.receiving.grow(in_flight_time(longest), count * EXTRA_IN_FLIGHT, now);
+        }
     }
 
     /// The peer has all, and all has come from it, or it lies.
@@ -345,7 +357,7 @@ impl Engine {
         self.sending.payload(&range)
     }
 
-    fn next_for_data(&self) -> Option<usize> {
+    fn next_for_data(&mut self) -> Option<usize> {
         let lost = self.sending.lost_bytes();
         let new = self.sending.sendable();
         let end = u64::from(self.sending.end_is_next());
@@ -369,14 +381,15 @@ impl Engine {
     }
 
     /// The number of the segment that a lane which sends all is to send next; the number behind all if that is a new one.
-    fn redundant(&self, number: usize, new: bool) -> Option<u64> {
-        let lane = self.lane(number)?;
-        if !lane.is_free() {
-            return None;
+    fn redundant(&mut self, number: usize, new: bool) -> Option<u64> {
+        let Engine { sending, lanes, .. } = self;
+        let lane = lanes.get_mut(number).and_then(Option::as_mut).filter(|lane| lane.is_free())?;
+        let numbers = sending.numbers();
+        lane.cursor = lane.cursor.max(numbers.start);
+        while lane.cursor < numbers.end && sending.open(lane.cursor).is_none() {
+            lane.cursor += 1;
         }
-        let numbers = self.sending.numbers();
-        let mut left = lane.cursor.max(numbers.start)..numbers.end;
-        left.find(|&segment| self.sending.open(segment).is_some()).or(new.then_some(numbers.end))
+        (lane.cursor < numbers.end || new).then_some(lane.cursor)
     }
 
     fn add_data(&mut self, number: usize, burst: &mut Burst, now: u64) {
@@ -549,6 +562,27 @@ impl Engine {
         let lanes = self.lanes.capacity() * size_of::<Option<Lane>>();
         let lanes = lanes + self.lanes.iter().flatten().map(records).sum::<usize>();
         (sending.0 + receiving.0, sending.1 + receiving.1 + lanes + size_of::<Engine>())
+    }
+
+    /// Checks what always holds: for tests.
+    ///
+    /// # Panics
+    ///
+    /// It does not.
+    pub fn check(&self) {
+        let records = self.lanes.iter().map(|lane| lane.iter().flat_map(|lane| lane.records.iter()));
+        let redundant = self.config.mode == Mode::Redundant;
+        self.sending.check(!redundant, records.map(|records| records.map(|record| record.number)));
+        for lane in self.lanes.iter().flatten() {
+            let under_way = lane.records.back().map_or(lane.arrived, |record| record.end);
+            assert!(lane.sent >= under_way && lane.arrived <= lane.sent, "a lane counts what it did not send");
+        }
+        self.receiving.check();
+    }
+
+    /// Whether bytes or the end of the stream may be sent now and wait for a lane: for tests.
+    pub fn waits(&self) -> bool {
+        self.sending.lost_bytes() + self.sending.sendable() > 0 || self.sending.end_is_next()
     }
 
     fn lane(&self, number: usize) -> Option<&Lane> {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 const FIRST_IN_FLIGHT: u64 = 128 << 10;
 
 /// Bytes that may be under way beyond what the rate says.
-const EXTRA_IN_FLIGHT: u64 = 64 << 10;
+pub(super) const EXTRA_IN_FLIGHT: u64 = 64 << 10;
 
 /// Bytes that come on a lane before they are acknowledged without being asked.
 const ACK_BYTES: u64 = 64 << 10;
@@ -136,7 +136,7 @@ impl Lane {
     pub(super) fn most_in_flight(&self) -> u64 {
         match self.rate {
             None => FIRST_IN_FLIGHT,
-            Some(rate) => bytes_in(rate, 2 * self.least_round_trip() + 30_000) + EXTRA_IN_FLIGHT,
+            Some(rate) => bytes_in(rate, in_flight_time(self.least_round_trip())) + EXTRA_IN_FLIGHT,
         }
     }
 
@@ -284,6 +284,13 @@ impl Lane {
     }
 }
 
+/// For how long a lane's rate may be under way on it, in microseconds: to the peer and back twice, and while the peer
+/// waits before it acknowledges.
+pub(super) fn in_flight_time(round_trip: u64) -> u64 {
+    2 * round_trip + 30_000
+}
+
+/// Bytes that come at this rate in so many microseconds.
 pub(super) fn bytes_in(rate: u64, time: u64) -> u64 {
     rate.saturating_mul(time) / SECOND
 }

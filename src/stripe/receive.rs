@@ -61,6 +61,8 @@ pub(super) struct Receiving {
     told: u64,
     /// The window end at which the window was last made larger.
     grown_at: u64,
+    /// Since when, and from where, it is measured how much is read.
+    measured: (u64, u64),
     duplicates: u64,
 }
 
@@ -78,6 +80,7 @@ impl Receiving {
             most_window,
             told: offset + INITIAL_WINDOW,
             grown_at: 0,
+            measured: (0, offset),
             duplicates: 0,
         }
     }
@@ -127,7 +130,6 @@ impl Receiving {
                 at = self.behind_gap(at, &rest[..(end - at) as usize])?;
             }
         }
-        self.grow(end);
         Ok(())
     }
 
@@ -176,26 +178,45 @@ impl Receiving {
     ///
     /// That contradicts what came before.
     pub(super) fn end(&mut self, offset: u64) -> Result<(), Violation> {
-        let highest = self.ranges.last_key_value().map_or(self.ready, |(_, &end)| end);
         if self.end.is_some_and(|end| end != offset) {
             return Err(Violation("another end of the stream"));
         }
-        if offset < highest {
+        if offset < self.highest() {
             return Err(Violation("an end of the stream before bytes of it"));
         }
         self.end = Some(offset);
         Ok(())
     }
 
-    /// The window follows what the peer can make use of: it is made larger when the peer has used most of what it knows
-    /// of it, though the reader keeps up.
-    fn grow(&mut self, end: u64) {
-        let used = end + self.window / 8 >= self.told;
-        let keeps_up = self.ready - self.delivered <= self.window / 4;
-        if used && keeps_up && self.grown_at != self.told {
+    /// The window follows what the lanes need: it is made larger while less than twice of what was read in `time` and
+    /// `extra` bytes fit in it, or when the peer has used most of it though the reader keeps up.
+    pub(super) fn grow(&mut self, time: u64, extra: u64, now: u64) {
+        if self.ready - self.delivered > self.window / 4 {
+            return;
+        }
+        let (since, from) = self.measured;
+        let wanted = 2 * (self.delivered - from) + extra;
+        if now >= since + time {
+            self.measured = (now, self.delivered);
+        }
+        while now <= since + 2 * time && self.window < wanted.min(self.most_window) {
+            self.window = (self.window * 2).min(self.most_window);
+        }
+        let used = self.highest() + self.window / 8 >= self.told;
+        if used && self.grown_at != self.told {
             self.grown_at = self.told;
             self.window = (self.window * 2).min(self.most_window);
         }
+    }
+
+    /// Whether the window may become larger.
+    pub(super) fn may_grow(&self) -> bool {
+        self.window < self.most_window && self.end.is_none()
+    }
+
+    /// Behind the last byte that has arrived.
+    fn highest(&self) -> u64 {
+        self.ranges.last_key_value().map_or(self.ready, |(_, &end)| end)
     }
 
     fn store(&mut self, mut offset: u64, mut payload: &[u8]) {
@@ -325,5 +346,18 @@ impl Receiving {
         // A node of a B-tree is at least half full.
         let ranges = self.ranges.len() * 2 * size_of::<(u64, u64)>();
         (chunks + spare, ranges + self.chunks.capacity() * size_of::<Option<Chunk>>())
+    }
+
+    /// Checks what always holds.
+    pub(super) fn check(&self) {
+        assert!(self.delivered <= self.ready && self.ready <= self.told, "positions are out of order");
+        let mut at = self.ready;
+        for (&start, &end) in &self.ranges {
+            assert!(at < start && start < end && end <= self.told, "ranges touch, or are out of the window");
+            at = end;
+        }
+        assert!(self.end.is_none_or(|end| at <= end), "there are bytes beyond the end of the stream");
+        let blocks = at.div_ceil(CHUNK as u64) - self.delivered / CHUNK as u64;
+        assert!(self.chunks.len() as u64 <= blocks, "chunks are kept for nothing");
     }
 }

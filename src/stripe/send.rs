@@ -212,12 +212,13 @@ impl Sending {
         }
     }
 
-    /// The segment has arrived.
-    pub(super) fn arrived(&mut self, number: u64) {
+    /// The segment has arrived on this lane.
+    pub(super) fn arrived(&mut self, number: u64, lane: usize) {
         let good = self.good;
         let Some(segment) = self.segment_mut(number) else { return };
         let (waited, length) = (segment.waits(good), u64::from(segment.length));
         segment.arrived = true;
+        segment.holders &= !(1 << lane);
         if waited {
             self.lost_bytes -= length;
         }
@@ -288,13 +289,14 @@ impl Sending {
         }
         while let Some(chunk) = self.chunks.front() {
             let end = chunk.start + chunk.bytes.len() as u64;
-            if end > position || end < block_end(chunk.start) && end < self.written {
+            if end > position {
                 break;
             }
             self.free_first();
         }
-        if self.segments.is_empty() {
-            self.lost.clear();
+        if self.lost.len() > 2 * self.segments.len() {
+            let first = self.first;
+            self.lost.retain(|&Reverse(number)| number >= first);
         }
         true
     }
@@ -339,6 +341,40 @@ impl Sending {
         let spare: usize = self.spare.iter().map(Vec::capacity).sum();
         let segments = self.segments.capacity() * size_of::<Segment>() + self.lost.capacity() * size_of::<u64>();
         (chunks + spare, segments + self.chunks.capacity() * size_of::<Chunk>())
+    }
+
+    /// Checks what always holds; `records` are the numbers of the segments that each lane has under way.
+    pub(super) fn check<R: Iterator<Item = u64>>(&self, resends: bool, records: impl Iterator<Item = R>) {
+        let mut at = self.segments.front().map_or(self.acknowledged, |segment| segment.start);
+        assert!(at <= self.acknowledged, "a byte that is not acknowledged is in no segment");
+        let mut lost_bytes = 0;
+        let mut holders = 0;
+        for segment in &self.segments {
+            assert_eq!(segment.start, at, "segments are not neighbours");
+            assert!(segment.end() > self.acknowledged, "a segment is kept that is acknowledged");
+            at = segment.end();
+            holders += segment.holders.count_ones() as usize;
+            if segment.waits(self.good) {
+                lost_bytes += u64::from(segment.length);
+                assert!(segment.queued || !resends, "a segment is forgotten");
+            }
+        }
+        assert_eq!(at, self.next, "what was sent is in no segment");
+        assert!(self.next <= self.last() && self.acknowledged <= self.next, "positions are out of order");
+        assert_eq!(lost_bytes, self.lost_bytes, "what waits to be sent again is miscounted");
+        let queued = self.segments.iter().filter(|segment| segment.queued).count();
+        assert_eq!(self.lost.iter().filter(|lost| lost.0 >= self.first).count(), queued, "a segment is not queued");
+        let mut recorded = 0;
+        for (lane, numbers) in records.enumerate() {
+            for number in numbers.filter(|&number| number >= self.first) {
+                let segment = self.segment(number).expect("a lane has a segment that was never made");
+                assert!(segment.holders & (1 << lane) != 0, "a lane has a segment that knows nothing of it");
+                recorded += 1;
+            }
+        }
+        assert_eq!(recorded, holders, "a segment is on a lane that knows nothing of it");
+        let held: u64 = self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        assert!(held >= self.held(), "bytes that are not acknowledged are gone");
     }
 
     fn segment(&self, number: u64) -> Option<&Segment> {

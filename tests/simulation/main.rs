@@ -18,6 +18,7 @@ mod promise;
 mod random;
 mod sight;
 mod socket;
+mod striping;
 mod thread;
 mod traffic;
 
