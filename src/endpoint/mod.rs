@@ -165,6 +165,26 @@ pub trait Endpoint {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether it has memory of its own, with room in it, that can be read into ([`Endpoint::space`]).
+    fn has_space(&self) -> bool {
+        false
+    }
+
+    /// Whether it has such memory, and there is no room in it.
+    fn space_is_full(&mut self) -> bool {
+        false
+    }
+
+    /// That memory; empty if it is full.
+    fn space(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
+    /// So many bytes, the first, were put into it: they are taken, as by [`Endpoint::send`].
+    fn fill_space(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// Whether it has [`Endpoint::splice_to`] and [`Endpoint::splice_from`].
     fn splices(&self) -> bool {
         true

@@ -91,6 +91,25 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.would_lose())
     }
 
+    fn has_space(&self) -> bool {
+        matches!(self, Socket::Stripe(stripe) if stripe.has_space())
+    }
+
+    fn space_is_full(&mut self) -> bool {
+        match self {
+            Socket::Stripe(stripe) => stripe.space_is_full(),
+            _ => false,
+        }
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        each!(self, endpoint => endpoint.space())
+    }
+
+    fn fill_space(&mut self, bytes: usize) {
+        each!(self, endpoint => endpoint.fill_space(bytes));
+    }
+
     fn splices(&self) -> bool {
         each!(self, endpoint => endpoint.splices())
     }

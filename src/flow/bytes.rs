@@ -142,8 +142,12 @@ impl<P: Pipe> ByteFlow<P> {
             match self.state {
                 FlowState::Open if !source.ready.readable => return Ok(Stopped::Blocked),
                 FlowState::Open if budget == 0 => return Ok(Stopped::Spent),
+                FlowState::Open if self.pace.is_bulk() && sink.endpoint.space_is_full() => {
+                    sink.ready.writable = false;
+                    return Ok(Stopped::Blocked);
+                }
                 FlowState::Open => {
-                    let received = self.receive(source, &sink.endpoint, pools, budget).map_err(Broken::Source)?;
+                    let received = self.receive(source, sink, pools, budget).map_err(Broken::Source)?;
                     budget = budget.saturating_sub(received + CALL_COST);
                 }
                 FlowState::Drained | FlowState::Shut | FlowState::Cut => return Ok(Stopped::Drained),
@@ -176,11 +180,12 @@ impl<P: Pipe> ByteFlow<P> {
     fn receive<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
-        sink: &E,
+        sink: &mut Side<E>,
         pools: &mut Pools<P>,
         limit: usize,
     ) -> io::Result<usize> {
-        let spliced = self.pace.is_bulk() && !source.ready.urgent && source.endpoint.splices() && sink.splices();
+        let spliced =
+            self.pace.is_bulk() && !source.ready.urgent && source.endpoint.splices() && sink.endpoint.splices();
         let pipe = if spliced { pools.pipes.take() } else { None };
         let result = match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
             Some(Ok(0)) => {
@@ -189,6 +194,7 @@ impl<P: Pipe> ByteFlow<P> {
                 self.receive_by_buffer(source, pools, limit)
             }
             Some(result) => result,
+            None if self.pace.is_bulk() && sink.endpoint.has_space() => self.receive_in_place(source, sink, limit),
             None => self.receive_by_buffer(source, pools, limit),
         };
         match result {
@@ -225,6 +231,24 @@ impl<P: Pipe> ByteFlow<P> {
         result
     }
 
+    /// Reads into the memory of a sink that has some, which takes it as sent.
+    fn receive_in_place<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        sink: &mut Side<E>,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let space = sink.endpoint.space();
+        let asked = space.len().min(limit);
+        let came = retry(|| source.endpoint.receive(&mut space[..asked]))?;
+        if came > 0 {
+            sink.endpoint.fill_space(came);
+            self.moved += came as u64;
+            self.learn(came, asked, source);
+        }
+        Ok(came)
+    }
+
     fn receive_by_buffer<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,
@@ -237,13 +261,18 @@ impl<P: Pipe> ByteFlow<P> {
         let end = *result.as_ref().unwrap_or(&0);
         self.held = Held::Buffer { buffer, start: 0, end: end as u32 };
         if end > 0 {
-            self.pace.learn(end, asked);
-            let more = source.ready.read_closed || source.ready.urgent;
-            if end < asked && !more && source.endpoint.short_read_means_empty() {
-                source.ready.readable = false;
-            }
+            self.learn(end, asked, source);
         }
         result
+    }
+
+    /// Learns from a read of `came` bytes, where `asked` were asked for.
+    fn learn<E: Endpoint<Pipe = P>>(&mut self, came: usize, asked: usize, source: &mut Side<E>) {
+        self.pace.learn(came, asked);
+        let more = source.ready.read_closed || source.ready.urgent;
+        if came < asked && !more && source.endpoint.short_read_means_empty() {
+            source.ready.readable = false;
+        }
     }
 
     /// Writes what is held and says whether all of it went out.

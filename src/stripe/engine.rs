@@ -145,18 +145,36 @@ impl Engine {
 
     /// Takes as many of the bytes as there is room for, and says how many. After [`Engine::finish`] it takes none.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(usize::try_from(self.space()).unwrap_or(usize::MAX));
+        let taken = bytes.len().min(usize::try_from(self.room()).unwrap_or(usize::MAX));
         self.sending.write(&bytes[..taken]);
-        self.pressed = self.space() == 0;
+        self.pressed = self.room() == 0;
         taken
+    }
+
+    /// Memory for what is written next, not empty if the engine is [`Engine::writable`]: [`Engine::fill_space`] says how
+    /// much of it was filled.
+    pub fn space(&mut self) -> &mut [u8] {
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
+        if room == 0 {
+            return &mut [];
+        }
+        let space = self.sending.space();
+        let most = room.min(space.len());
+        &mut space[..most]
+    }
+
+    /// So many bytes, at most all, were put into what [`Engine::space`] gave: they are taken, as by [`Engine::write`].
+    pub fn fill_space(&mut self, bytes: usize) {
+        self.sending.fill_space(bytes);
+        self.pressed = self.room() == 0;
     }
 
     /// Whether [`Engine::write`] would take something.
     pub fn writable(&self) -> bool {
-        self.space() > 0
+        self.room() > 0
     }
 
-    fn space(&self) -> u64 {
+    fn room(&self) -> u64 {
         if self.sending.is_finished() {
             return 0;
         }

@@ -33,7 +33,7 @@ pub const INITIAL_WINDOW: u64 = 64 << 10;
 const CHUNK: usize = 32 << 10;
 
 /// So many chunks are kept for later, in each direction, while something moves.
-const MOST_SPARE: usize = 4;
+const MOST_SPARE: usize = 64;
 
 /// Where the block that the offset is in ends.
 fn block_end(offset: u64) -> u64 {

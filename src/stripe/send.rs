@@ -40,7 +40,30 @@ impl Segment {
 #[derive(Debug)]
 struct Chunk {
     start: u64,
-    bytes: Vec<u8>,
+    /// How much of the memory is filled.
+    filled: usize,
+    /// The memory: what is behind the bytes is old.
+    memory: Vec<u8>,
+}
+
+impl Chunk {
+    fn end(&self) -> u64 {
+        self.start + self.filled as u64
+    }
+
+    fn is_full(&self) -> bool {
+        self.end() == block_end(self.start)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.filled + bytes.len() >= SMALL {
+            self.memory.reserve_exact(CHUNK.saturating_sub(self.memory.len()));
+        }
+        let (known, new) = bytes.split_at(bytes.len().min(self.memory.len() - self.filled));
+        self.memory[self.filled..self.filled + known.len()].copy_from_slice(known);
+        self.memory.extend_from_slice(new);
+        self.filled += bytes.len();
+    }
 }
 
 /// The sending half of an engine. Positions are offsets, and one more for the end of the stream.
@@ -97,20 +120,41 @@ impl Sending {
     pub(super) fn write(&mut self, mut bytes: &[u8]) {
         debug_assert!(!self.finished || bytes.is_empty());
         while !bytes.is_empty() {
-            let end = block_end(self.written);
-            if self.chunks.back().is_none_or(|chunk| chunk.start + chunk.bytes.len() as u64 == block_end(chunk.start)) {
-                let spare = if bytes.len() < SMALL { None } else { self.spare.pop() };
-                self.chunks.push_back(Chunk { start: self.written, bytes: spare.unwrap_or_default() });
-            }
-            let Some(chunk) = self.chunks.back_mut() else { return };
-            let (now, later) = bytes.split_at(bytes.len().min((end - self.written) as usize));
-            if chunk.bytes.len() + now.len() >= SMALL {
-                chunk.bytes.reserve_exact(CHUNK - chunk.bytes.len());
-            }
-            chunk.bytes.extend_from_slice(now);
+            let room = (block_end(self.written) - self.written) as usize;
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            let Some(chunk) = self.last_chunk(bytes.len() >= SMALL) else { return };
+            chunk.put(now);
             self.written += now.len() as u64;
             bytes = later;
         }
+    }
+
+    /// Memory for what is written next, up to the end of a block.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        let room = (block_end(self.written) - self.written) as usize;
+        let Some(chunk) = self.last_chunk(true) else { return &mut [] };
+        if chunk.memory.len() < chunk.filled + room {
+            chunk.memory.reserve_exact(CHUNK.saturating_sub(chunk.memory.len()));
+            chunk.memory.resize(chunk.filled + room, 0);
+        }
+        &mut chunk.memory[chunk.filled..chunk.filled + room]
+    }
+
+    /// So many bytes were written into it.
+    pub(super) fn fill_space(&mut self, bytes: usize) {
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.filled += bytes;
+            self.written += bytes as u64;
+        }
+    }
+
+    /// The chunk that is written into next, which is not full.
+    fn last_chunk(&mut self, large: bool) -> Option<&mut Chunk> {
+        if self.chunks.back().is_none_or(Chunk::is_full) {
+            let spare = if large { self.spare.pop() } else { None };
+            self.chunks.push_back(Chunk { start: self.written, filled: 0, memory: spare.unwrap_or_default() });
+        }
+        self.chunks.back_mut()
     }
 
     pub(super) fn finish(&mut self) {
@@ -288,8 +332,7 @@ impl Sending {
             self.first += 1;
         }
         while let Some(chunk) = self.chunks.front() {
-            let end = chunk.start + chunk.bytes.len() as u64;
-            if end > position {
+            if chunk.end() > position {
                 break;
             }
             self.free_first();
@@ -302,10 +345,9 @@ impl Sending {
     }
 
     fn free_first(&mut self) {
-        let Some(Chunk { mut bytes, .. }) = self.chunks.pop_front() else { return };
-        bytes.clear();
-        if bytes.capacity() >= CHUNK && self.spare.len() < MOST_SPARE {
-            self.spare.push(bytes);
+        let Some(Chunk { memory, .. }) = self.chunks.pop_front() else { return };
+        if memory.len() == CHUNK && self.spare.len() < MOST_SPARE {
+            self.spare.push(memory);
         }
     }
 
@@ -315,7 +357,7 @@ impl Sending {
         let index = range.start / CHUNK as u64 - first.start / CHUNK as u64;
         let bytes = self.chunks.get(index as usize).and_then(|chunk| {
             let start = (range.start - chunk.start) as usize;
-            chunk.bytes.get(start..start + (range.end - range.start) as usize)
+            chunk.memory[..chunk.filled].get(start..start + (range.end - range.start) as usize)
         });
         bytes.unwrap_or_default()
     }
@@ -337,7 +379,7 @@ impl Sending {
 
     /// Bytes of memory that this takes: those for the bytes of the stream, and those for segments.
     pub(super) fn memory(&self) -> (usize, usize) {
-        let chunks: usize = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.memory.capacity()).sum();
         let spare: usize = self.spare.iter().map(Vec::capacity).sum();
         let segments = self.segments.capacity() * size_of::<Segment>() + self.lost.capacity() * size_of::<u64>();
         (chunks + spare, segments + self.chunks.capacity() * size_of::<Chunk>())
@@ -373,7 +415,7 @@ impl Sending {
             }
         }
         assert_eq!(recorded, holders, "a segment is on a lane that knows nothing of it");
-        let held: u64 = self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        let held: u64 = self.chunks.iter().map(|chunk| chunk.filled as u64).sum();
         assert!(held >= self.held(), "bytes that are not acknowledged are gone");
     }
 

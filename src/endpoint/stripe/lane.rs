@@ -21,9 +21,13 @@ const MOST_REST: usize = 66 << 10;
 /// Pieces that are sent with one call, at most.
 const SLICES: usize = 32;
 
-/// Bytes that the system takes and does not send yet, for each lane: what it has taken cannot be had back.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-const NOT_SENT: libc::c_int = 64 << 10;
+/// Bytes that the system takes and does not send yet, for each lane, at the least and at the most: what it has taken cannot
+/// be had back, and with less it is asked more often.
+const LEAST_COMMITTED: i32 = 64 << 10;
+const MOST_COMMITTED: i32 = 1 << 20;
+
+/// As long a lane should have something to send, in milliseconds.
+const COMMITTED_TIME: u64 = 4;
 
 thread_local! {
     /// What the lanes of a thread are read into, one after the other.
@@ -68,12 +72,14 @@ pub struct Line {
     pub ready: Readiness,
     /// What was to be sent and has not been taken yet.
     unsent: Vec<u8>,
+    /// How many bytes the system takes and does not send yet.
+    committed: i32,
 }
 
 impl Line {
     /// A connection of which nothing is known yet.
     pub fn new(socket: TcpEndpoint) -> Line {
-        Line { socket, ready: Readiness::default(), unsent: Vec::new() }
+        Line { socket, ready: Readiness::default(), unsent: Vec::new(), committed: LEAST_COMMITTED }
     }
 
     /// Sets the options of a lane. What it carries is complete messages, so nothing is gained by waiting for more.
@@ -83,7 +89,19 @@ impl Line {
     /// The system's.
     pub fn prepare(&mut self) -> io::Result<()> {
         self.socket.set_no_delay()?;
-        limit_not_sent(&self.socket)
+        set_not_sent(&self.socket, LEAST_COMMITTED)
+    }
+
+    /// Has the system take as much as is sent in a short time at this rate, in bytes a second.
+    pub fn commit(&mut self, rate: u64) {
+        let wanted = i32::try_from(rate * COMMITTED_TIME / 1000).unwrap_or(i32::MAX);
+        let wanted = wanted.clamp(LEAST_COMMITTED, MOST_COMMITTED);
+        // Not for every small change.
+        if wanted > self.committed + self.committed / 2 || wanted < self.committed / 2 {
+            self.committed = wanted;
+            // It was possible once; where it is not, what holds goes on to hold.
+            let _ = set_not_sent(&self.socket, wanted);
+        }
     }
 
     /// Registers it for all events, edge-triggered.
@@ -315,7 +333,7 @@ impl Lane {
         let _ = self.line.discard_input();
         let mut bytes = Vec::new();
         self.channel.seal([(frame.header(), &[][..])], &mut bytes);
-        let _ = lift_not_sent(&self.line.socket);
+        let _ = set_not_sent(&self.line.socket, libc::c_int::MAX);
         self.line.ready.writable = true;
         if self.line.flush().is_ok() && self.line.has_room() {
             let _ = self.line.send(&bytes);
@@ -340,31 +358,15 @@ impl Line {
 
 /// Has the system take only so much that it does not send yet (`TCP_NOTSENT_LOWAT` in tcp(7)), where it knows that.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn limit_not_sent(socket: &TcpEndpoint) -> io::Result<()> {
-    set_not_sent(socket, NOT_SENT)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn limit_not_sent(_socket: &TcpEndpoint) -> io::Result<()> {
-    Ok(())
-}
-
-/// Has the system take as much as it has room for.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn lift_not_sent(socket: &TcpEndpoint) -> io::Result<()> {
-    set_not_sent(socket, libc::c_int::MAX)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn lift_not_sent(_socket: &TcpEndpoint) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn set_not_sent(socket: &TcpEndpoint, bytes: libc::c_int) -> io::Result<()> {
     let (value, length) = ((&raw const bytes).cast(), size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: the call reads an int, which is there, from a live one.
     let result =
         unsafe { libc::setsockopt(socket.descriptor(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, value, length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn set_not_sent(_socket: &TcpEndpoint, _bytes: libc::c_int) -> io::Result<()> {
+    Ok(())
 }

@@ -33,6 +33,9 @@ const PING_AFTER: u64 = 15_000;
 /// Bytes read from all lanes, in one run, that nobody asked for.
 const UNASKED: usize = 256 << 10;
 
+/// What is read into the engine's memory is offered to the lanes when it is so much, in bytes, or when there is no more.
+const PUSHED_TOGETHER: usize = 128 << 10;
+
 /// Room to read more than was asked for: the headers of frames.
 const HEADERS: usize = 2 << 10;
 
@@ -107,6 +110,8 @@ pub struct StripeEndpoint {
     descriptor: RawFd,
     /// A write was not taken whole, so that it matters how soon acknowledgements are read.
     refused: bool,
+    /// What was put into the engine's memory and not offered to the lanes yet, in bytes.
+    unpushed: usize,
     /// The peer's stream has been read to its end.
     ended: bool,
     /// The lane that is read next.
@@ -138,6 +143,7 @@ impl StripeEndpoint {
             name: String::new(),
             descriptor: 0,
             refused: false,
+            unpushed: 0,
             ended: false,
             turn: 0,
             now,
@@ -263,6 +269,9 @@ impl StripeEndpoint {
     fn tend_lane(&mut self, number: usize) {
         let Slot::Open(lane, _) = &mut self.slots[number] else { return };
         let line = &mut lane.line;
+        if let Some(rate) = self.engine.lane_report(number).rate {
+            line.commit(rate);
+        }
         match line.flush() {
             Ok(()) => {
                 let room = line.has_room();
@@ -397,6 +406,7 @@ impl StripeEndpoint {
 
     /// Sends what the engine has for the lanes.
     fn push(&mut self) {
+        self.unpushed = 0;
         if !self.is_alive() {
             return;
         }
@@ -534,6 +544,33 @@ impl Endpoint for StripeEndpoint {
         }
         self.refused = taken < bytes.len();
         if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    fn has_space(&self) -> bool {
+        self.is_alive() && self.engine.writable()
+    }
+
+    fn space_is_full(&mut self) -> bool {
+        if !self.is_alive() || self.engine.writable() {
+            return false;
+        }
+        // What is acknowledged meanwhile makes room.
+        self.push();
+        self.refused = true;
+        true
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        self.engine.space()
+    }
+
+    fn fill_space(&mut self, bytes: usize) {
+        self.engine.fill_space(bytes);
+        self.refused = false;
+        self.unpushed += bytes;
+        if self.unpushed >= PUSHED_TOGETHER {
+            self.push();
+        }
     }
 
     fn splices(&self) -> bool {
