@@ -148,3 +148,148 @@ impl fmt::Debug for Channel {
         f.write_str("Channel")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stripe::MAX_PAYLOAD;
+    use crate::stripe::frame::Frame;
+
+    const NEAR: LaneKeys = LaneKeys { sealing: [1; 32], opening: [2; 32] };
+    const FAR: LaneKeys = LaneKeys { sealing: [2; 32], opening: [1; 32] };
+
+    fn parts<'a>(frame: &Frame<'a>) -> (Header, &'a [u8]) {
+        match frame {
+            Frame::Data { payload, .. } => (frame.header(), payload),
+            _ => (frame.header(), &[]),
+        }
+    }
+
+    fn sealed(channel: &mut Channel, frames: &[Frame<'_>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        channel.seal(frames.iter().map(parts), &mut bytes);
+        bytes
+    }
+
+    /// The frames of every record in the bytes, and how many records these were.
+    fn opened(channel: &mut Channel, mut bytes: &mut [u8]) -> (Vec<u8>, usize) {
+        let (mut frames, mut records) = (Vec::new(), 0);
+        while let Some(whole) = whole_record(bytes).unwrap() {
+            let (record, rest) = bytes.split_at_mut(whole);
+            let text = channel.open(record).unwrap();
+            let mut left = text;
+            while !left.is_empty() {
+                let (_, length) = Frame::decode(left).unwrap().expect("whole frames");
+                left = &left[length..];
+            }
+            frames.extend_from_slice(text);
+            (bytes, records) = (rest, records + 1);
+        }
+        assert_eq!(bytes, []);
+        (frames, records)
+    }
+
+    #[test]
+    fn frames_go_whole_into_few_records() {
+        let large = Frame::Data { offset: 1, payload: &[7; MAX_PAYLOAD] };
+        let small = Frame::Data { offset: 2, payload: b"abc" };
+        // Two of these fill a record to its last byte; one more byte is too much.
+        let half = |bytes| Frame::Data { offset: 3, payload: &[8; MAX_PAYLOAD][..bytes] };
+        let fits = [half(32_748), half(32_749)];
+        let does_not = [half(32_749), half(32_749)];
+        let cases: [(&[Frame<'_>], usize); 7] = [
+            (&[], 0),
+            (&[small], 1),
+            (&[small; 100], 1),
+            (&[large, small, small], 1),
+            (&[large, large, large, small], 3),
+            (&fits, 1),
+            (&does_not, 2),
+        ];
+        for (frames, expected) in cases {
+            let mut bytes = b"before".to_vec();
+            Channel::keyed(&NEAR).seal(frames.iter().map(parts), &mut bytes);
+            assert_eq!(bytes[..6], *b"before");
+            let (text, records) = opened(&mut Channel::keyed(&FAR), &mut bytes[6..]);
+            assert_eq!((&text, records), (&sealed(&mut Channel::Plain, frames), expected));
+        }
+        let longest = sealed(&mut Channel::keyed(&NEAR), &fits);
+        assert_eq!(longest.len(), MAX_RECORD + RECORD_OVERHEAD);
+        assert_eq!(longest[..2], [0xff, 0xff]);
+    }
+
+    #[test]
+    fn a_plain_lane_has_frames_as_they_are() {
+        let frames = [Frame::Ping(1), Frame::Data { offset: 2, payload: b"abc" }];
+        let mut bytes = sealed(&mut Channel::Plain, &frames);
+        assert_eq!(bytes, [frames[0].header().bytes(), frames[1].header().bytes(), b"abc"].concat());
+        let copy = bytes.clone();
+        assert_eq!(Channel::Plain.open(&mut bytes), Ok(&copy[..]));
+    }
+
+    #[test]
+    fn a_changed_record_is_refused() {
+        let frames = [Frame::Ping(1), Frame::Data { offset: 2, payload: b"abc" }];
+        let record = sealed(&mut Channel::keyed(&NEAR), &frames);
+        for place in 0..record.len() * 8 {
+            let mut changed = record.clone();
+            changed[place / 8] ^= 1 << (place % 8);
+            let whole = match whole_record(&changed) {
+                // Too short, or more is awaited.
+                Err(_) | Ok(None) => continue,
+                Ok(Some(whole)) => whole,
+            };
+            let refused = Channel::keyed(&FAR).open(&mut changed[..whole]).is_err();
+            assert!(refused, "{place}");
+        }
+        for length in 0..record.len() {
+            assert_eq!(whole_record(&record[..length]), Ok(None));
+            assert!(Channel::keyed(&FAR).open(&mut record[..length].to_vec()).is_err());
+        }
+        for short in 0..=16 {
+            assert!(whole_record(&[0, short, 1, 2, 3]).is_err());
+        }
+        assert_eq!(whole_record(&[&[0, 17][..], &[0; 18]].concat()), Ok(Some(19)));
+    }
+
+    #[test]
+    fn a_record_is_good_once_and_in_its_turn() {
+        let mut near = Channel::keyed(&NEAR);
+        let (first, second) = (sealed(&mut near, &[Frame::Ping(1)]), sealed(&mut near, &[Frame::Ping(1)]));
+        assert_ne!(first, second);
+        let refused = |far: &mut Channel, record: &[u8]| far.open(&mut record.to_vec()).is_err();
+        assert!(refused(&mut Channel::keyed(&FAR), &second), "before its turn");
+        assert!(refused(&mut Channel::keyed(&NEAR), &first), "back to its sender");
+        let mut far = Channel::keyed(&FAR);
+        assert!(!refused(&mut far, &first));
+        assert!(refused(&mut far, &first), "twice");
+        assert!(!refused(&mut far, &second));
+    }
+
+    /// The key of each direction is replaced as Noise says, at both ends at the same record.
+    #[test]
+    fn a_key_is_replaced_in_time() {
+        let start = RECORDS_OF_A_KEY - 2;
+        let (mut near, mut far) = (Channel::keyed(&NEAR), Channel::keyed(&FAR));
+        for channel in [&mut near, &mut far] {
+            if let Channel::Keyed(ciphers) = channel {
+                (ciphers.sealing.next, ciphers.opening.next) = (start, start);
+            }
+        }
+        let expected_key = |number| {
+            let mut next = [0; 32];
+            let zeros = cipher_key(&NEAR.sealing).seal_in_place_separate_tag(nonce(u64::MAX), Aad::empty(), &mut next);
+            let _tag = zeros.unwrap();
+            cipher_key(if number < RECORDS_OF_A_KEY { &NEAR.sealing } else { &next })
+        };
+        for number in start..start + 5 {
+            let mut record = sealed(&mut near, &[Frame::Ping(number)]);
+            let mut copy = record[2..].to_vec();
+            let text = expected_key(number).open_in_place(nonce(number), Aad::empty(), &mut copy).unwrap();
+            assert_eq!(text, Frame::Ping(number).header().bytes());
+            assert_eq!(far.open(&mut record).unwrap(), Frame::Ping(number).header().bytes());
+            let mut back = sealed(&mut far, &[Frame::Pong(number)]);
+            assert!(near.open(&mut back).is_ok());
+        }
+    }
+}

@@ -273,3 +273,79 @@ impl Cipher for AesGcm {
         Ok(plain.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of hexadecimal digits, as bytes.
+    fn bytes(digits: &str) -> Vec<u8> {
+        (0..digits.len()).step_by(2).map(|n| u8::from_str_radix(&digits[n..n + 2], 16).unwrap()).collect()
+    }
+
+    fn secret(digits: &str) -> [u8; 32] {
+        bytes(digits).try_into().unwrap()
+    }
+
+    /// The published test vector of this protocol (cacophony), so that what ring computes here is what others compute.
+    #[test]
+    fn the_handshake_is_the_one_that_others_know() {
+        let key = StripeKey::new(secret("54686973206973206d7920417573747269616e20706572737065637469766521"));
+        let dialer = secret("893e28b9dc6ca8d611ab664754b8ceb7bac5117349a4439a6b0569da977c464a");
+        let acceptor = secret("bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b");
+        let prologue = b"John Galt";
+        let mut near = builder(&key, prologue, Some(&dialer)).unwrap().build_initiator().unwrap();
+        let mut far = builder(&key, prologue, Some(&acceptor)).unwrap().build_responder().unwrap();
+        let messages = [
+            (
+                "4c756477696720766f6e204d69736573",
+                "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c7944\
+                 7c37a89fc17813788d30df2d59501d6066f5f8aecc3406bbd9829f2d24a531b1",
+            ),
+            (
+                "4d757272617920526f746862617264",
+                "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f144808843\
+                 2f29d79368ef9de4e1ae7a362fb05bf0ad668e026bf5714554497b3a720461",
+            ),
+        ];
+        for (n, (payload, expected)) in messages.into_iter().enumerate() {
+            let (from, to) = if n == 0 { (&mut near, &mut far) } else { (&mut far, &mut near) };
+            let (mut message, mut read) = ([0; 100], [0; 100]);
+            let length = from.write_message(&bytes(payload), &mut message).unwrap();
+            assert_eq!(message[..length], bytes(expected));
+            let length = to.read_message(&message[..length], &mut read).unwrap();
+            assert_eq!(read[..length], bytes(payload));
+        }
+        let hash = bytes("9f3b1f9afd7767767b5b9d1069844a6154fdbdcc36dfb3e31c0fffc5c973d530");
+        assert_eq!((near.get_handshake_hash(), far.get_handshake_hash()), (&hash[..], &hash[..]));
+        let (to_far, to_near) = near.dangerously_get_raw_split();
+        let records = [
+            (to_far, 0, "462e20412e20486179656b", "7c01e898a6201f36aecee532e29cd0b7f8ffa29d3366ad0dce39a6"),
+            (to_near, 0, "4361726c204d656e676572", "a9ff535aace3db6a1da1a7fb00fe2de2622bb373abad9fb42c00e0"),
+            (
+                to_far,
+                1,
+                "4a65616e2d426170746973746520536179",
+                "6cfc49a3e65472edc2d0152abe5ce950170a8a47c959f30bd48b5f0aacf29adbfd",
+            ),
+        ];
+        for (key, number, plain, expected) in records {
+            let mut text = bytes(plain);
+            cipher_key(&key).seal_in_place_append_tag(nonce(number), Aad::empty(), &mut text).unwrap();
+            assert_eq!(text, bytes(expected));
+        }
+    }
+
+    #[test]
+    fn a_key_pair_agrees_once_and_not_with_what_is_no_key() {
+        let mut pair = KeyPair::default();
+        let mut shared = [0; 32];
+        assert!(pair.dh(&[9; 32], &mut shared).is_err());
+        pair.generate(&mut System).unwrap();
+        // The point of order one.
+        assert!(pair.dh(&[0; 32], &mut shared).is_err());
+        pair.generate(&mut System).unwrap();
+        assert!(pair.dh(&[9; 32], &mut shared).is_ok() && shared != [0; 32]);
+        assert!(pair.dh(&[9; 32], &mut shared).is_err());
+    }
+}

@@ -107,8 +107,8 @@ impl fmt::Display for Refusal {
             Refusal::UnknownFeature(features) => write!(f, "the peer requires unknown features ({features:#06x})"),
             Refusal::UnknownMode(mode) => write!(f, "the peer asks for the unknown mode {mode}"),
             Refusal::KeyRequired => write!(f, "a key is required here (--stripe-key), and the peer has none"),
-            Refusal::NoKeyHere => write!(f, "the peer has a key, and --stripe-key is not given here"),
-            Refusal::WrongKey => write!(f, "the peer has another key than this end"),
+            Refusal::NoKeyHere => write!(f, "the peer requires a key, and --stripe-key is not given here"),
+            Refusal::WrongKey => write!(f, "the key of the peer is none of --stripe-key"),
             Refusal::TooManyLanes => write!(f, "too many lanes are waiting"),
             Refusal::NotAuthentic => {
                 write!(f, "the first record is not authentic: an old opening was played again, or the record altered")
@@ -409,3 +409,6 @@ impl fmt::Debug for Arriving {
         f.write_str("Arriving")
     }
 }
+
+#[cfg(test)]
+mod tests;

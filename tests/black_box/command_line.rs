@@ -405,6 +405,23 @@ fn what_only_prints_something_exits_with_0() {
 }
 
 #[test]
+fn a_new_key_is_one_line_of_base64_and_new() {
+    let keys: Vec<_> = (0..3)
+        .map(|_| {
+            let finished = run(&["--make-key"]);
+            assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+            finished.stdout
+        })
+        .collect();
+    for (n, key) in keys.iter().enumerate() {
+        let digits = key.strip_suffix("=\n").expect("padding and the end of a line");
+        assert_eq!(digits.len(), 43, "{key}");
+        assert!(digits.bytes().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(&digit)), "{key}");
+        assert!(!keys[..n].contains(key), "{key}");
+    }
+}
+
+#[test]
 fn completions_are_scripts_of_their_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let finished = run(&["--completions", shell]);

@@ -190,9 +190,13 @@ pub(super) const KEYS: &[Key] = &[
         long: "make-key",
         scope: Scope::Print(Print::StripeKey),
         help: "print a new key for --stripe-key and exit",
-        details: &["Print a new random key for the file of `--stripe-key` on standard output and exit. \
+        details: &[
+            "Print a new random key for the file of `--stripe-key` on standard output and exit. \
              `(umask 077; cproxy --make-key >stripe.key)` makes a file that only its owner can read; \
-             copy it to the other end by a way that nobody else can read, such as scp(1)."],
+             copy it to the other end by a way that nobody else can read, such as scp(1).",
+            "To change a key without a break, add the new one as the second line at the ends that accept lanes. Then \
+             make it the only one at the ends that dial, and at last at the ends that accept.",
+        ],
         ..PRINTING
     },
 ];
