@@ -4,8 +4,14 @@
 use cproxy::address::{Endpoints, OriginalForm};
 use cproxy::buffers::batch::Batch;
 use cproxy::buffers::buffer_pool::BufferPool;
+use cproxy::stripe::SessionId;
+use cproxy::stripe::channel::Channel;
+use cproxy::stripe::frame::Header;
+use cproxy::stripe::key::StripeKey;
+use cproxy::stripe::opening::{Arriving, Dialing};
 use cproxy::thread::run_queue::RunQueue;
 use cproxy::thread::timers::Timers;
+use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 
@@ -113,5 +119,46 @@ fn batch_for_each_key_mixed(bencher: Bencher, of_each: usize) {
         batch.for_each_key(black_box(&keys), |key, batch| {
             black_box((key, batch.size()));
         });
+    });
+}
+
+/// Both ends of a lane with a key.
+fn lane() -> (Channel, Channel) {
+    let key = StripeKey::new([7; 32]);
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    let mut dialing = Dialing::new(Some(&key), &mut near).expect("random numbers");
+    let mut arriving = Arriving::new([1; 16]);
+    let keys = [key];
+    arriving.receive(&near, &keys, &mut far).expect("an opening");
+    near.clear();
+    let (_, channel) = dialing.receive(&far, SessionId([2; 16]), true, &mut near).expect("an answer");
+    let (_, arrived) = arriving.receive(&near, &keys, &mut far).expect("a JOIN");
+    (channel.expect("a channel"), arrived.expect("a lane").channel)
+}
+
+/// A lane with a key begins: both ends.
+#[divan::bench]
+fn lane_with_a_key(bencher: Bencher) {
+    bencher.bench_local(lane);
+}
+
+/// What an acceptor does for a stranger with another key.
+#[divan::bench]
+fn lane_with_a_wrong_key(bencher: Bencher) {
+    let mut opening = Vec::new();
+    Dialing::new(Some(&StripeKey::new([8; 32])), &mut opening).expect("random numbers");
+    let keys = [StripeKey::new([7; 32])];
+    bencher.bench_local(|| assert!(Arriving::new([1; 16]).receive(&opening, &keys, &mut Vec::new()).is_err()));
+}
+
+#[divan::bench(args = [128, 32 << 10])]
+fn record_seal_and_open(bencher: Bencher, length: usize) {
+    let (mut near, mut far) = lane();
+    let payload = vec![7; length];
+    let mut record = Vec::with_capacity(64 << 10);
+    bencher.counter(BytesCount::new(length)).bench_local(|| {
+        record.clear();
+        near.seal([(Header::of_data(0, length), &payload[..])], &mut record);
+        black_box(far.open(&mut record).expect("a record").len())
     });
 }

@@ -1,7 +1,15 @@
 //! The handshake of a lane with a key: Noise_NNpsk0_25519_AESGCM_SHA256, as the snow crate does it with what ring computes.
 //!
 //! Snow brings a resolver for ring, but that one has no X25519: it needs a second set of ciphers and hashes beside
-//! ring's. So the few primitives of this one protocol are handed to snow here.
+//! ring's. So the few primitives of this one protocol are handed to snow here. And snow gives back the keys of the lane
+//! rather than a state that uses them: so a lane that has not proved that its peer has the key is 64 bytes of them, a
+//! record is sealed and opened where it lies, and snow is on no path that bytes of sessions take.
+//!
+//! The cipher is AES-256-GCM, because ring seals or opens 6.7 GB/s with it where the processor has instructions for AES
+//! and for products of polynomials, as those of servers have had for ten years; with ChaCha20-Poly1305 it is 2.5 GB/s
+//! (frames of 32 KiB, one core of an EPYC of 2023; for 128 bytes, 0.1 and 0.2 µs). Without such instructions, as in some
+//! small computers with ARM, it is the other way round: ring then computes AES with ordinary vectors, in a time that does
+//! not depend on the key, at some tens to a few hundred MB/s, and ChaCha20-Poly1305 would be several times as fast.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};

@@ -411,4 +411,6 @@ impl fmt::Debug for Arriving {
 }
 
 #[cfg(test)]
+mod example;
+#[cfg(test)]
 mod tests;

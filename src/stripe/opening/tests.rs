@@ -43,8 +43,11 @@ fn both() -> [Option<StripeKey>; 2] {
     [None, Some(key(7))]
 }
 
+/// What `receive` says last.
+type Last<T> = Result<(usize, Option<T>), Refusal>;
+
 /// A new acceptor that gets these pieces: what is left of the last one, what it says at the end, and what it sends.
-fn arrive(pieces: &[&[u8]], keys: &[StripeKey]) -> (Result<(usize, Option<Arrived>), Refusal>, Vec<u8>) {
+fn arrive(pieces: &[&[u8]], keys: &[StripeKey]) -> (Last<Arrived>, Vec<u8>) {
     let mut arriving = Arriving::new(CHALLENGE);
     let mut sent = Vec::new();
     let mut last = Ok((0, None));
@@ -58,7 +61,7 @@ fn arrive(pieces: &[&[u8]], keys: &[StripeKey]) -> (Result<(usize, Option<Arrive
 }
 
 /// The same for a dialer.
-fn dial(pieces: &[&[u8]], key: Option<&StripeKey>) -> (Result<(usize, Option<Channel>), Refusal>, Vec<u8>) {
+fn dial(pieces: &[&[u8]], key: Option<&StripeKey>) -> (Last<Channel>, Vec<u8>) {
     let mut sent = Vec::new();
     let mut dialing = Dialing::with(key, &mut sent, Some(&DIALER)).unwrap();
     let mut last = Ok((0, None));
@@ -296,6 +299,42 @@ fn a_join_must_be_for_this_lane_and_alone() {
     let after_plain = |bytes: &[u8]| refusal(arrive(&[&head(PLAIN), bytes], &[]).0);
     assert_eq!(after_plain(&[1; 34]), Refusal::NoJoin);
     assert_eq!(after_plain(&[9; 34]), Refusal::BadJoin(Violation("a frame of an unknown type")));
+}
+
+/// Nothing that a stranger sends joins, or ends in a panic: random bytes in random pieces, most of which begin well.
+#[test]
+fn random_bytes_join_nothing() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let keys = [key(1), key(2)];
+    let mut answered = 0;
+    for round in 0..20_000 {
+        let keys = &keys[..round % 3];
+        let mut bytes: Vec<u8> = (0..random() % 150).map(|_| random() as u8).collect();
+        let (head, known) = (head(round as u8 / 4 % 2), [0, MAGIC.len(), HEAD, HEAD][round % 4]);
+        bytes.splice(0..0, head[..known].iter().copied());
+        let mut arriving = Arriving::new(CHALLENGE);
+        let mut answer = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(1 + random() as usize % rest.len());
+            rest = behind;
+            match arriving.receive(piece, keys, &mut answer) {
+                Ok((used, None)) => assert_eq!(used, piece.len()),
+                Ok((_, Some(_))) => panic!("round {round} joined"),
+                Err(refusal) => {
+                    answered += u32::from(refusal.answer().is_some());
+                    break;
+                }
+            }
+        }
+    }
+    assert!(answered > 1000);
 }
 
 /// The lanes of strangers wait in so many bytes, whatever they have sent; there is nothing else of them here.
