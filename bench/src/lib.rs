@@ -25,6 +25,7 @@ pub mod options;
 pub mod process;
 pub mod progress;
 pub mod proxy;
+pub mod relay;
 pub mod report;
 pub mod results;
 pub mod scratch;
