@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-use super::rule::{Bucket, Rule};
+use super::rule::{Bucket, Demand, Rule};
 
 /// What goes one way.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub struct Wants {
 const READ: usize = 64 * 1024;
 
 /// How many reads are made before others have their turn.
-const TURNS: usize = 4;
+const TURNS: usize = 8;
 
 impl Direction {
     /// A direction that nothing has come in of.
@@ -88,7 +88,8 @@ impl Direction {
     /// Moves what can be moved now. An error of either stream is one of the connection.
     pub fn run(&mut self, mut from: &TcpStream, mut to: &TcpStream, now: Instant) -> io::Result<()> {
         for _ in 0..TURNS {
-            let most = self.bucket.allowance(now).min(self.capacity.saturating_sub(self.queued)).min(READ);
+            let allowance = self.bucket.allowance(now);
+            let most = allowance.min(self.capacity.saturating_sub(self.queued)).min(READ);
             if self.input != Input::Open || most == 0 {
                 break;
             }
@@ -98,7 +99,8 @@ impl Direction {
                 Ok(0) => self.input = Input::Ended(due),
                 Ok(read) => {
                     bytes.truncate(read);
-                    self.bucket.take(read);
+                    let demand = if read == allowance { Demand::Waiting } else { Demand::Met };
+                    self.bucket.take(read, demand);
                     self.queued += read;
                     self.queue.push_back(Piece { due, bytes, sent: 0 });
                 }

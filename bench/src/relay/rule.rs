@@ -44,8 +44,12 @@ const UNCAPPED_CAPACITY: usize = 4 * 1024 * 1024;
 const LEAST_SOCKET_BUFFER: usize = 64 * 1024;
 const MOST_SOCKET_BUFFER: usize = 512 * 1024;
 
-/// What a cap has saved up at most, as time at its rate.
+/// What a cap has saved up at most while nothing waited for it, as time at its rate.
 const BURST: Duration = Duration::from_millis(5);
+
+/// The same while something waited: a link does not stop when the thread that plays it has to wait for a core, so it
+/// may make up for that much.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// A burst is never less than this, so that a packet fits.
 const LEAST_BURST: f64 = 3000.0;
@@ -62,13 +66,23 @@ pub struct Bucket {
     tokens: f64,
     /// When `tokens` was so.
     at: Instant,
+    demand: Demand,
+}
+
+/// Whether bytes wait for the bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Demand {
+    /// Those that came have passed.
+    Met,
+    /// There were as many as were allowed, so there may be more.
+    Waiting,
 }
 
 impl Bucket {
     /// A full bucket.
     pub fn new(rate: Option<f64>, now: Instant) -> Self {
-        let mut bucket = Self { rate, tokens: 0.0, at: now };
-        bucket.tokens = bucket.burst();
+        let mut bucket = Self { rate, tokens: 0.0, at: now, demand: Demand::Met };
+        bucket.tokens = bucket.most();
         bucket
     }
 
@@ -76,7 +90,7 @@ impl Bucket {
     pub fn allowance(&mut self, now: Instant) -> usize {
         let Some(rate) = self.rate else { return usize::MAX };
         let earned = rate * now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + earned).min(self.burst());
+        self.tokens = (self.tokens + earned).min(self.most());
         self.at = self.at.max(now);
         match self.tokens >= self.quantum() {
             true => self.tokens as usize,
@@ -84,8 +98,9 @@ impl Bucket {
         }
     }
 
-    /// Takes bytes that have passed.
-    pub fn take(&mut self, bytes: usize) {
+    /// Takes bytes that have passed, and notes whether more wait.
+    pub fn take(&mut self, bytes: usize, demand: Demand) {
+        self.demand = demand;
         if self.rate.is_some() {
             self.tokens -= bytes as f64;
         }
@@ -101,6 +116,14 @@ impl Bucket {
 
     fn burst(&self) -> f64 {
         self.rate.map_or(0.0, |rate| (rate * BURST.as_secs_f64()).max(LEAST_BURST))
+    }
+
+    /// The most that is saved up.
+    fn most(&self) -> f64 {
+        match (self.demand, self.rate) {
+            (Demand::Waiting, Some(rate)) => (rate * CATCH_UP.as_secs_f64()).max(LEAST_BURST),
+            _ => self.burst(),
+        }
     }
 
     fn quantum(&self) -> f64 {
@@ -119,7 +142,7 @@ mod tests {
         let mut passed = 0;
         for millisecond in 0..=10_000 {
             let allowed = bucket.allowance(start + Duration::from_millis(millisecond));
-            bucket.take(allowed);
+            bucket.take(allowed, Demand::Met);
             passed += allowed;
         }
         assert!((9_990_000..=10_005_000).contains(&passed), "{passed}");
@@ -127,11 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_was_asked_late_makes_up_for_it_if_something_waited() {
+        let start = Instant::now();
+        for (demand, allowed) in [(Demand::Met, 5000), (Demand::Waiting, 40_000)] {
+            let mut bucket = Bucket::new(Some(1e6), start);
+            bucket.take(5000, demand);
+            assert_eq!(bucket.allowance(start + Duration::from_millis(40)), allowed);
+        }
+    }
+
+    #[test]
     fn a_bucket_says_how_long_to_wait() {
         let start = Instant::now();
         let mut bucket = Bucket::new(Some(1e6), start);
         assert_eq!((bucket.allowance(start), bucket.wait()), (5000, Duration::ZERO));
-        bucket.take(5000);
+        bucket.take(5000, Demand::Met);
         assert_eq!((bucket.allowance(start), bucket.wait()), (0, Duration::from_micros(2500)));
         assert_eq!(bucket.allowance(start + bucket.wait() + Duration::from_micros(1)), 2501);
     }
@@ -139,7 +172,7 @@ mod tests {
     #[test]
     fn without_a_cap_anything_passes() {
         let mut bucket = Bucket::new(None, Instant::now());
-        bucket.take(1 << 40);
+        bucket.take(1 << 40, Demand::Waiting);
         assert_eq!((bucket.allowance(Instant::now()), bucket.wait()), (usize::MAX, Duration::ZERO));
     }
 

@@ -44,7 +44,7 @@ pub fn run(case: &Case, kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
         Kind::RelayDelay => {
             let rules = [Rule { rate: None, delay: RELAY_DELAY }];
             let mut chain = Chain::start(kit, Joint::Direct, &rules)?;
-            Ok(vec![transfer::ping(&mut chain, PING)?.as_secs_f64()])
+            Ok(vec![median(transfer::ping(&mut chain, PING)?)])
         }
         Kind::Links { way, rules, base } => links(kit, *way, rules, *base),
         Kind::Freeze { way } => freeze(kit, *way, round),
@@ -166,32 +166,53 @@ fn resets(kit: &Kit, way: Way, round: usize) -> Result<Vec<f64>, Failure> {
     Ok(vec![disturbed.rate() / undisturbed.rate(), disturbed.rate(), resets as f64])
 }
 
-/// Runs one thing and another, and the other one first in every second round.
-fn in_turn<T>(round: usize, mut run: impl FnMut(Joint) -> Result<T, Failure>, joint: Joint) -> Result<[T; 2], Failure> {
-    if round % 2 == 0 {
-        let plain = run(Joint::Plain)?;
-        return Ok([plain, run(joint)?]);
+/// How often a plain chain and a striped one are used in turn, so that a drift of the machine hits both alike.
+const TURNS: usize = 6;
+const PING_TURNS: usize = 20;
+
+/// Starts a plain chain and a striped one, and uses one after the other, again and again.
+fn in_turn(
+    kit: &Kit,
+    key: Key,
+    (turns, round): (usize, usize),
+    mut turn: impl FnMut(&mut Chain, usize) -> Result<(), Failure>,
+) -> Result<[Chain; 2], Failure> {
+    let mut chains = [Chain::start(kit, Joint::Plain, &[])?, Chain::start(kit, striped(LANES, key), &[])?];
+    for number in 0..2 * turns {
+        let which = (number + round) % 2;
+        turn(&mut chains[which], which)?;
     }
-    let striped = run(joint)?;
-    Ok([run(Joint::Plain)?, striped])
+    Ok(chains)
 }
 
 fn uncapped(kit: &Kit, way: Way, key: Key, round: usize) -> Result<Vec<f64>, Failure> {
-    let measure = |joint| {
-        let mut chain = Chain::start(kit, joint, &[])?;
-        let before = chain.cpu();
-        let (record, ()) = transfer::transfer(&mut chain, way, Amount::Bytes(UNCAPPED_AMOUNT), |_, _, _| ())?;
-        let cpu = chain.cpu().saturating_sub(before).as_secs_f64();
-        Ok((record.rate(), cpu / (record.bytes as f64 / GIB)))
-    };
-    let [plain, striped] = in_turn(round, measure, striped(LANES, key))?;
-    Ok(vec![striped.0 / plain.0, striped.1 / plain.1, striped.0, striped.1])
+    let mut time = [Duration::ZERO; 2];
+    let amount = UNCAPPED_AMOUNT / TURNS as u64;
+    let chains = in_turn(kit, key, (TURNS, round), |chain, which| {
+        let (record, ()) = transfer::transfer(chain, way, Amount::Bytes(amount), |_, _, _| ())?;
+        time[which] += record.elapsed;
+        Ok(())
+    })?;
+    let bytes = (amount * TURNS as u64) as f64;
+    let [plain, striped] = time.map(|time| bytes / time.as_secs_f64());
+    let [plain_cpu, striped_cpu] = chains.map(|chain| chain.cpu().as_secs_f64() / (bytes / GIB));
+    Ok(vec![striped / plain, striped_cpu / plain_cpu, striped, striped_cpu])
 }
 
 fn ping(kit: &Kit, key: Key, round: usize) -> Result<Vec<f64>, Failure> {
-    let measure = |joint| Ok(transfer::ping(&mut Chain::start(kit, joint, &[])?, PING)?.as_secs_f64());
-    let [plain, striped] = in_turn(round, measure, striped(LANES, key))?;
+    let mut times = [Vec::new(), Vec::new()];
+    in_turn(kit, key, (PING_TURNS, round), |chain, which| {
+        times[which].extend(transfer::ping(chain, PING / PING_TURNS as u32)?);
+        Ok(())
+    })?;
+    let [plain, striped] = times.map(median);
     Ok(vec![striped / plain, striped])
+}
+
+/// What half of the times stay within, in seconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
 }
 
 fn idle(kit: &Kit, key: Key) -> Result<Vec<f64>, Failure> {
