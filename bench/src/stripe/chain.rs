@@ -151,7 +151,8 @@ impl Kit {
             interrupt::check()?;
             if let Some(status) = group.ended()? {
                 let said = fs::read_to_string(&errors).unwrap_or_default();
-                return Err(Failure::Broken(format!("the {end} proxy ended ({status}) {}", said.trim())));
+                let said = if said.is_empty() { "--logs keeps what it says" } else { said.trim() };
+                return Err(Failure::Broken(format!("the {end} proxy ended ({status}): {said}")));
             }
             if deadline.from_now().is_zero() {
                 return Err(Failure::Broken(format!("the {end} proxy did not listen in {START:?}")));
