@@ -37,7 +37,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
 }
 
 /// The exit status after SIGINT, as a shell gives it.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 fn compare(settings: &Settings) -> Result<ExitCode, Failure> {
     interrupt::catch();
@@ -131,7 +131,7 @@ fn contestants(settings: &Settings) -> Result<Vec<Proxy>, Failure> {
     let plain = ("cproxy".to_owned(), Vec::new());
     let ours: Vec<_> = [plain].into_iter().chain(settings.variants.clone()).filter(|(name, _)| wanted(name)).collect();
     if !ours.is_empty() {
-        let program = cproxy_program(settings)?;
+        let program = cproxy_program(settings.cproxy.as_deref())?;
         let recipe = |extra| Recipe::Cproxy { program: program.clone(), extra };
         proxies.extend(ours.into_iter().map(|(name, extra)| Proxy { name, recipe: recipe(extra) }));
     }
@@ -164,9 +164,9 @@ fn base(settings: &Settings, proxies: &[Proxy]) -> Result<usize, Failure> {
 }
 
 /// The `cproxy` program: the one given, else the one built from this workspace, else the one beside this program.
-fn cproxy_program(settings: &Settings) -> Result<PathBuf, Failure> {
-    if let Some(program) = &settings.cproxy {
-        return Ok(program.clone());
+pub fn cproxy_program(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(program) = given {
+        return Ok(program.to_owned());
     }
     let own = std::env::current_exe()?;
     let beside = own.with_file_name("cproxy");

@@ -4,6 +4,9 @@
 //! client, each a process of its own, reads the proxy's CPU and memory from outside, and ends all three again. Server
 //! and client are this same program, started with a hidden subcommand.
 //!
+//! `stripe` measures sessions over several connections instead, through a [`relay`] that is as bad a network as it is
+//! told to be.
+//!
 //! A newcomer finds "what is measured" in [`load`], "how one measurement goes" in [`measure`], and "which proxies" in
 //! [`proxy`].
 #![cfg(target_os = "linux")]
@@ -25,6 +28,7 @@ pub mod options;
 pub mod process;
 pub mod progress;
 pub mod proxy;
+pub mod relay;
 pub mod report;
 pub mod results;
 pub mod scratch;
@@ -32,6 +36,7 @@ pub mod server;
 pub mod session;
 pub mod sink;
 pub mod stats;
+pub mod stripe;
 pub mod template;
 pub mod transport;
 pub mod usage;
@@ -44,14 +49,15 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("compare") => compare::main(&arguments.collect::<Vec<_>>()),
+        Some("stripe") => stripe::main(&arguments.collect::<Vec<_>>()),
         Some(process::SERVER_COMMAND) => server::main(),
         Some(process::CLIENT_COMMAND) => client::main(),
         Some("-h" | "--help") => {
-            println!("{}", options::usage());
+            println!("{}\n{}", options::usage(), stripe::options::usage());
             ExitCode::SUCCESS
         }
         _ => {
-            println!("{}", options::usage());
+            println!("{}\n{}", options::usage(), stripe::options::usage());
             ExitCode::FAILURE
         }
     }

@@ -288,7 +288,7 @@ fn answer(entry: SocketAddr, sent: &[u8], length: usize) -> io::Result<Vec<u8>> 
 }
 
 /// An address that the kernel has just found free.
-fn free_address(transport: Transport) -> io::Result<SocketAddr> {
+pub fn free_address(transport: Transport) -> io::Result<SocketAddr> {
     let any = (Ipv4Addr::LOCALHOST, 0);
     match transport {
         Transport::Tcp | Transport::Framed => TcpListener::bind(any)?.local_addr(),

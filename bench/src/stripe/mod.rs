@@ -1,0 +1,166 @@
+//! The `stripe` subcommand: sessions over several connections, through a [`crate::relay`] that caps, delays, freezes and
+//! resets them, against what is to be reached.
+//!
+//! The client and the server are threads of this process, and so is the relay; the proxies are processes. Every byte of
+//! every transfer is compared with the one that was sent. [`cases`] has the loads and their goals, [`run`] how each is
+//! run, [`chain`] the proxies.
+
+pub mod cases;
+pub mod chain;
+pub mod options;
+pub mod pattern;
+pub mod run;
+pub mod table;
+pub mod transfer;
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use self::cases::{Case, Goal};
+use self::chain::Kit;
+use self::options::{Request, Settings};
+use crate::compare::{INTERRUPTED, cproxy_program};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::scratch::Scratch;
+use crate::stats::Summary;
+use crate::{interrupt, limits, process};
+
+/// What the rounds of a load have given.
+pub struct Found {
+    pub case: Case,
+    /// Its numbers, or why there are none.
+    pub rounds: Vec<Result<Vec<f64>, String>>,
+}
+
+/// How a figure compares with its goal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// The median of the rounds reaches it.
+    Reached,
+    Missed,
+    /// A round failed: bytes were lost, or it did not come to its end.
+    Failed,
+    /// It has no goal.
+    None,
+}
+
+/// Runs the subcommand.
+pub fn main(arguments: &[String]) -> ExitCode {
+    let settings = match options::parse(arguments) {
+        Ok(Request::Run(settings)) => settings,
+        Ok(Request::Help) => {
+            println!("{}", options::usage());
+            return ExitCode::SUCCESS;
+        }
+        Err(mistake) => {
+            eprintln!("cproxy-bench: {mistake} (see stripe --help)");
+            return ExitCode::FAILURE;
+        }
+    };
+    match stripe(settings) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("cproxy-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Fails, as a command does, if a goal is missed.
+fn stripe(settings: Settings) -> Result<ExitCode, Failure> {
+    interrupt::catch();
+    process::adopt_orphans();
+    limits::raise_descriptors();
+    let scratch = Scratch::new()?;
+    let cproxy = cproxy_program(settings.cproxy.as_deref())?;
+    if let Some(logs) = &settings.logs {
+        std::fs::create_dir_all(logs).map_err(|error| Failure::of(logs.display(), error))?;
+    }
+    let is_wanted = |case: &Case| settings.only.is_empty() || settings.only.iter().any(|word| case.is_meant_by(word));
+    let cases: Vec<Case> = cases::all().into_iter().filter(is_wanted).collect();
+    let kit = Kit::new(settings, cproxy, scratch.path());
+    let found = run_all(&kit, cases);
+    print!("{}", table::render(&found));
+    if interrupt::check().is_err() {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    println!("\nmedian of {} rounds", kit.settings.rounds);
+    Ok(if found.iter().all(Found::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs all loads in all rounds: those that leave the machine idle several at a time, then the others one by one.
+fn run_all(kit: &Kit, cases: Vec<Case>) -> Vec<Found> {
+    let progress = Mutex::new(Progress::new(cases.len() * kit.settings.rounds));
+    let found: Vec<Found> = cases.into_iter().map(|case| Found { case, rounds: Vec::new() }).collect();
+    let cases: Vec<Case> = found.iter().map(|load| load.case.clone()).collect();
+    let found = Mutex::new(found);
+    let (light, heavy): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|&index| cases[index].is_light());
+    for (indices, at_once) in [(light, kit.settings.at_once), (heavy, 1)] {
+        let rounds = 0..kit.settings.rounds;
+        let jobs = rounds.flat_map(|round| indices.iter().map(move |&index| (index, round)));
+        let jobs: Mutex<VecDeque<(usize, usize)>> = Mutex::new(jobs.collect());
+        // Not within the loop's condition, where the lock would be held as long as the job takes.
+        let next = || lock(&jobs).pop_front();
+        let work = || {
+            while let Some((index, round)) = next() {
+                let case = &cases[index];
+                lock(&progress).begin(&format!("{}  round {}/{}", case.name, round + 1, kit.settings.rounds));
+                match run::run(case, kit, round) {
+                    Ok(numbers) => lock(&found)[index].rounds.push(Ok(numbers)),
+                    Err(Failure::Interrupted) => return,
+                    Err(Failure::Broken(reason)) => {
+                        lock(&progress).say(&format!("{}: {reason}", case.name));
+                        lock(&found)[index].rounds.push(Err(reason));
+                    }
+                }
+                lock(&progress).end();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(work);
+            }
+        });
+    }
+    lock(&progress).clear();
+    found.into_inner().expect(UNPOISONED)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect(UNPOISONED)
+}
+
+/// Why a lock can be taken.
+const UNPOISONED: &str = "nothing panics while it is locked";
+
+impl Found {
+    /// The rounds' values of the figure at this index.
+    fn values(&self, index: usize) -> Vec<f64> {
+        self.rounds.iter().flatten().filter_map(|numbers| numbers.get(index).copied()).collect()
+    }
+
+    /// Why rounds failed.
+    fn failures(&self) -> impl Iterator<Item = &String> {
+        self.rounds.iter().filter_map(|round| round.as_ref().err())
+    }
+
+    /// How the figure at this index compares with its goal.
+    fn verdict(&self, index: usize) -> Verdict {
+        let goal = self.case.figures()[index].goal;
+        match Summary::of(&self.values(index)) {
+            _ if goal == Goal::None => Verdict::None,
+            Some(summary) if self.failures().next().is_none() => match goal.is_reached(summary.median) {
+                true => Verdict::Reached,
+                false => Verdict::Missed,
+            },
+            _ => Verdict::Failed,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        let figures = self.case.figures().len();
+        (0..figures).all(|index| matches!(self.verdict(index), Verdict::Reached | Verdict::None))
+    }
+}
