@@ -346,6 +346,14 @@ impl Engine {
             self.last = number;
             return Some(number);
         }
+        if let Some(Ok((number, segment))) = self.again(now) {
+            if self.has_control(number, now) {
+                self.add_control(number, burst, now);
+            }
+            self.sending.hold(segment, number);
+            self.add_segment(number, segment, true, burst, now);
+            return Some(number);
+        }
         let number =
             (0..self.lanes.len()).find(|&number| self.is_control_due(number, now)).or_else(|| self.for_news())?;
         self.add_control(number, burst, now);
@@ -397,25 +405,39 @@ impl Engine {
         let mut left = lane.burst();
         while left > 0 {
             let Some((segment, again)) = self.next_segment(number, left) else { break };
-            let Some(range) = self.sending.open(segment) else { continue };
-            let length = range.end - range.start;
-            if self.sending.is_end(&range) {
-                burst.add(&Frame::End { offset: range.start });
-            } else {
-                let header = Header::of_data(range.start, length as usize);
-                burst.frames.push(BurstFrame { header, payload: range });
-            }
-            left = left.saturating_sub(length);
-            let Some(lane) = self.lane_mut(number) else { break };
-            lane.sent(segment, length, now);
-            lane.cursor = segment + 1;
-            if again {
-                lane.sent_again += length;
-            }
+            left = left.saturating_sub(self.add_segment(number, segment, again, burst, now));
         }
         if self.sending.unsent() == 0 {
             self.pressed = false;
         }
+    }
+
+    /// Adds a segment, which the lane holds, and says how long it is.
+    fn add_segment(&mut self, number: usize, segment: u64, again: bool, burst: &mut Burst, now: u64) -> u64 {
+        let Engine { sending, lanes, .. } = self;
+        let Some(lane) = lanes.get_mut(number).and_then(Option::as_mut) else { return 0 };
+        let Some(range) = sending.open(segment) else { return 0 };
+        let length = range.end - range.start;
+        if sending.is_end(&range) {
+            burst.add(&Frame::End { offset: range.start });
+        } else {
+            let header = Header::of_data(range.start, length as usize);
+            burst.frames.push(BurstFrame { header, payload: range });
+        }
+        lane.sent(segment, length, now);
+        lane.cursor = segment + 1;
+        if again {
+            lane.sent_again += length;
+        }
+        length
+    }
+
+    /// What may be sent once more, or when; `None` if there is something else to send, or that is not to be done.
+    fn again(&self, now: u64) -> Option<Result<(usize, u64), Option<u64>>> {
+        if self.config.mode != Mode::UntilCongested || self.waits() {
+            return None;
+        }
+        Some(schedule::again(&self.lanes, &self.sending, now))
     }
 
     /// The segment that the lane is to send next, and whether it was sent before.
@@ -508,7 +530,9 @@ impl Engine {
             };
             [ack, stale, silent, ping]
         });
-        lanes.chain([abandoned, self.release_at]).flatten().filter(|&at| at < u64::MAX).min()
+        // What is sent once more now is none of this: it waits for nothing but a call.
+        let again = self.again(0).and_then(Result::err).flatten();
+        lanes.chain([abandoned, self.release_at, again]).flatten().filter(|&at| at < u64::MAX).min()
     }
 
     /// A lane that has not answered for the lane timeout: the caller is to close it and say [`Engine::lane_down`].

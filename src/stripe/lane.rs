@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Bytes that may be under way before the rate is known.
-const FIRST_IN_FLIGHT: u64 = 128 << 10;
+const FIRST_IN_FLIGHT: u64 = 192 << 10;
 
 /// Bytes that may be under way beyond what the rate says.
 pub(super) const EXTRA_IN_FLIGHT: u64 = 64 << 10;
@@ -153,6 +153,17 @@ impl Lane {
     /// In how many microseconds so many bytes would be there, if they were sent now.
     pub(super) fn time_for(&self, bytes: u64) -> u64 {
         (self.in_flight() + bytes) * SECOND / self.assumed_rate() + self.least_round_trip() / 2
+    }
+
+    /// In how many microseconds what was sent up to this record would be there, if the lane did as it did before.
+    pub(super) fn time_left(&self, record: &Record) -> u64 {
+        (record.end - self.arrived) * SECOND / self.assumed_rate() + self.least_round_trip() / 2
+    }
+
+    /// When it is overdue: the peer should have said before that something has arrived.
+    pub(super) fn overdue_at(&self) -> u64 {
+        let round_trip = self.smoothed.map_or(FIRST_RTO, |smoothed| smoothed + 4 * self.variation);
+        self.progress_at + round_trip + ACK_DELAY
     }
 
     pub(super) fn sent(&mut self, number: u64, length: u64, now: u64) {
