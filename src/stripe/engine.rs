@@ -464,7 +464,7 @@ impl Engine {
     /// Whether a lane has something to tell now.
     fn is_control_due(&self, number: usize, now: u64) -> bool {
         self.lane(number).is_some_and(|lane| {
-            let ack = lane.ack_due_at().is_some_and(|at| at <= now);
+            let ack = lane.ack_due_at(self.receiving.window()).is_some_and(|at| at <= now);
             lane.room && (ack || lane.ping_due || lane.pong_due.is_some())
         })
     }
@@ -521,7 +521,7 @@ impl Engine {
     pub fn deadline(&self) -> Option<u64> {
         let abandoned = self.no_lane_since.map(|since| since.saturating_add(self.config.lane_timeout));
         let lanes = self.lanes.iter().flatten().flat_map(|lane| {
-            let ack = if lane.room { lane.ack_due_at() } else { None };
+            let ack = if lane.room { lane.ack_due_at(self.receiving.window()) } else { None };
             let stale = if lane.stale { None } else { lane.stale_at() };
             let silent = lane.waits_since().map(|since| since.saturating_add(self.config.lane_timeout));
             let ping = match lane.pinged_at {

@@ -313,6 +313,11 @@ impl Receiving {
         }
     }
 
+    /// How much the peer may send beyond what was read, in bytes.
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
     /// Where the window ends now.
     fn window_end(&self) -> u64 {
         if self.end.is_some() { self.told } else { self.told.max(self.delivered.saturating_add(self.window)) }

@@ -154,6 +154,21 @@ impl Network {
         }
     }
 
+    /// A lane dies, with all that is under way on it, and there is another in its place at once.
+    pub fn reset(&mut self, lane: usize) {
+        let now = self.clock();
+        for end in 0..2 {
+            let sent = self.ways[end][lane].sent;
+            let shape = self.ways[end][lane].shape;
+            self.ways[end][lane] = Way { sent, ..Way::new(shape) };
+            // The first byte passes when the connection has been made: two round trips.
+            self.ways[end][lane].free_at = self.now + 4 * shape.delay;
+            self.ends[end].lane_down(lane, now);
+            self.ends[end].lane_up(lane, Some(2 * shape.delay), now);
+        }
+        self.ends[1].greet(lane);
+    }
+
     fn clock(&self) -> u64 {
         self.now / MILLISECOND * MILLISECOND
     }
