@@ -6,7 +6,8 @@ use cproxy::buffers::batch::Batch;
 use cproxy::buffers::buffer_pool::BufferPool;
 use cproxy::stripe::SessionId;
 use cproxy::stripe::channel::Channel;
-use cproxy::stripe::frame::Header;
+use cproxy::stripe::engine::{Burst, Config, Direct, Engine, Mode};
+use cproxy::stripe::frame::{Frame, Header};
 use cproxy::stripe::key::StripeKey;
 use cproxy::stripe::opening::{Arriving, Dialing};
 use cproxy::thread::run_queue::RunQueue;
@@ -160,5 +161,47 @@ fn record_seal_and_open(bencher: Bencher, length: usize) {
         record.clear();
         near.seal([(Header::of_data(0, length), &payload[..])], &mut record);
         black_box(far.open(&mut record).expect("a record").len())
+    });
+}
+
+/// Bytes that go from one engine of a stripe to another, over four lanes that hold nothing up, and are acknowledged.
+#[divan::bench(args = [128, 32 << 10, 1 << 20])]
+fn stripe_write_to_read(bencher: Bencher, length: usize) {
+    let config =
+        Config { mode: Mode::UntilCongested, window: 16 << 20, lane_timeout: 30_000_000, ping_after: u64::MAX };
+    let mut ends = [0; 2].map(|_| Engine::new(config, 0));
+    for lane in 0..4 {
+        ends.iter_mut().for_each(|end| end.lane_up(lane, Some(100), 0));
+    }
+    let (bytes, mut buffer) = (vec![7; length], vec![0; length]);
+    let (mut burst, mut now) = (Burst::default(), 0);
+    bencher.counter(BytesCount::new(length)).bench_local(|| {
+        let [near, far] = &mut ends;
+        let (mut written, mut direct) = (0, Direct { buffer: &mut buffer, filled: 0 });
+        // An answer acknowledges a message; of many bytes, the engine acknowledges by itself.
+        while direct.filled < length {
+            now += 1;
+            written += near.write(&bytes[written..]);
+            while let Some(lane) = near.next_burst(&mut burst, now) {
+                for frame in &burst.frames {
+                    let frame = match near.payload(frame.payload.clone()) {
+                        [] => {
+                            Frame::decode(frame.header.bytes()).expect("it is a frame").expect("all of it is there").0
+                        }
+                        payload => Frame::Data { offset: frame.payload.start, payload },
+                    };
+                    black_box(far.received(lane, frame, Some(&mut direct), now)).expect("it breaks no rule");
+                }
+            }
+            let later = if length < 1024 { 20_000 } else { 0 };
+            while let Some(lane) = far.next_burst(&mut burst, now + later) {
+                for frame in &burst.frames {
+                    let frame =
+                        Frame::decode(frame.header.bytes()).expect("it is a frame").expect("all of it is there").0;
+                    near.received(lane, frame, None, now + later).expect("it breaks no rule");
+                }
+            }
+            now += later;
+        }
     });
 }

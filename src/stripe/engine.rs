@@ -364,6 +364,14 @@ impl Engine {
             self.last = number;
             return Some(number);
         }
+        if let Some(Ok((number, segment))) = self.again(now) {
+            if self.has_control(number, now) {
+                self.add_control(number, burst, now);
+            }
+            self.sending.hold(segment, number);
+            self.add_segment(number, segment, true, burst, now);
+            return Some(number);
+        }
         let number =
             (0..self.lanes.len()).find(|&number| self.is_control_due(number, now)).or_else(|| self.for_news())?;
         self.add_control(number, burst, now);
@@ -415,25 +423,39 @@ impl Engine {
         let mut left = lane.burst();
         while left > 0 {
             let Some((segment, again)) = self.next_segment(number, left) else { break };
-            let Some(range) = self.sending.open(segment) else { continue };
-            let length = range.end - range.start;
-            if self.sending.is_end(&range) {
-                burst.add(&Frame::End { offset: range.start });
-            } else {
-                let header = Header::of_data(range.start, length as usize);
-                burst.frames.push(BurstFrame { header, payload: range });
-            }
-            left = left.saturating_sub(length);
-            let Some(lane) = self.lane_mut(number) else { break };
-            lane.sent(segment, length, now);
-            lane.cursor = segment + 1;
-            if again {
-                lane.sent_again += length;
-            }
+            left = left.saturating_sub(self.add_segment(number, segment, again, burst, now));
         }
         if self.sending.unsent() == 0 {
             self.pressed = false;
         }
+    }
+
+    /// Adds a segment, which the lane holds, and says how long it is.
+    fn add_segment(&mut self, number: usize, segment: u64, again: bool, burst: &mut Burst, now: u64) -> u64 {
+        let Engine { sending, lanes, .. } = self;
+        let Some(lane) = lanes.get_mut(number).and_then(Option::as_mut) else { return 0 };
+        let Some(range) = sending.open(segment) else { return 0 };
+        let length = range.end - range.start;
+        if sending.is_end(&range) {
+            burst.add(&Frame::End { offset: range.start });
+        } else {
+            let header = Header::of_data(range.start, length as usize);
+            burst.frames.push(BurstFrame { header, payload: range });
+        }
+        lane.sent(segment, length, now);
+        lane.cursor = segment + 1;
+        if again {
+            lane.sent_again += length;
+        }
+        length
+    }
+
+    /// What may be sent once more, or when; `None` if there is something else to send, or that is not to be done.
+    fn again(&self, now: u64) -> Option<Result<(usize, u64), Option<u64>>> {
+        if self.config.mode != Mode::UntilCongested || self.waits() {
+            return None;
+        }
+        Some(schedule::again(&self.lanes, &self.sending, now))
     }
 
     /// The segment that the lane is to send next, and whether it was sent before.
@@ -460,7 +482,7 @@ impl Engine {
     /// Whether a lane has something to tell now.
     fn is_control_due(&self, number: usize, now: u64) -> bool {
         self.lane(number).is_some_and(|lane| {
-            let ack = lane.ack_due_at().is_some_and(|at| at <= now);
+            let ack = lane.ack_due_at(self.receiving.window()).is_some_and(|at| at <= now);
             lane.room && (ack || lane.ping_due || lane.pong_due.is_some())
         })
     }
@@ -517,7 +539,7 @@ impl Engine {
     pub fn deadline(&self) -> Option<u64> {
         let abandoned = self.no_lane_since.map(|since| since.saturating_add(self.config.lane_timeout));
         let lanes = self.lanes.iter().flatten().flat_map(|lane| {
-            let ack = if lane.room { lane.ack_due_at() } else { None };
+            let ack = if lane.room { lane.ack_due_at(self.receiving.window()) } else { None };
             let stale = if lane.stale { None } else { lane.stale_at() };
             let silent = lane.waits_since().map(|since| since.saturating_add(self.config.lane_timeout));
             let ping = match lane.pinged_at {
@@ -526,7 +548,9 @@ impl Engine {
             };
             [ack, stale, silent, ping]
         });
-        lanes.chain([abandoned, self.release_at]).flatten().filter(|&at| at < u64::MAX).min()
+        // What is sent once more now is none of this: it waits for nothing but a call.
+        let again = self.again(0).and_then(Result::err).flatten();
+        lanes.chain([abandoned, self.release_at, again]).flatten().filter(|&at| at < u64::MAX).min()
     }
 
     /// A lane that has not answered for the lane timeout: the caller is to close it and say [`Engine::lane_down`].
@@ -719,5 +743,213 @@ mod tests {
     #[test]
     fn everything_arrives_redundant() {
         everything_arrives(Mode::Redundant);
+    }
+
+    /// What one engine sends on one lane, to an engine that answers, until 20,000 bytes and the end have arrived.
+    fn recorded() -> Vec<u8> {
+        let mut pair = Pair::new(CONFIG, 1);
+        let mut recorded = Vec::new();
+        for part in contents(20_000, 3).chunks(700) {
+            pair.ends[0].write(part);
+            if pair.ends[0].unacknowledged() == 20_000 {
+                pair.ends[0].finish();
+            }
+            pair.ends[1].write(&part[..10]);
+            pair.send();
+            let frames = pair.lanes[0][0].iter();
+            recorded.extend(frames.flat_map(|(header, payload)| [header.bytes(), payload].concat()));
+            while !pair.lanes[0].iter().all(VecDeque::is_empty) {
+                pair.deliver();
+            }
+        }
+        recorded
+    }
+
+    /// A fresh engine gets these bytes on a lane: says what it would have the session read.
+    fn fed(bytes: &[u8]) -> Vec<u8> {
+        let mut engine = Engine::new(CONFIG, 0);
+        engine.lane_up(0, None, 0);
+        engine.write(&contents(400, 9));
+        let (mut burst, mut got, mut buffer) = (Burst::default(), Vec::new(), [0; 5000]);
+        let mut used = 0;
+        while let Ok(Some((frame, length))) = Frame::decode(&bytes[used..]) {
+            used += length;
+            if engine.received(0, frame, None, 1000).is_err() {
+                break;
+            }
+            while let Read::Bytes(length) = engine.read(&mut buffer, 1000) {
+                got.extend_from_slice(&buffer[..length]);
+            }
+            while engine.next_burst(&mut burst, 1000).is_some() {}
+            engine.check();
+            assert!(engine.memory().0 < 400_000);
+        }
+        engine.tick(10_000_000);
+        engine.lane_down(0, 10_000_000);
+        engine.check();
+        got
+    }
+
+    #[test]
+    fn what_is_cut_off_delivers_what_came_before_and_no_more() {
+        let (bytes, stream) = (recorded(), contents(20_000, 3));
+        assert_eq!(fed(&bytes), stream);
+        for end in (0..bytes.len()).step_by(7) {
+            let got = fed(&bytes[..end]);
+            assert!(stream.starts_with(&got), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_wrong_does_no_harm_beyond_itself() {
+        let (mut bytes, stream) = (recorded(), contents(20_000, 3));
+        let mut at = 0;
+        while let Ok(Some((frame, length))) = Frame::decode(&bytes[at..]) {
+            let payload = if let Frame::Data { payload, .. } = frame { payload.len() } else { 0 };
+            // All of the header, and a byte of the payload.
+            for wrong in at..(at + length - payload + usize::from(payload > 0)) {
+                for flip in [1, 0x80, 0xff] {
+                    bytes[wrong] ^= flip;
+                    let got = fed(&bytes);
+                    // Bytes of another place may stand where the place was changed; nothing is added.
+                    assert!(got.len() <= stream.len() + 5000, "byte {wrong}");
+                    let changed = got.iter().zip(&stream).filter(|(got, sent)| got != sent).count();
+                    assert!(
+                        wrong >= at + length - payload || changed <= 700 + got.len().saturating_sub(at),
+                        "byte {wrong}"
+                    );
+                    bytes[wrong] ^= flip;
+                }
+            }
+            at += length;
+        }
+        assert_eq!(at, bytes.len());
+    }
+
+    fn engine() -> Engine {
+        let mut engine = Engine::new(CONFIG, 0);
+        engine.lane_up(0, None, 0);
+        engine
+    }
+
+    fn data(engine: &mut Engine, offset: u64, payload: &[u8]) -> Result<Option<Event>, Violation> {
+        engine.received(0, Frame::Data { offset, payload }, None, 0)
+    }
+
+    #[test]
+    fn what_overlaps_is_delivered_once_and_as_it_came_first() {
+        let mut engine = engine();
+        data(&mut engine, 4, b"4567").unwrap();
+        data(&mut engine, 10, b"ab").unwrap();
+        data(&mut engine, 2, b"23xxxx89xx").unwrap();
+        assert!(!engine.readable());
+        data(&mut engine, 0, b"01yyyyyyyyyyz").unwrap();
+        data(&mut engine, 1, b"nothing").unwrap();
+        let mut buffer = [0; 50];
+        assert_eq!(engine.read(&mut buffer, 0), Read::Bytes(13));
+        assert_eq!(&buffer[..13], b"0123456789abz");
+        assert_eq!(engine.duplicates(), 6 + 10 + 7);
+        engine.check();
+    }
+
+    #[test]
+    fn the_rules_are_kept_by_the_peer_or_it_is_told() {
+        let complaint = |result: Result<Option<Event>, Violation>| result.unwrap_err().0;
+        let ack = |cumulative, on_this_lane| {
+            Frame::Ack(Ack { cumulative, window_end: u64::MAX, on_this_lane, delay: u32::MAX })
+        };
+        let mut e = engine();
+        assert_eq!(complaint(data(&mut e, 65_536, b"a")), "data out of the window");
+        assert_eq!(complaint(data(&mut e, MOST_OFFSET - 1, b"a")), "data out of the window");
+        assert_eq!(complaint(data(&mut e, MOST_OFFSET, b"a")), "an offset that is too large");
+        assert_eq!(complaint(data(&mut e, u64::MAX, b"a")), "an offset that is too large");
+        data(&mut e, 5, b"a").unwrap();
+        let end = |e: &mut Engine, offset| e.received(0, Frame::End { offset }, None, 0);
+        assert_eq!(complaint(end(&mut e, 5)), "an end of the stream before bytes of it");
+        assert_eq!(complaint(end(&mut e, u64::MAX)), "an offset that is too large");
+        end(&mut e, 6).unwrap();
+        end(&mut e, 6).unwrap();
+        assert_eq!(complaint(end(&mut e, 7)), "another end of the stream");
+        assert_eq!(complaint(data(&mut e, 6, b"a")), "data beyond the end of the stream");
+        assert_eq!(complaint(e.received(0, ack(1, 0), None, 0)), "an ACK of what was not sent");
+        assert_eq!(complaint(e.received(0, ack(0, 1), None, 0)), "an ACK of what was not sent");
+        let finished = Frame::Close(CloseCode::Finished);
+        assert_eq!(complaint(e.received(0, finished, None, 0)), "a CLOSE as finished before the end");
+        e.received(0, ack(0, 0), None, 0).unwrap();
+        // The window has no end now, and still no more is kept than ours.
+        assert_eq!(e.write(&vec![1; 3 << 20]), 1 << 20);
+        let mut burst = Burst::default();
+        while e.next_burst(&mut burst, 0).is_some() {}
+        e.received(0, ack(1000, 100), None, 0).unwrap();
+        e.received(0, ack(10, 50), None, 0).unwrap();
+        e.received(0, ack(1001, 10_001), None, 0).unwrap();
+        e.lane_down(0, 5);
+        e.check();
+        e.lane_up(1, None, 5);
+        assert_eq!(e.next_burst(&mut burst, 5), Some(1));
+        let first = burst.frames.iter().find(|frame| !frame.payload.is_empty()).unwrap();
+        assert_eq!(first.payload.start, 1001, "what is acknowledged is sent again");
+        assert_eq!(e.unacknowledged(), (1 << 20) - 1001);
+        e.check();
+    }
+
+    #[test]
+    fn bytes_with_gaps_cost_a_bounded_memory_and_then_the_lane() {
+        let window = 1 << 20;
+        let mut engine = Engine::new(Config { window, ..CONFIG }, 0);
+        engine.lane_up(0, None, 0);
+        let mut burst = Burst::default();
+        let mut told = 0;
+        let refused = (1..).find(|number| {
+            while engine.next_burst(&mut burst, 0).is_some() {
+                for frame in &burst.frames {
+                    if let Ok(Some((Frame::Ack(ack), _))) = Frame::decode(frame.header.bytes()) {
+                        told = ack.window_end;
+                    }
+                }
+            }
+            assert!(told <= window);
+            data(&mut engine, 2 * number, b"a").is_err()
+        });
+        assert!(refused.is_some_and(|number| number <= 65_537), "{refused:?}");
+        let (bytes, rest) = engine.memory();
+        assert!(bytes as u64 <= window && rest < 4 << 20, "{bytes} {rest}");
+        engine.check();
+    }
+
+    #[test]
+    fn an_idle_engine_is_small() {
+        let mut pair = Pair::new(CONFIG, 4);
+        for turn in 0..2000 {
+            if turn < 100 {
+                pair.ends[0].write(&contents(100_000, turn));
+            }
+            pair.send();
+            pair.deliver();
+            let mut buffer = [0; 100_000];
+            while let Read::Bytes(_) = pair.ends[1].read(&mut buffer, pair.now) {}
+        }
+        for end in &pair.ends {
+            assert_eq!(end.unacknowledged(), 0);
+            let (bytes, rest) = end.memory();
+            assert_eq!(bytes, 0);
+            assert!(rest < 3072, "{rest} bytes, {} of them for the engine", size_of::<Engine>());
+        }
+    }
+
+    #[test]
+    fn a_small_message_takes_little_memory() {
+        let mut pair = Pair::new(CONFIG, 4);
+        for turn in 0..300 {
+            pair.ends[0].write(&contents(128, turn));
+            let (bytes, _) = pair.ends[0].memory();
+            assert!(bytes <= 1024, "{bytes} bytes");
+            for _ in 0..30 {
+                pair.send();
+                pair.deliver();
+            }
+            assert!(pair.ends[1].memory().0 <= 1024);
+            assert_eq!(pair.ends[1].read(&mut [0; 1000], pair.now), Read::Bytes(128));
+        }
     }
 }

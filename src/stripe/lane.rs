@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Bytes that may be under way before the rate is known.
-const FIRST_IN_FLIGHT: u64 = 128 << 10;
+const FIRST_IN_FLIGHT: u64 = 192 << 10;
 
 /// Bytes that may be under way beyond what the rate says.
 pub(super) const EXTRA_IN_FLIGHT: u64 = 64 << 10;
@@ -155,6 +155,17 @@ impl Lane {
         (self.in_flight() + bytes) * SECOND / self.assumed_rate() + self.least_round_trip() / 2
     }
 
+    /// In how many microseconds what was sent up to this record would be there, if the lane did as it did before.
+    pub(super) fn time_left(&self, record: &Record) -> u64 {
+        (record.end - self.arrived) * SECOND / self.assumed_rate() + self.least_round_trip() / 2
+    }
+
+    /// When it is overdue: the peer should have said before that something has arrived.
+    pub(super) fn overdue_at(&self) -> u64 {
+        let round_trip = self.smoothed.map_or(FIRST_RTO, |smoothed| smoothed + 4 * self.variation);
+        self.progress_at + round_trip + ACK_DELAY
+    }
+
     pub(super) fn sent(&mut self, number: u64, length: u64, now: u64) {
         if self.in_flight() == 0 {
             self.progress_at = now;
@@ -229,8 +240,10 @@ impl Lane {
     }
 
     /// When the peer is to be told what came; `None` if it knows.
-    pub(super) fn ack_due_at(&self) -> Option<u64> {
-        if self.ack_now || self.came - self.told >= ACK_BYTES {
+    ///
+    /// A frame for many bytes: for more of them where the window is large, because the lanes are fast then.
+    pub(super) fn ack_due_at(&self, window: u64) -> Option<u64> {
+        if self.ack_now || self.came - self.told >= ACK_BYTES.max(window / 64) {
             return Some(0);
         }
         self.has_untold().then(|| self.untold_since + ACK_DELAY)

@@ -8,6 +8,9 @@ use super::{CHUNK, INITIAL_WINDOW, MOST_SPARE, block_end};
 /// More separate ranges than this are not kept: a peer that makes them wants to cost memory.
 pub const MOST_RANGES: usize = 65_536;
 
+/// The window at the start, in bytes, of which the peer learns with the first ACK.
+const FIRST_WINDOW: u64 = 4 * INITIAL_WINDOW;
+
 /// What needs no more than this gets a chunk that grows.
 const SMALL: usize = 4096;
 
@@ -76,7 +79,7 @@ impl Receiving {
             ranges: BTreeMap::new(),
             chunks: VecDeque::new(),
             spare: Vec::new(),
-            window: INITIAL_WINDOW.min(most_window),
+            window: FIRST_WINDOW.min(most_window),
             most_window,
             told: offset + INITIAL_WINDOW,
             grown_at: 0,
@@ -308,6 +311,11 @@ impl Receiving {
         if let Some(bytes) = large.filter(|_| self.spare.len() < MOST_SPARE) {
             self.spare.push(bytes);
         }
+    }
+
+    /// How much the peer may send beyond what was read, in bytes.
+    pub(super) fn window(&self) -> u64 {
+        self.window
     }
 
     /// Where the window ends now.

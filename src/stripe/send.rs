@@ -308,6 +308,11 @@ impl Sending {
         Some(segment.start.max(self.acknowledged)..segment.end())
     }
 
+    /// Whether the segment has not arrived and a single good lane has it under way.
+    pub(super) fn is_alone(&self, number: u64) -> bool {
+        self.segment(number).is_some_and(|segment| !segment.arrived && (segment.holders & self.good).count_ones() == 1)
+    }
+
     /// The numbers of the segments that are not acknowledged.
     pub(super) fn numbers(&self) -> Range<u64> {
         self.first..self.first + self.segments.len() as u64

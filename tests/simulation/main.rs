@@ -1,6 +1,7 @@
-//! Sessions and flows on simulated sockets, in schedules drawn from seeds. There are three simulations: this one has
-//! threads of sessions between streams, that in `datagrams` sessions with datagrams, each alone, and that in `dealing`
-//! threads of sources' sessions. Those of threads drive the real scheduler, beside a model of what it promises.
+//! Sessions and flows on simulated sockets, in schedules drawn from seeds. There are four simulations: this one has
+//! threads of sessions between streams, that in `datagrams` sessions with datagrams, each alone, that in `dealing` threads
+//! of sources' sessions, and that in `striping` the engines of stripes, without sockets. Those of threads drive the real
+//! scheduler, beside a model of what it promises.
 //!
 //! A seed decides everything: what the peers do and when, how the kernel queues, tells and fails, which sessions share
 //! the thread, and when it drains. A seed that fails is printed; `CPROXY_SIMULATION_SEED=<seed> cargo test --test

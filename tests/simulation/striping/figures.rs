@@ -85,10 +85,10 @@ fn a_transfer_of_some_megabytes_takes_little_longer_than_the_sum_would() {
 
 #[test]
 fn a_slow_or_a_far_lane_does_no_harm() {
-    for fast in [lane(50, 5), lane(200, 1), lane(1000, 1)] {
-        let alone = goodput(&[fast], 3);
+    for (fast, seconds) in [(lane(50, 5), 3), (lane(200, 1), 1), (lane(1000, 1), 1)] {
+        let alone = goodput(&[fast], seconds);
         for other in [Shape { rate: fast.rate / 10, ..fast }, Shape { delay: 100_000, ..fast }] {
-            let both = goodput(&[fast, other], 3);
+            let both = goodput(&[fast, other], seconds);
             assert!(both >= 0.97 * alone, "{both} of {alone} with {other:?} beside {fast:?}");
         }
     }
@@ -146,4 +146,24 @@ fn large_messages_take_no_longer_than_on_the_fast_lane_alone() {
         let both = time(&[lane(10, delays.0), lane(3, delays.1)]);
         assert!(both <= 1.05 * alone, "{both} instead of {alone}: {delays:?}");
     }
+}
+
+#[test]
+fn lanes_that_are_reset_all_the_time_cost_little() {
+    let time = |resets: bool| {
+        let mut network = Network::new(&[lane(50, 5); 4], Mode::UntilCongested);
+        network.total = 60_000_000;
+        for round in 1.. {
+            network.run(round * SECOND / 5, |network| network.read == network.total);
+            if network.read == network.total {
+                break;
+            }
+            if resets {
+                network.reset((round * 7 % 4) as usize);
+            }
+        }
+        network.now as f64
+    };
+    let (well, reset) = (time(false), time(true));
+    assert!(reset <= 1.1 * well, "{reset} us instead of {well}");
 }

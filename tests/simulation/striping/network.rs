@@ -60,7 +60,7 @@ impl Way {
     }
 
     fn room(&mut self, now: u64) -> u64 {
-        while let Some((_, bytes)) = self.acknowledged.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((_, bytes)) = pop_if(&mut self.acknowledged, |(at, _)| *at <= now) {
             self.taken -= bytes;
         }
         let limit = NOT_SENT + self.shape.rate * 2 * self.shape.delay / SECOND;
@@ -93,16 +93,6 @@ impl Way {
         let came = self.under_way.front().map(|(at, _)| *at);
         let room = if self.left.is_empty() { None } else { self.acknowledged.front().map(|(at, _)| *at) };
         came.into_iter().chain(room).min()
-    }
-}
-
-trait PopFrontIf<T> {
-    fn pop_front_if(&mut self, condition: impl Fn(&T) -> bool) -> Option<T>;
-}
-
-impl<T> PopFrontIf<T> for VecDeque<T> {
-    fn pop_front_if(&mut self, condition: impl Fn(&T) -> bool) -> Option<T> {
-        if condition(self.front()?) { self.pop_front() } else { None }
     }
 }
 
@@ -164,6 +154,21 @@ impl Network {
         }
     }
 
+    /// A lane dies, with all that is under way on it, and there is another in its place at once.
+    pub fn reset(&mut self, lane: usize) {
+        let now = self.clock();
+        for end in 0..2 {
+            let sent = self.ways[end][lane].sent;
+            let shape = self.ways[end][lane].shape;
+            self.ways[end][lane] = Way { sent, ..Way::new(shape) };
+            // The first byte passes when the connection has been made: two round trips.
+            self.ways[end][lane].free_at = self.now + 4 * shape.delay;
+            self.ends[end].lane_down(lane, now);
+            self.ends[end].lane_up(lane, Some(2 * shape.delay), now);
+        }
+        self.ends[1].greet(lane);
+    }
+
     fn clock(&self) -> u64 {
         self.now / MILLISECOND * MILLISECOND
     }
@@ -210,7 +215,7 @@ impl Network {
         for number in 0..self.ways[1 - end].len() {
             let way = &mut self.ways[1 - end][number];
             let mut came = false;
-            while let Some((_, bytes)) = way.under_way.pop_front_if(|(at, _)| *at <= self.now) {
+            while let Some((_, bytes)) = pop_if(&mut way.under_way, |(at, _)| *at <= self.now) {
                 way.begun.extend_from_slice(&bytes);
                 came = true;
             }
@@ -247,4 +252,9 @@ impl Network {
 
 fn ways_due(ways: &[Vec<Way>; 2], now: u64) -> bool {
     ways.iter().flatten().any(|way| way.next().is_some_and(|at| at <= now))
+}
+
+/// Takes the first if the condition holds for it.
+fn pop_if<T>(queue: &mut VecDeque<T>, condition: impl Fn(&T) -> bool) -> Option<T> {
+    if condition(queue.front()?) { queue.pop_front() } else { None }
 }
