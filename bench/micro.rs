@@ -132,7 +132,7 @@ fn lane() -> (Channel, Channel) {
     let keys = [key];
     arriving.receive(&near, &keys, &mut far).expect("an opening");
     near.clear();
-    let (_, channel) = dialing.receive(&far, SessionId([2; 16]), true, &mut near).expect("an answer");
+    let (_, channel) = dialing.receive(&far, SessionId([2; 16]), 0, true, &mut near).expect("an answer");
     let (_, arrived) = arriving.receive(&near, &keys, &mut far).expect("a JOIN");
     (channel.expect("a channel"), arrived.expect("a lane").channel)
 }

@@ -1,6 +1,6 @@
 //! Which stripes there are in the process, and on which threads: a lane may come to any thread, and its session is on one.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,9 @@ pub enum Home {
     },
     /// To no session so far; it is to be made, and has been entered for the thread that asked.
     New,
-    /// To one that is not known.
+    /// To one that has ended, with all that was said delivered at both ends.
+    Finished,
+    /// To one that is not known, or has ended in another way.
     Unknown,
 }
 
@@ -39,7 +41,8 @@ struct Table {
     sessions: HashMap<SessionId, Entry>,
     /// Sessions that have ended, in that order.
     ended: VecDeque<(Instant, SessionId)>,
-    known_ended: HashSet<SessionId>,
+    /// And which of them had finished.
+    finished: HashMap<SessionId, bool>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,8 @@ struct Entry {
 pub struct Registered {
     stripes: Arc<Stripes>,
     id: SessionId,
+    /// Whether the session has ended with all that was said delivered.
+    pub finished: bool,
 }
 
 impl Stripes {
@@ -64,7 +69,8 @@ impl Stripes {
         match table.sessions.get(&id) {
             Some(entry) if entry.service == service => Home::Session { thread: entry.thread, key: entry.key },
             Some(_) => Home::Unknown,
-            None if !may_be_made || table.known_ended.contains(&id) => Home::Unknown,
+            None if table.finished.get(&id) == Some(&true) => Home::Finished,
+            None if !may_be_made || table.finished.contains_key(&id) => Home::Unknown,
             None => {
                 table.sessions.insert(id, Entry { service: service.to_string(), thread, key: None });
                 Home::New
@@ -74,7 +80,7 @@ impl Stripes {
 
     /// What gives the place back of a session that is being made.
     pub fn registered(self: &Arc<Stripes>, id: SessionId) -> Registered {
-        Registered { stripes: self.clone(), id }
+        Registered { stripes: self.clone(), id, finished: false }
     }
 
     /// Notes the key of a session that was made.
@@ -97,7 +103,7 @@ impl Table {
                 return;
             }
             self.ended.pop_front();
-            self.known_ended.remove(&id);
+            self.finished.remove(&id);
         }
     }
 }
@@ -107,7 +113,7 @@ impl Drop for Registered {
         let mut table = self.stripes.table();
         table.sessions.remove(&self.id);
         table.ended.push_back((Instant::now(), self.id));
-        table.known_ended.insert(self.id);
+        table.finished.insert(self.id, self.finished);
         table.forget_old(Instant::now());
     }
 }
@@ -131,6 +137,8 @@ mod tests {
         assert_eq!(home(other, "a", true, 2), Home::New);
         drop(registered);
         assert_eq!(home(id, "a", true, 0), Home::Unknown);
+        stripes.registered(other).finished = true;
+        assert_eq!((home(other, "a", true, 0), home(other, "a", false, 1)), (Home::Finished, Home::Finished));
         assert_eq!(stripes.home(id, "a", true, 3, now + 2 * REMEMBERED), Home::New);
     }
 
@@ -141,7 +149,7 @@ mod tests {
             drop(stripes.registered(SessionId(number.to_be_bytes())));
         }
         let table = stripes.table();
-        assert!(table.ended.len() <= MOST_REMEMBERED && table.known_ended.len() == table.ended.len());
-        assert!(table.known_ended.contains(&SessionId((2 * MOST_REMEMBERED as u128 - 1).to_be_bytes())));
+        assert!(table.ended.len() <= MOST_REMEMBERED && table.finished.len() == table.ended.len());
+        assert!(table.finished.contains_key(&SessionId((2 * MOST_REMEMBERED as u128 - 1).to_be_bytes())));
     }
 }

@@ -213,23 +213,19 @@ impl Engine {
     }
 
     /// There is a lane of this number, which is below [`MOST_LANES`], from now on. `round_trip` is what is known of its
-    /// round trip.
+    /// round trip. The peer is told on it at once what has come and what may come: so it knows that the lane is there, and
+    /// what was said on one that is gone.
     pub fn lane_up(&mut self, lane: usize, round_trip: Option<u64>, now: u64) {
         debug_assert!(lane < MOST_LANES, "there are no lanes of such numbers");
         self.lane_down(lane, now);
         if self.lanes.len() <= lane {
             self.lanes.resize_with(lane + 1, || None);
         }
-        self.lanes[lane] = Some(Lane::new(round_trip, now));
+        let mut new = Lane::new(round_trip, now);
+        new.ack_now = true;
+        self.lanes[lane] = Some(new);
         self.sending.set_good(lane, true, std::iter::empty());
         self.no_lane_since = None;
-    }
-
-    /// The peer is to be told at once what has come on a lane, though nothing has: so it knows that the lane is there.
-    pub fn greet(&mut self, lane: usize) {
-        if let Some(lane) = self.lane_mut(lane) {
-            lane.ack_now = true;
-        }
     }
 
     /// There is no lane of this number any more: what is not known to have arrived is sent again on others.
@@ -374,6 +370,10 @@ impl Engine {
         }
         let number =
             (0..self.lanes.len()).find(|&number| self.is_control_due(number, now)).or_else(|| self.for_news())?;
+        if self.receiving.has_window_news() && self.receiving.peer_may_wait() {
+            // It would wait for as long as a lane that is just being lost keeps the news.
+            self.lanes.iter_mut().flatten().for_each(|lane| lane.ack_now = true);
+        }
         self.add_control(number, burst, now);
         Some(number)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MAX_PAYLOAD, SessionId};
+use super::{MAX_PAYLOAD, MOST_LANES, SessionId};
 
 /// The longest frame without a payload, in bytes, which is a JOIN.
 pub const MOST_HEADER: usize = 34;
@@ -15,7 +15,7 @@ const PONG: u8 = 5;
 const CLOSE: u8 = 6;
 const JOIN: u8 = 7;
 
-/// The flag of a JOIN by which the session may be made.
+/// The flag of a JOIN by which the session may be made; the next five bits are the number of the lane.
 const MAY_BE_MADE: u8 = 1;
 
 /// What a lane carries.
@@ -63,6 +63,8 @@ pub struct Ack {
 pub struct Join {
     /// Which session.
     pub id: SessionId,
+    /// Which of its lanes, from 0 to 31: it takes the place of one of the same number.
+    pub lane: u8,
     /// Whether it may be made, if there is none of this id.
     pub may_be_made: bool,
     /// What the acceptor of the lane sent to show that this is no old lane played again.
@@ -78,21 +80,15 @@ pub enum CloseCode {
     Reset,
     /// The peer knows no such session.
     UnknownSession,
-    /// The session has as many lanes as it may have.
-    TooManyLanes,
     /// What was received breaks the rules.
     Violation,
-    /// There was no lane for too long.
-    NoLane,
 }
 
-const CODES: [(CloseCode, u8, &str); 6] = [
+const CODES: [(CloseCode, u8, &str); 4] = [
     (CloseCode::Finished, 0, "finished"),
     (CloseCode::Reset, 1, "reset"),
     (CloseCode::UnknownSession, 2, "unknown session"),
-    (CloseCode::TooManyLanes, 3, "too many lanes"),
-    (CloseCode::Violation, 4, "protocol violation"),
-    (CloseCode::NoLane, 5, "no lane for too long"),
+    (CloseCode::Violation, 3, "protocol violation"),
 ];
 
 impl fmt::Display for CloseCode {
@@ -151,11 +147,12 @@ impl<'a> Frame<'a> {
             }
             _ => {
                 let [flags] = taken(&mut body);
-                if flags & !MAY_BE_MADE != 0 {
+                let lane = flags >> 1;
+                if usize::from(lane) >= MOST_LANES {
                     return Err(Violation("a JOIN frame with an unknown flag"));
                 }
                 let (id, challenge) = (SessionId(taken(&mut body)), taken(&mut body));
-                Frame::Join(Join { id, may_be_made: flags & MAY_BE_MADE != 0, challenge })
+                Frame::Join(Join { id, lane, may_be_made: flags & MAY_BE_MADE != 0, challenge })
             }
         };
         match frame {
@@ -196,8 +193,8 @@ impl<'a> Frame<'a> {
                 let number = CODES.iter().find(|(known, ..)| *known == code).map_or(0, |(_, number, _)| *number);
                 header.add(&[CLOSE, number])
             }
-            Frame::Join(Join { id, may_be_made, challenge }) => {
-                header.add(&[JOIN, if may_be_made { MAY_BE_MADE } else { 0 }]).add(&id.0).add(&challenge)
+            Frame::Join(Join { id, lane, may_be_made, challenge }) => {
+                header.add(&[JOIN, (lane << 1) | if may_be_made { MAY_BE_MADE } else { 0 }]).add(&id.0).add(&challenge)
             }
         };
         header
@@ -286,8 +283,8 @@ mod tests {
             Frame::Ack(Ack { cumulative: 1, window_end: u64::MAX, on_this_lane: 3, delay: u32::MAX }),
             Frame::Ping(5),
             Frame::Pong(u64::MAX),
-            Frame::Join(Join { id, may_be_made: true, challenge }),
-            Frame::Join(Join { id, may_be_made: false, challenge }),
+            Frame::Join(Join { id, lane: 0, may_be_made: true, challenge }),
+            Frame::Join(Join { id, lane: 31, may_be_made: false, challenge }),
         ];
         frames.extend(CODES.iter().map(|(code, ..)| Frame::Close(*code)));
         frames
@@ -332,8 +329,8 @@ mod tests {
         assert_eq!(complaint(&[8]), "a frame of an unknown type");
         assert_eq!(complaint(&[DATA, 0, 0]), "a DATA frame without bytes");
         assert_eq!(complaint(&[DATA, 0x80, 1]), "a DATA frame that is too long");
-        assert_eq!(complaint(&[CLOSE, 6]), "a CLOSE frame with an unknown code");
-        assert_eq!(complaint(&[&[JOIN, 2], &[0; 32][..]].concat()), "a JOIN frame with an unknown flag");
+        assert_eq!(complaint(&[CLOSE, 4]), "a CLOSE frame with an unknown code");
+        assert_eq!(complaint(&[&[JOIN, 64], &[0; 32][..]].concat()), "a JOIN frame with an unknown flag");
         let last = |offset: u64| encoded(&Frame::Data { offset, payload: b"abc" });
         assert!(Frame::decode(&last(MOST_OFFSET - 3)).is_ok());
         assert_eq!(complaint(&last(MOST_OFFSET - 2)), "an offset that is too large");

@@ -197,7 +197,7 @@ impl Dialing {
     }
 
     /// Takes bytes of the peer, and returns how many of them belong to the opening. When that is complete, the JOIN to
-    /// this session is added to `to_send`, and the channel is returned; bytes behind are those of frames.
+    /// this session, as its lane of this number, is added to `to_send`, and the channel is returned; bytes behind are those of frames.
     ///
     /// # Errors
     ///
@@ -206,6 +206,7 @@ impl Dialing {
         &mut self,
         bytes: &[u8],
         id: SessionId,
+        lane: u8,
         may_be_made: bool,
         to_send: &mut Vec<u8>,
     ) -> Result<(usize, Option<Channel>), Refusal> {
@@ -230,7 +231,7 @@ impl Dialing {
                 (challenge, Channel::keyed(&keys))
             }
         };
-        channel.seal([(Frame::Join(Join { id, may_be_made, challenge }).header(), &[][..])], to_send);
+        channel.seal([(Frame::Join(Join { id, lane, may_be_made, challenge }).header(), &[][..])], to_send);
         Ok((bytes.len() - rest.len(), Some(channel)))
     }
 }

@@ -323,6 +323,11 @@ impl Receiving {
         if self.end.is_some() { self.told } else { self.told.max(self.delivered.saturating_add(self.window)) }
     }
 
+    /// Whether the peer has sent nearly all that it may, for all that is known.
+    pub(super) fn peer_may_wait(&self) -> bool {
+        self.highest() + self.window / 8 >= self.told
+    }
+
     /// Whether the window's end has moved so far that the peer is to be told without being asked.
     pub(super) fn has_window_news(&self) -> bool {
         self.window_end() - self.told >= (self.window / 4).max(1)

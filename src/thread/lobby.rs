@@ -23,7 +23,7 @@ use crate::service::admission::Admission;
 use crate::service::stripes::{Home, Stripes};
 use crate::stripe::SessionId;
 use crate::stripe::frame::{CloseCode, Frame};
-use crate::stripe::opening::{Arrived, Arriving};
+use crate::stripe::opening::{Arrived, Arriving, Refusal};
 
 /// How long a connection may wait, in milliseconds.
 const PATIENCE: u64 = 3000;
@@ -141,7 +141,10 @@ impl Lobby {
             // Whoever came first has had the most time. As long as openings take less than these last, an honest one is
             // through before it is the oldest.
             if let Some(index) = self.oldest() {
-                self.let_go(index, now, "too many lanes wait to be opened");
+                if let Some(answer) = Refusal::TooManyLanes.answer() {
+                    let _ = self.waiting[index].line.send(&answer);
+                }
+                self.let_go(index, now, &Refusal::TooManyLanes.to_string());
             }
         }
         let Client { socket, service, .. } = client;
@@ -259,7 +262,7 @@ impl Lobby {
         }
         let (id, stripes) = (arrived.join.id, self.shared.stripes.clone());
         let round_trip = host.now.saturating_sub(answered);
-        let arrival = Arrival { line, channel: arrived.channel, left, round_trip };
+        let arrival = Arrival { number: arrived.join.lane, line, channel: arrived.channel, left, round_trip };
         match stripes.home(id, &service.name, arrived.join.may_be_made, self.thread, Instant::now()) {
             Home::New => self.make(id, arrival, service, is_framed, sessions, host),
             Home::Session { thread, .. } if thread != self.thread => {
@@ -270,7 +273,8 @@ impl Lobby {
                 }
             }
             Home::Session { key, .. } => self.add_to(key, id, arrival, sessions, host),
-            Home::Unknown => self.refuse(id, arrival, host.now),
+            Home::Finished => self.refuse(id, arrival, CloseCode::Finished, host.now),
+            Home::Unknown => self.refuse(id, arrival, CloseCode::UnknownSession, host.now),
         }
     }
 
@@ -279,7 +283,8 @@ impl Lobby {
         let HandedOver { id, service, arrival } = lane;
         match self.shared.stripes.home(id, &service.name, false, self.thread, Instant::now()) {
             Home::Session { thread, key } if thread == self.thread => self.add_to(key, id, arrival, sessions, host),
-            _ => self.refuse(id, arrival, host.now),
+            Home::Finished => self.refuse(id, arrival, CloseCode::Finished, host.now),
+            _ => self.refuse(id, arrival, CloseCode::UnknownSession, host.now),
         }
     }
 
@@ -293,8 +298,8 @@ impl Lobby {
         sessions: &mut Sessions<Socket>,
         host: &mut ThreadHost<'_>,
     ) {
-        let guard = Box::new(self.shared.stripes.registered(id));
-        let endpoint = StripeEndpoint::accepted(id, service.stripe.clone(), guard, &mut arrival.line, host.now);
+        let registered = self.shared.stripes.registered(id);
+        let endpoint = StripeEndpoint::accepted(id, service.stripe.clone(), registered, &mut arrival.line, host.now);
         let socket = Socket::Stripe(Box::new(endpoint));
         let socket = if is_framed { socket.framed() } else { socket };
         // The session itself has the room that its first lane was given.
@@ -318,7 +323,7 @@ impl Lobby {
     ) {
         let found = key.and_then(|key| Some((key, sessions.client_to_run(key)?.stripe_mut()?)));
         let Some((key, stripe)) = found.filter(|(_, stripe)| stripe.id() == id) else {
-            return self.refuse(id, arrival, host.now);
+            return self.refuse(id, arrival, CloseCode::UnknownSession, host.now);
         };
         let guard = Box::new(LaneRoom(self.admission.clone()));
         let added = stripe.add_lane(arrival, Some(guard), host.registry, &lane_token(key, SideName::Client));
@@ -327,9 +332,9 @@ impl Lobby {
         }
     }
 
-    fn refuse(&mut self, id: SessionId, arrival: Arrival, now: u64) {
-        let line = format!("stripe {id}: {}: a lane is refused", CloseCode::UnknownSession);
-        Lane::new(arrival.line, arrival.channel, &[]).say_last(&Frame::Close(CloseCode::UnknownSession));
+    fn refuse(&mut self, id: SessionId, arrival: Arrival, code: CloseCode, now: u64) {
+        let line = format!("stripe {id}: a lane came too late: {code}");
+        Lane::new(arrival.line, arrival.channel, &[]).say_last(&Frame::Close(code));
         self.admission.session_ended();
         self.log(now, &line);
     }

@@ -202,6 +202,7 @@ impl StripeEndpoint {
                 if let Err(error) = line.register(registry, token) {
                     return broken(error);
                 }
+                self.descriptor = line.socket.descriptor();
                 let give_up = now.saturating_add(self.options.connect_timeout);
                 (Progress::Same(Stage::Connecting { line, give_up }), false)
             }
@@ -228,7 +229,7 @@ impl StripeEndpoint {
                     Ok(Some(came)) => {
                         let mut to_send = Vec::new();
                         let may_be_made = !dialer.is_known;
-                        match dialing.receive(&answer[..came], id, may_be_made, &mut to_send) {
+                        match dialing.receive(&answer[..came], id, number as u8, may_be_made, &mut to_send) {
                             Err(refusal) => (Progress::refused(&refusal), false),
                             Ok((_, None)) => (Progress::Same(Stage::Opening { line, dialing, since, give_up }), true),
                             Ok((used, Some(channel))) => match line.send(&to_send) {

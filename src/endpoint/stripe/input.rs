@@ -1,5 +1,6 @@
 //! What comes on a lane, as frames: pieces of any length in, whole frames out, and the bytes of DATA as they come.
 
+use super::lane::LaneEnd;
 use crate::stripe::channel::{Channel, whole_record};
 use crate::stripe::frame::{DATA_HEADER, Frame, Violation};
 
@@ -27,19 +28,19 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// They are no frames, or `take` says so.
+    /// They are no frames, or `take` says so; or they are no records of the peer's.
     pub fn feed(
         &mut self,
         bytes: &mut [u8],
         channel: &mut Channel,
         mut take: impl FnMut(Frame<'_>) -> Result<(), Violation>,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), LaneEnd> {
         let left = if channel.is_plain() {
             self.frames(bytes, &mut take)?
         } else {
             let mut start = 0;
-            while let Some(length) = whole_record(&bytes[start..])? {
-                let plain = channel.open(&mut bytes[start..start + length])?;
+            while let Some(length) = whole_record(&bytes[start..]).map_err(LaneEnd::Forged)? {
+                let plain = channel.open(&mut bytes[start..start + length]).map_err(LaneEnd::Forged)?;
                 whole_frames(plain, &mut take)?;
                 start += length;
             }

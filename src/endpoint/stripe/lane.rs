@@ -49,6 +49,8 @@ pub enum LaneEnd {
     Broken(io::Error),
     /// The peer broke the rules.
     Violation(Violation),
+    /// What came was not made by the peer, or was changed on its way.
+    Forged(Violation),
 }
 
 impl From<io::Error> for LaneEnd {
@@ -133,7 +135,8 @@ impl Line {
     ///
     /// The connection has broken.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let taken = if self.has_room() { self.write(|socket| socket.send(bytes))? } else { 0 };
+        // An empty write would read as a connection that takes nothing.
+        let taken = if self.has_room() && !bytes.is_empty() { self.write(|socket| socket.send(bytes))? } else { 0 };
         self.unsent.extend_from_slice(&bytes[taken..]);
         Ok(())
     }
@@ -200,7 +203,7 @@ impl Line {
     pub fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.receive(buffer).map_err(|end| match end {
             LaneEnd::Broken(error) => error,
-            LaneEnd::Closed | LaneEnd::Violation(_) => io::ErrorKind::UnexpectedEof.into(),
+            LaneEnd::Closed | LaneEnd::Violation(_) | LaneEnd::Forged(_) => io::ErrorKind::UnexpectedEof.into(),
         })
     }
 
@@ -278,7 +281,7 @@ impl Lane {
             return Ok(());
         }
         let mut left = self.input.rest().to_vec();
-        Ok(self.input.feed(&mut left, &mut self.channel, take)?)
+        self.input.feed(&mut left, &mut self.channel, take)
     }
 
     /// Sends frames of the engine; what is not taken now waits in the lane.
@@ -357,7 +360,7 @@ impl Line {
 }
 
 /// Has the system take only so much that it does not send yet (`TCP_NOTSENT_LOWAT` in tcp(7)), where it knows that.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_not_sent(socket: &TcpEndpoint, bytes: libc::c_int) -> io::Result<()> {
     let (value, length) = ((&raw const bytes).cast(), size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: the call reads an int, which is there, from a live one.
@@ -366,7 +369,7 @@ fn set_not_sent(socket: &TcpEndpoint, bytes: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn set_not_sent(_socket: &TcpEndpoint, _bytes: libc::c_int) -> io::Result<()> {
     Ok(())
 }

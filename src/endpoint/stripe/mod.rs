@@ -19,10 +19,11 @@ use super::{Endpoint, Lane as LaneNumber, Readiness, Route, SideName, Socket};
 use crate::base::error::error_text;
 use crate::buffers::splice::KernelPipe;
 use crate::service::StripeOptions;
+use crate::service::stripes::Registered;
+use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
 use crate::stripe::engine::{Burst, Config, Direct, Engine, Event, LaneReport, Read};
 use crate::stripe::frame::{CloseCode, Frame, Violation};
-use crate::stripe::{MOST_LANES, SessionId};
 pub use dial::Dialer;
 use lane::LaneEnd;
 pub use lane::{Lane, Line};
@@ -49,6 +50,8 @@ pub type Guard = Box<dyn Any + Send>;
 
 /// A connection whose opening is over and that joins a session.
 pub struct Arrival {
+    /// The number of the lane.
+    pub number: u8,
     /// The connection.
     pub line: Line,
     /// How frames go on it.
@@ -102,8 +105,8 @@ pub struct StripeEndpoint {
     options: Arc<StripeOptions>,
     /// Of the end that dials: what it dials with.
     dialer: Option<Dialer>,
-    /// What is let go when the session ends.
-    _guard: Option<GuardBox>,
+    /// Of the end that was dialled: where its lanes find it.
+    registered: Option<Registered>,
     /// How the log names it.
     name: String,
     /// The descriptor of the first lane, for the log.
@@ -139,7 +142,7 @@ impl StripeEndpoint {
             state: State::New,
             options,
             dialer: None,
-            _guard: None,
+            registered: None,
             name: String::new(),
             descriptor: 0,
             refused: false,
@@ -156,7 +159,7 @@ impl StripeEndpoint {
     pub fn accepted(
         id: SessionId,
         options: Arc<StripeOptions>,
-        guard: Guard,
+        registered: Registered,
         first: &mut Line,
         now: u64,
     ) -> StripeEndpoint {
@@ -164,7 +167,7 @@ impl StripeEndpoint {
         let mut stripe = StripeEndpoint::new(id, options, now);
         stripe.name = Route(&first.socket, SideName::Client).names();
         stripe.descriptor = first.socket.descriptor();
-        stripe._guard = Some(GuardBox(guard));
+        stripe.registered = Some(registered);
         stripe
     }
 
@@ -173,11 +176,12 @@ impl StripeEndpoint {
         self.id
     }
 
-    /// Adds a lane whose opening is over; `guard` is let go when the lane ends. The session is to be run then.
+    /// Adds a lane whose opening is over, in place of one of the same number, which the peer has given up; `guard` is let go
+    /// when the lane ends. The session is to be run then.
     ///
     /// # Errors
     ///
-    /// There are as many lanes as may be: the peer has been told. Or it cannot be registered.
+    /// It cannot be registered.
     pub fn add_lane(
         &mut self,
         arrival: Arrival,
@@ -185,16 +189,15 @@ impl StripeEndpoint {
         registry: &Registry,
         token: &dyn Fn(LaneNumber) -> Token,
     ) -> io::Result<()> {
-        let Arrival { mut line, channel, left, round_trip } = arrival;
-        let free = self.slots.iter().position(|slot| matches!(slot, Slot::Empty));
-        let number = free.unwrap_or(self.slots.len());
-        if number >= MOST_LANES {
-            Lane::new(line, channel, &[]).say_last(&Frame::Close(CloseCode::TooManyLanes));
-            return Err(io::Error::other(CloseCode::TooManyLanes.to_string()));
+        let Arrival { number, mut line, channel, left, round_trip } = arrival;
+        line.register(registry, token(LaneNumber(number)))?;
+        let number = usize::from(number);
+        if number >= self.slots.len() {
+            self.slots.resize_with(number + 1, || Slot::Empty);
         }
-        line.register(registry, token(LaneNumber(number as u8)))?;
-        if number == self.slots.len() {
-            self.slots.push(Slot::Empty);
+        if let Slot::Open(before, _) = &self.slots[number] {
+            self.log_lane(number, before, &"another takes its place");
+            self.forget_lane(number);
         }
         line.socket.complete_names();
         self.open(number, Lane::new(line, channel, &left), guard.map(GuardBox), round_trip, SideName::Client);
@@ -207,9 +210,6 @@ impl StripeEndpoint {
         info!("stripe {id}: lane {number} open {route}");
         self.slots[number] = Slot::Open(lane, guard);
         self.engine.lane_up(number, Some(round_trip * 1000), self.now * 1000);
-        if self.dialer.is_none() {
-            self.engine.greet(number);
-        }
         self.lanes_ever += 1;
         if matches!(self.state, State::New) {
             self.state = State::Joined;
@@ -287,7 +287,7 @@ impl StripeEndpoint {
             self.lane_ended(number, LaneEnd::Broken(io::ErrorKind::TimedOut.into()));
         }
         if matches!(self.state, State::Joined) && self.engine.is_abandoned(self.now * 1000) {
-            self.fail(io::ErrorKind::TimedOut, CloseCode::NoLane.to_string());
+            self.fail(io::ErrorKind::TimedOut, "no lane for too long".to_string());
         }
     }
 
@@ -336,10 +336,6 @@ impl StripeEndpoint {
             None => {}
             // What has come and was not read yet is still to be read.
             Some(CloseCode::Finished) => self.state = State::Over,
-            Some(CloseCode::TooManyLanes) if self.lanes().count() > 1 => {
-                self.lane_ended(number, LaneEnd::Closed);
-                self.slots[number] = Slot::Empty;
-            }
             Some(code) => self.fail(io::ErrorKind::ConnectionReset, format!("closed by the peer: {code}")),
         }
         if !self.is_alive() {
@@ -355,20 +351,29 @@ impl StripeEndpoint {
             LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
             LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
             LaneEnd::Violation(violation) => warn!("stripe {id}: lane {number} broke the rules: {violation}"),
+            LaneEnd::Forged(violation) => warn!("stripe {id}: lane {number} is not the peer's: {violation}"),
         }
-        self.forget_lane(number);
         match (&mut self.dialer, end) {
             // Whoever has the key does so on purpose, or has an error; on another lane it would be no better.
             (_, LaneEnd::Violation(violation)) if authentic => {
-                for slot in &mut self.slots {
-                    if let Slot::Open(lane, _) = slot {
-                        lane.say_last(&Frame::Close(CloseCode::Violation));
-                    }
-                }
+                self.say_last(CloseCode::Violation);
                 self.fail(io::ErrorKind::InvalidData, violation.to_string());
             }
-            (Some(dialer), _) => self.slots[number] = Slot::Dialing(dialer.wait(self.now, 0)),
-            (None, _) => {}
+            (Some(dialer), _) => {
+                let attempt = dialer.wait(self.now, 0);
+                self.forget_lane(number);
+                self.slots[number] = Slot::Dialing(attempt);
+            }
+            (None, _) => self.forget_lane(number),
+        }
+    }
+
+    /// Tells the peer on all lanes how the session ends.
+    fn say_last(&mut self, code: CloseCode) {
+        for slot in &mut self.slots {
+            if let Slot::Open(lane, _) = slot {
+                lane.say_last(&Frame::Close(code));
+            }
         }
     }
 
@@ -614,13 +619,12 @@ impl Endpoint for StripeEndpoint {
 /// Whoever lets a stripe go ends it: the peer is told how.
 impl Drop for StripeEndpoint {
     fn drop(&mut self) {
-        let code = if self.engine.is_finished() { CloseCode::Finished } else { CloseCode::Reset };
+        let finished = self.engine.is_finished() || matches!(self.state, State::Over);
+        if let Some(registered) = &mut self.registered {
+            registered.finished = finished;
+        }
         if self.is_alive() {
-            for slot in &mut self.slots {
-                if let Slot::Open(lane, _) = slot {
-                    lane.say_last(&Frame::Close(code));
-                }
-            }
+            self.say_last(if finished { CloseCode::Finished } else { CloseCode::Reset });
         }
         self.hang_up();
     }

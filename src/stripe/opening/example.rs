@@ -85,7 +85,7 @@ impl Exchange {
         }
         self.show("The acceptor answers", &meanings);
         let mut join = Vec::new();
-        let near = self.dialing.receive(&self.sent, SessionId(counted(0xa0)), true, &mut join).unwrap().1.unwrap();
+        let near = self.dialing.receive(&self.sent, SessionId(counted(0xa0)), 0, true, &mut join).unwrap().1.unwrap();
         self.sent = join;
         if keyed {
             let mut record = self.sent.clone();

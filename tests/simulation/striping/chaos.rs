@@ -360,7 +360,6 @@ impl Chaos {
             let round_trip = if self.random.once_in(2) { None } else { Some(self.random.size(200_000)) };
             end.lane_up(number, round_trip, self.now);
         }
-        self.ends[1].greet(number);
     }
 
     fn check(&mut self) {

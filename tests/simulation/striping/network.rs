@@ -166,7 +166,6 @@ impl Network {
             self.ends[end].lane_down(lane, now);
             self.ends[end].lane_up(lane, Some(2 * shape.delay), now);
         }
-        self.ends[1].greet(lane);
     }
 
     fn clock(&self) -> u64 {
