@@ -121,7 +121,7 @@ impl Chaos {
         let windows = [0; 2].map(|_| random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW, 3 * INITIAL_WINDOW, 1 << 20]));
         let start = random.pick(&[0, 0, (4 << 30) - 1000, 4 << 30, 1 << 40, MOST_OFFSET / 2]);
         let lane_timeout = random.within(1_000_000..=60_000_000);
-        let ping_after = random.pick(&[500_000, 15_000_000]);
+        let ping_after = random.pick(&[500_000, 15_000_000, u64::MAX]);
         let configs = windows.map(|window| Config { mode, window, lane_timeout, ping_after });
         let now = random.below(1 << 40);
         let lanes = random.size(MOST_LANES as u64).min(MOST_LANES as u64);
