@@ -180,7 +180,7 @@ fn stripe_write_to_read(bencher: Bencher, length: usize) {
         let (mut written, mut direct) = (0, Direct { buffer: &mut buffer, filled: 0 });
         // An answer acknowledges a message; of many bytes, the engine acknowledges by itself.
         while direct.filled < length {
-            now += 1;
+            now += 100;
             written += near.write(&bytes[written..]);
             while let Some(lane) = near.next_burst(&mut burst, now) {
                 for frame in &burst.frames {

@@ -627,6 +627,11 @@ impl Engine {
         self.sending.lost_bytes() + self.sending.sendable() > 0 || self.sending.end_is_next()
     }
 
+    /// Whether bytes wait that the peer's window has no room for, and none that it has room for.
+    pub fn is_held_back(&self) -> bool {
+        self.sending.unsent() > 0 && !self.waits()
+    }
+
     fn lane(&self, number: usize) -> Option<&Lane> {
         self.lanes.get(number)?.as_ref()
     }

@@ -243,7 +243,7 @@ impl Lane {
     ///
     /// A frame for many bytes: for more of them where the window is large, because the lanes are fast then.
     pub(super) fn ack_due_at(&self, window: u64) -> Option<u64> {
-        if self.ack_now || self.came - self.told >= ACK_BYTES.max(window / 64) {
+        if self.ack_now || self.came - self.told >= ACK_BYTES.max(window / 128) {
             return Some(0);
         }
         self.has_untold().then(|| self.untold_since + ACK_DELAY)

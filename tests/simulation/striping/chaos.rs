@@ -100,7 +100,7 @@ pub struct Chaos {
     tracing: bool,
     report: Report,
     now: u64,
-    window: u64,
+    windows: [u64; 2],
     ends: [Engine; 2],
     lanes: Vec<Lane>,
     /// How much each end will write, has written and has read.
@@ -118,22 +118,30 @@ impl Chaos {
     pub fn new(seed: u64, tracing: bool) -> Chaos {
         let mut random = Random::new(seed);
         let mode = random.pick(&[Mode::UntilCongested, Mode::UntilCongested, Mode::RoundRobin, Mode::Redundant]);
-        let window = random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW, 3 * INITIAL_WINDOW, 1 << 20]);
+        let windows = [0; 2].map(|_| random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW, 3 * INITIAL_WINDOW, 1 << 20]));
         let start = random.pick(&[0, 0, (4 << 30) - 1000, 4 << 30, 1 << 40, MOST_OFFSET / 2]);
         let lane_timeout = random.within(1_000_000..=60_000_000);
-        let config = Config { mode, window, lane_timeout, ping_after: random.pick(&[500_000, 15_000_000]) };
+        let ping_after = random.pick(&[500_000, 15_000_000, u64::MAX]);
+        let configs = windows.map(|window| Config { mode, window, lane_timeout, ping_after });
         let now = random.below(1 << 40);
         let lanes = random.size(MOST_LANES as u64).min(MOST_LANES as u64);
-        let most = if window < 1000 { 200 } else { 50_000 };
+        let totals = [0, 1].map(|end: usize| match random.below(24) {
+            0..6 => 0,
+            // More than the window at the start, so that those of one byte count.
+            _ if windows[end] < 1000 => random.size(300),
+            6 if windows[1 - end] < 1000 => INITIAL_WINDOW - 100 + random.size(200),
+            6 => INITIAL_WINDOW + random.size(100_000),
+            _ => random.size(30_000),
+        });
         if tracing {
-            println!("{config:?} start {start} lanes {lanes}");
+            println!("{configs:?} start {start} lanes {lanes}");
         }
         Chaos {
             tracing,
             report: Report::default(),
             now,
-            window,
-            ends: [0; 2].map(|_| Engine::starting_at(start, config, now)),
+            windows,
+            ends: configs.map(|config| Engine::starting_at(start, config, now)),
             lanes: (0..lanes)
                 .map(|_| Lane {
                     up: [false; 2],
@@ -142,7 +150,7 @@ impl Chaos {
                     ways: Default::default(),
                 })
                 .collect(),
-            totals: [0; 2].map(|_| if random.once_in(4) { 0 } else { random.size(most) }),
+            totals,
             written: [0; 2],
             finished: [false; 2],
             read: [0; 2],
@@ -158,7 +166,7 @@ impl Chaos {
         if !self.random.once_in(10) {
             (0..self.lanes.len()).for_each(|lane| self.revive(lane));
         }
-        for _ in 0..self.random.within(10..=70) {
+        for _ in 0..self.random.within(10..=50) {
             self.step();
             self.check();
         }
@@ -369,12 +377,12 @@ impl Chaos {
             engine.check();
             let (bytes, rest) = engine.memory();
             let chunks = 2 * (4 + 2) * 32_768;
-            assert!(bytes as u64 <= self.window + self.window.max(INITIAL_WINDOW) + chunks, "too much memory: {bytes}");
+            let window = self.windows[end];
+            assert!(bytes as u64 <= window + window.max(INITIAL_WINDOW) + chunks, "too much memory: {bytes}");
             assert!(rest < 5_000_000, "too much memory to know what is where: {rest}");
             let held = engine.unacknowledged();
-            assert!(held <= self.window + 1, "more is held than the window: {held}");
-            self.report.counts[7] +=
-                u64::from(held > 0 && !engine.waits() && !engine.writable() && !self.finished[end]);
+            assert!(held <= window + 1, "more is held than the window: {held}");
+            self.report.counts[7] += u64::from(engine.is_held_back());
             self.report.counts[5] += u64::from(engine.duplicates() > 0);
         }
     }
@@ -397,7 +405,10 @@ impl Chaos {
             let before = (self.read, self.written, self.ended);
             for end in 0..2 {
                 self.write(end);
-                (0..2).for_each(|_| self.read(end));
+                // At first the readers wait, so that all is acknowledged and only they can bring news of the window.
+                if rounds >= 8 {
+                    (0..2).for_each(|_| self.read(end));
+                }
                 self.pump(end);
                 (0..self.lanes.len()).for_each(|lane| self.deliver(lane, end));
             }
@@ -423,15 +434,13 @@ impl Chaos {
     }
 
     fn become_quiet(&mut self) {
-        for _ in 0..12 {
-            self.now += 300_000;
+        for _ in 0..6 {
+            self.now += 400_000;
             for end in 0..2 {
                 self.pump(end);
                 (0..self.lanes.len()).for_each(|lane| {
                     self.lanes[lane].capacity = usize::MAX;
-                    while self.lanes[lane].ways[end].under_way.length() > 0 {
-                        self.deliver(lane, end);
-                    }
+                    self.deliver(lane, end);
                 });
                 self.check();
             }
