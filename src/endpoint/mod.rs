@@ -185,13 +185,18 @@ pub trait Endpoint {
         let _ = bytes;
     }
 
-    /// Whether it has [`Endpoint::splice_to`] and [`Endpoint::splice_from`].
-    fn splices(&self) -> bool {
+    /// Whether it has [`Endpoint::splice_to`].
+    fn can_splice_to(&self) -> bool {
         true
     }
 
-    /// Moves at most `limit` bytes into an empty pipe. `Ok(0)` is the end of the stream; a short count says nothing
-    /// about what is left.
+    /// Whether it has [`Endpoint::splice_from`].
+    fn can_splice_from(&self) -> bool {
+        true
+    }
+
+    /// Moves at most `limit` bytes into an empty pipe. `Ok(0)` is the end of the stream, or says that a read knows more; a
+    /// short count says nothing about what is left.
     fn splice_to(&mut self, pipe: &mut Self::Pipe, limit: usize) -> io::Result<usize> {
         let _ = (pipe, limit);
         Err(io::ErrorKind::Unsupported.into())

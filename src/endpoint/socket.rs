@@ -110,8 +110,12 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.fill_space(bytes));
     }
 
-    fn splices(&self) -> bool {
-        each!(self, endpoint => endpoint.splices())
+    fn can_splice_to(&self) -> bool {
+        each!(self, endpoint => endpoint.can_splice_to())
+    }
+
+    fn can_splice_from(&self) -> bool {
+        each!(self, endpoint => endpoint.can_splice_from())
     }
 
     fn write_account(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -184,12 +184,15 @@ impl<P: Pipe> ByteFlow<P> {
         pools: &mut Pools<P>,
         limit: usize,
     ) -> io::Result<usize> {
-        let spliced =
-            self.pace.is_bulk() && !source.ready.urgent && source.endpoint.splices() && sink.endpoint.splices();
+        let spliced = self.pace.is_bulk()
+            && !source.ready.urgent
+            && source.endpoint.can_splice_to()
+            && sink.endpoint.can_splice_from();
         let pipe = if spliced { pools.pipes.take() } else { None };
         let result = match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
             Some(Ok(0)) => {
-                // splice(2) says so, too, where urgent data stands before the rest: a read knows.
+                // splice(2) says so, too, where urgent data stands before the rest, and a stripe where something was kept: a
+                // read knows.
                 self.release(pools);
                 self.receive_by_buffer(source, pools, limit)
             }

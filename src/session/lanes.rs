@@ -15,6 +15,11 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
+    /// Whether one of its endpoints has lanes.
+    pub fn has_lanes(&self) -> bool {
+        self.has_lanes
+    }
+
     /// The client's endpoint, to give it a lane.
     pub fn client_mut(&mut self) -> &mut E {
         &mut self.client.endpoint

@@ -632,6 +632,24 @@ impl Engine {
         self.sending.unsent() > 0 && !self.waits()
     }
 
+    /// How many bytes of the stream from this offset the session may take from their lane itself, as they are what it would
+    /// read next: [`Engine::went_direct`] says how many it took.
+    pub fn direct_room(&self, offset: u64) -> u64 {
+        self.receiving.direct_room(offset)
+    }
+
+    /// The session has taken so many bytes from a lane itself, at most as many as it might.
+    pub fn went_direct(&mut self, lane: usize, bytes: u64, now: u64) {
+        self.heard(lane, now);
+        self.receiving.went_direct(bytes);
+        self.grow_window(now);
+        let complete = self.receiving.is_complete();
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.came(bytes, now);
+            lane.ack_now |= complete;
+        }
+    }
+
     fn lane(&self, number: usize) -> Option<&Lane> {
         self.lanes.get(number)?.as_ref()
     }

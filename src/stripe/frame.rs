@@ -120,11 +120,7 @@ impl<'a> Frame<'a> {
                 None => return Ok(None),
                 Some(&length) => DATA_HEADER - 1 + length_of_data(length)?,
             },
-            END | PING | PONG => 8,
-            ACK => 28,
-            CLOSE => 1,
-            JOIN => 33,
-            _ => return Err(Violation("a frame of an unknown type")),
+            kind => header_length(kind).ok_or(Violation("a frame of an unknown type"))? - 1,
         };
         let Some(mut body) = body.get(..length) else { return Ok(None) };
         let frame = match kind {
@@ -161,6 +157,13 @@ impl<'a> Frame<'a> {
             _ => 0,
         };
         Ok(Some((frame, 1 + length)))
+    }
+
+    /// How many bytes more make `bytes`, which a frame begins with, the whole of it, or of its header if it is DATA. At
+    /// least one.
+    pub fn header_left(bytes: &[u8]) -> usize {
+        let length = bytes.first().map_or(DATA_HEADER, |&kind| header_length(kind).unwrap_or(1));
+        length.saturating_sub(bytes.len()).max(1)
     }
 
     /// Of the DATA frame that `bytes` begin with: where its payload belongs in the stream, and how long that is. `None`: it
@@ -238,6 +241,18 @@ impl Header {
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len() as u8;
         self
+    }
+}
+
+/// The length of a frame of this type, of DATA without its payload.
+fn header_length(kind: u8) -> Option<usize> {
+    match kind {
+        DATA => Some(DATA_HEADER),
+        END | PING | PONG => Some(9),
+        ACK => Some(29),
+        CLOSE => Some(2),
+        JOIN => Some(MOST_HEADER),
+        _ => None,
     }
 }
 

@@ -136,6 +136,25 @@ impl Receiving {
         Ok(())
     }
 
+    /// How many bytes from this offset may go to the reader without coming by here: none unless they are the next, nothing
+    /// is to be read before them, and they may be sent.
+    pub(super) fn direct_room(&self, offset: u64) -> u64 {
+        if offset != self.ready || self.delivered != self.ready {
+            return 0;
+        }
+        let gap_end = self.ranges.first_key_value().map_or(u64::MAX, |(&start, _)| start);
+        gap_end.min(self.end.unwrap_or(u64::MAX)).min(self.told) - self.ready
+    }
+
+    /// So many bytes went to the reader, at most as many as there was room for.
+    pub(super) fn went_direct(&mut self, bytes: u64) {
+        self.ready += bytes;
+        self.deliver(bytes);
+        if let Some(range) = self.ranges.first_entry().filter(|range| *range.key() == self.ready) {
+            self.ready = range.remove();
+        }
+    }
+
     /// Takes bytes that nothing is missing before.
     fn next(&mut self, mut payload: &[u8], direct: Option<&mut Direct<'_>>) {
         if let Some(direct) = direct.filter(|_| self.delivered == self.ready) {

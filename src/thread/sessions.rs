@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::dealing::Dealing;
 use super::run_queue::RunQueue;
-use super::timers::{TICK, Timers};
+use super::timers::{FINE_REACH, FINE_TICK, TICK, Timers};
 use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
@@ -89,6 +89,8 @@ pub struct Sessions<E: Endpoint> {
     slab: Slab<Session<E>>,
     queue: RunQueue,
     timers: Timers,
+    /// The timers of sessions with lanes, of what is near.
+    fine_timers: Timers,
     /// What flows hold bytes in.
     pub pools: Pools<E::Pipe>,
     /// The sessions of sources.
@@ -126,6 +128,7 @@ impl<E: Endpoint> Sessions<E> {
             slab: Slab::new(),
             queue: RunQueue::default(),
             timers: Timers::default(),
+            fine_timers: Timers::new(FINE_TICK),
             pools,
             dealing: Dealing::default(),
             pace,
@@ -182,13 +185,19 @@ impl<E: Endpoint> Sessions<E> {
 
     /// When the timer of a session is due, if it has one.
     pub fn timer(&self, key: usize) -> Option<u64> {
-        self.timers.armed(key)
+        self.timers.armed(key).into_iter().chain(self.fine_timers.armed(key)).min()
     }
 
     /// How long there is nothing to do but for events; `None`: until one comes.
     #[inline]
     pub fn wait(&self) -> Option<Duration> {
-        if self.queue.is_empty() { self.timers.wait(self.now) } else { Some(Duration::ZERO) }
+        if !self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        match self.fine_timers.wait(self.now) {
+            None => self.timers.wait(self.now),
+            Some(fine) => Some(self.timers.wait(self.now).map_or(fine, |coarse| coarse.min(fine))),
+        }
     }
 
     /// Starts a client's session and returns its key, if it did not end at once.
@@ -230,6 +239,7 @@ impl<E: Endpoint> Sessions<E> {
     #[inline]
     pub fn wake_due(&mut self) {
         self.timers.expire(self.now, &mut self.due);
+        self.fine_timers.expire(self.now, &mut self.due);
         for key in self.due.drain(..) {
             self.queue.wake(key, false);
         }
@@ -335,6 +345,7 @@ impl<E: Endpoint> Sessions<E> {
             }
             Outcome::Ended(end) => {
                 self.timers.cancel(key);
+                self.fine_timers.cancel(key);
                 self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
                 let session = self.slab.remove(key);
@@ -349,7 +360,18 @@ impl<E: Endpoint> Sessions<E> {
     /// nothing to do and is armed anew, which is cheaper than moving it whenever bytes move. One that is not needed any
     /// more is disarmed: with no timer armed, the poll need not set one either.
     fn arm(&mut self, key: usize) {
-        let Some(deadline) = self.slab[key].deadline() else {
+        let session = &self.slab[key];
+        let deadline = session.deadline();
+        if session.has_lanes() {
+            if let Some(near) = deadline.filter(|&at| at < self.now + FINE_REACH) {
+                if self.fine_timers.armed(key).is_none_or(|armed| armed > near + FINE_TICK) {
+                    self.fine_timers.arm(key, near);
+                }
+                return;
+            }
+            self.fine_timers.cancel(key);
+        }
+        let Some(deadline) = deadline else {
             return self.timers.cancel(key);
         };
         if self.timers.armed(key).is_none_or(|armed| armed > deadline.saturating_add(TICK)) {

@@ -4,8 +4,14 @@
 
 use std::time::Duration;
 
-/// One tick of the wheel, in milliseconds.
+/// One tick of the wheel, in milliseconds, where nothing needs to be more exact.
 pub const TICK: u64 = 50;
+
+/// One tick of the wheel for what is about to happen on lanes, in milliseconds.
+pub const FINE_TICK: u64 = 2;
+
+/// Deadlines less than this far away, in milliseconds, are for a wheel of fine ticks: half of its turn.
+pub const FINE_REACH: u64 = FINE_TICK * BUCKETS as u64 / 2;
 
 /// Buckets of the wheel, a power of two; a deadline further away than one turn waits several turns in its bucket.
 const BUCKETS: usize = 512;
@@ -32,22 +38,30 @@ pub struct Timers {
     armed: usize,
     /// All ticks up to and with this one have been served.
     served: u64,
+    /// The length of a tick, in milliseconds.
+    tick: u64,
 }
 
 impl Default for Timers {
     fn default() -> Timers {
-        Timers { heads: vec![NONE; BUCKETS], occupied: [0; BUCKETS / 64], entries: Vec::new(), armed: 0, served: 0 }
+        Timers::new(TICK)
     }
 }
 
 impl Timers {
+    /// A wheel with ticks of so many milliseconds.
+    pub fn new(tick: u64) -> Timers {
+        let (heads, entries) = (vec![NONE; BUCKETS], Vec::new());
+        Timers { heads, occupied: [0; BUCKETS / 64], entries, armed: 0, served: 0, tick }
+    }
+
     /// Arms the key's timer, in place of the one it had.
     pub fn arm(&mut self, key: usize, deadline: u64) {
         self.cancel(key);
         if key >= self.entries.len() {
             self.entries.resize(key + 1, UNARMED);
         }
-        let tick = deadline.div_ceil(TICK).max(self.served + 1);
+        let tick = deadline.div_ceil(self.tick).max(self.served + 1);
         let bucket = bucket_of(tick);
         let head = self.heads[bucket];
         self.entries[key] = Entry { tick, next: head, previous: NONE };
@@ -83,7 +97,7 @@ impl Timers {
     /// When the key's timer is due, in milliseconds.
     pub fn armed(&self, key: usize) -> Option<u64> {
         match self.entries.get(key) {
-            Some(entry) if entry.tick != 0 => Some(entry.tick.saturating_mul(TICK)),
+            Some(entry) if entry.tick != 0 => Some(entry.tick.saturating_mul(self.tick)),
             _ => None,
         }
     }
@@ -96,13 +110,13 @@ impl Timers {
         let bucket = self.next_occupied(bucket_of(self.served + 1))?;
         let first = self.served + 1;
         let distance = (bucket + BUCKETS - bucket_of(first)) % BUCKETS;
-        let due = (first + distance as u64) * TICK;
+        let due = (first + distance as u64) * self.tick;
         Some(Duration::from_millis(due.saturating_sub(now)))
     }
 
     /// Disarms all timers due by `now` and appends their keys to `due`.
     pub fn expire(&mut self, now: u64, due: &mut Vec<usize>) {
-        let now_tick = now / TICK;
+        let now_tick = now / self.tick;
         if self.armed == 0 {
             self.served = self.served.max(now_tick);
             return;

@@ -19,6 +19,19 @@ impl Input {
         &self.rest
     }
 
+    /// Whether what is read next begins inside the payload of a DATA frame: where in the stream, and how much is left of it.
+    pub fn begun(&self) -> Option<(u64, usize)> {
+        self.begun
+    }
+
+    /// So many bytes of that payload were taken elsewhere.
+    pub fn advance(&mut self, bytes: usize) {
+        self.begun = self.begun.and_then(|(offset, left)| {
+            let left = left.checked_sub(bytes).filter(|&left| left > 0)?;
+            Some((offset + bytes as u64, left))
+        });
+    }
+
     /// Has this be read next, before anything that comes.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);

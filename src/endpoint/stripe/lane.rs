@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 
 use super::input::Input;
+use crate::buffers::splice::KernelPipe;
 use crate::endpoint::socket::ALL_EVENTS;
 use crate::endpoint::tcp::TcpEndpoint;
 use crate::endpoint::{Endpoint, Readiness};
@@ -250,6 +251,39 @@ impl Lane {
     /// Whether its peer has proved the key.
     pub fn is_authentic(&self) -> bool {
         !self.channel.is_plain()
+    }
+
+    /// How many bytes are to be read to know what comes next.
+    pub fn header_left(&self) -> usize {
+        Frame::header_left(self.input.rest())
+    }
+
+    /// What can be taken from the lane without reading it: where in the stream it belongs, and how much it is.
+    pub fn begun(&self) -> Option<(u64, usize)> {
+        self.input.begun().filter(|_| self.input.rest().is_empty())
+    }
+
+    /// Moves at most `limit` bytes of [`Lane::begun`] into an empty pipe. `None`: nothing has come.
+    ///
+    /// # Errors
+    ///
+    /// Why the lane ends.
+    pub fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> Result<Option<usize>, LaneEnd> {
+        loop {
+            match self.line.socket.splice_to(pipe, limit) {
+                Ok(0) => return Err(LaneEnd::Closed),
+                Ok(moved) => {
+                    self.input.advance(moved);
+                    return Ok(Some(moved));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.line.ready.readable = false;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Reads once, and gives each frame that came to `take`. Returns how many bytes came.

@@ -37,6 +37,10 @@ const UNASKED: usize = 256 << 10;
 /// What is read into the engine's memory is offered to the lanes when it is so much, in bytes, or when there is no more.
 const PUSHED_TOGETHER: usize = 128 << 10;
 
+/// How long bytes may wait on their lane for others that come before them, in milliseconds: so long they are the kernel's,
+/// and are not copied.
+const GAP_TIME: u64 = 2;
+
 /// Room to read more than was asked for: the headers of frames.
 const HEADERS: usize = 2 << 10;
 
@@ -117,6 +121,8 @@ pub struct StripeEndpoint {
     unpushed: usize,
     /// The peer's stream has been read to its end.
     ended: bool,
+    /// Since when bytes wait on lanes because others come before them, in milliseconds.
+    gap_since: Option<u64>,
     /// The lane that is read next.
     turn: usize,
     /// The time of this run, in milliseconds.
@@ -148,6 +154,7 @@ impl StripeEndpoint {
             refused: false,
             unpushed: 0,
             ended: false,
+            gap_since: None,
             turn: 0,
             now,
             lanes_ever: 0,
@@ -297,6 +304,36 @@ impl StripeEndpoint {
         while let Some(number) = self.next_readable().filter(|_| left > 0) {
             left = left.saturating_sub(self.read_lane(number, left, None));
         }
+    }
+
+    /// The lane on which the bytes come that are to be read next, as far as is known, and how many they are.
+    fn lane_with_next(&self) -> Option<(usize, usize)> {
+        self.lanes().filter(|(_, lane)| lane.line.ready.readable).find_map(|(number, lane)| {
+            let (offset, left) = lane.begun()?;
+            let room = usize::try_from(self.engine.direct_room(offset)).unwrap_or(usize::MAX).min(left);
+            (room > 0).then_some((number, room))
+        })
+    }
+
+    /// Reads as far as the header of the next DATA frame on a lane of which no header was read. Whether there was one.
+    fn read_header(&mut self) -> bool {
+        let unknown = |(_, lane): &(usize, &Lane)| lane.line.ready.readable && lane.begun().is_none();
+        let Some((number, left)) = self.lanes().find(unknown).map(|(number, lane)| (number, lane.header_left())) else {
+            return false;
+        };
+        self.read_lane(number, left, None);
+        true
+    }
+
+    /// Whether what is there can wait, as it is bulk that comes in order but for a gap that is likely to be filled at once:
+    /// then it need not be copied.
+    fn gap_may_be_filled(&mut self) -> bool {
+        let behind_gap = |(_, lane): (usize, &Lane)| lane.line.ready.readable && lane.begun().is_some();
+        if self.engine.readable() || !self.lanes().any(behind_gap) || self.lane_with_next().is_some() {
+            self.gap_since = None;
+            return false;
+        }
+        self.now < *self.gap_since.get_or_insert(self.now) + GAP_TIME
     }
 
     /// A lane that may have something to read, each in its turn.
@@ -484,6 +521,10 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn settle(&mut self) -> bool {
+        if self.gap_may_be_filled() {
+            self.push();
+            return self.refused && self.engine.writable();
+        }
         self.read_unasked();
         self.push();
         let readable = self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
@@ -498,8 +539,9 @@ impl Endpoint for StripeEndpoint {
             Slot::Dialing(attempt) => Some(attempt.deadline()),
             Slot::Empty | Slot::Open(..) => None,
         });
+        let gap = self.gap_since.map(|since| since + GAP_TIME);
         let of_engine = self.engine.deadline().map(|at| at.div_ceil(1000));
-        attempts.chain(of_engine).min()
+        attempts.chain(of_engine).chain(gap).min()
     }
 
     fn would_lose(&self) -> bool {
@@ -578,8 +620,36 @@ impl Endpoint for StripeEndpoint {
         }
     }
 
-    fn splices(&self) -> bool {
+    fn can_splice_to(&self) -> bool {
+        self.options.keys.is_empty()
+    }
+
+    fn can_splice_from(&self) -> bool {
         false
+    }
+
+    fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
+        while self.is_alive() && !self.ended && !self.engine.readable() {
+            let Some((number, room)) = self.lane_with_next() else {
+                if self.read_header() {
+                    continue;
+                }
+                self.push();
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            let Slot::Open(lane, _) = &mut self.slots[number] else { break };
+            match lane.splice_to(pipe, room.min(limit)) {
+                Ok(None) => {}
+                Ok(Some(moved)) => {
+                    self.engine.went_direct(number, moved as u64, self.now * 1000);
+                    self.gap_since = None;
+                    self.push();
+                    return Ok(moved);
+                }
+                Err(end) => self.lane_ended(number, end),
+            }
+        }
+        Ok(0)
     }
 
     fn unsent(&self) -> u32 {
