@@ -30,10 +30,10 @@ pub const INITIAL_WINDOW: u64 = 64 << 10;
 
 /// Bytes of the stream are kept in chunks of so many, each of which has those of one block: from a multiple of this to
 /// the next.
-const CHUNK: usize = 32 << 10;
+const CHUNK: usize = 128 << 10;
 
 /// So many chunks are kept for later, in each direction, while something moves.
-const MOST_SPARE: usize = 64;
+const MOST_SPARE: usize = 16;
 
 /// Where the block that the offset is in ends.
 fn block_end(offset: u64) -> u64 {
