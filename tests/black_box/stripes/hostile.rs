@@ -1,6 +1,9 @@
 //! Peers without a key that break the rules behind a good opening.
 
 use super::count;
+use std::io::{Read, Write};
+use std::time::Duration;
+
 use super::hand::{Hand, OPENING, ack, data, number};
 use crate::support::system::memory;
 use crate::support::{End, Kind, Proxy, Remote, Stream, ended};
@@ -151,6 +154,38 @@ fn a_server_that_is_no_stripe_or_breaks_the_rules_resets_the_client() {
         assert_eq!(client.end(), End::Reset, "{:?}", String::from_utf8_lossy(answer));
         assert_eq!(near.end().how, "connect failed");
     }
+}
+
+/// It is no failure that a peer has too much to do.
+#[test]
+fn a_peer_that_is_busy_is_asked_again_until_the_connect_timeout() {
+    let remote = Remote::new(Kind::V4);
+    let to = format!("stripe:{}", remote.address);
+    let busy = |remote: &Remote| {
+        let mut lane = remote.accept();
+        assert_eq!(lane.receive(8), OPENING);
+        lane.send(b"CPST\x01\x06\x00\x00");
+    };
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "--lanes", "1"]).start();
+    let mut client = near.connect();
+    (0..3).for_each(|_| busy(&remote));
+    let mut lane = accept_lane(&remote);
+    lane.send(data(0, b"hello"));
+    client.expect("hello");
+
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "--lanes", "1", "--connect-timeout", "500ms"]).start();
+    let mut client = near.connect();
+    remote.socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a socket");
+    while count(&near, "disconnect client ") == 0 {
+        if let Ok((lane, _)) = remote.socket.accept() {
+            let mut lane = Stream::new(lane).expect("a socket");
+            // Time may be up just now.
+            let _ = lane.read(&mut [0; 8]);
+            let _ = lane.write(b"CPST\x01\x06\x00\x00");
+        }
+    }
+    assert_eq!(client.end(), End::Reset);
+    assert_eq!(near.end().how, "connect timeout");
 }
 
 /// The acceptor's part of an opening, by hand.

@@ -168,6 +168,29 @@ fn garbage_is_closed_and_silence_after_three_seconds() {
     }
 }
 
+/// Whoever has waited for longest, and has not been answered, is told that it may come again.
+#[test]
+fn no_more_than_256_wait_at_once() {
+    const BUSY: &[u8] = b"CPST\x01\x06\x00\x00";
+    let chain = Chain::both(&["-t", "1"]);
+    let connect = |said: &[u8]| {
+        let mut stream = Stream::connect(&chain.far.listeners[0]).expect("a proxy that listens");
+        stream.send(said);
+        stream
+    };
+    let mut silent: Vec<Stream> = (0..10).map(|number| connect(&OPENING[..number % 8])).collect();
+    // What comes behind an answer would be taken for a frame.
+    let mut answered = connect(OPENING);
+    answered.receive(24);
+    let mut others: Vec<Stream> = (0..256).map(|_| connect(b"CP")).collect();
+    for stream in &mut silent {
+        assert_eq!(stream.rest(), (BUSY.to_vec(), End::Eof));
+    }
+    assert_eq!(answered.end(), End::Eof);
+    assert!(others.iter_mut().filter(|stream| !stream.is_silent()).count() < 50);
+    works(&mut chain.session());
+}
+
 /// Few of them wait at once, and sessions begin and go on.
 #[test]
 fn ten_thousand_that_open_half_a_lane_disturb_nobody() {

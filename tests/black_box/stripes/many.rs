@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::{count, works};
-use crate::support::{End, Kind, Proxy, Remote, TempDir, descriptors};
+use crate::support::{End, Kind, Proxy, Remote, Stream, TempDir, descriptors};
 
 /// Two proxies with nothing between them.
 struct Pair {
@@ -64,6 +64,35 @@ fn lanes_that_come_to_different_threads_find_their_session() {
         drop(sessions);
         pair.have_ended(50);
     }
+}
+
+#[test]
+fn five_hundred_stripes_at_once() {
+    const SESSIONS: usize = 500;
+    if descriptors() < 6000 {
+        return crate::support::skip("fewer than 6000 descriptors");
+    }
+    let pair = Pair::new(&["-t", "2"], &["-t", "4"]);
+    let mut clients: Vec<Stream> = (0..SESSIONS).map(|_| pair.near.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send((number as u32).to_be_bytes());
+    }
+    let mut servers: Vec<(u32, Stream)> = (0..SESSIONS)
+        .map(|_| {
+            let mut server = pair.remote.accept();
+            let number = server.receive(4).try_into().expect("four bytes");
+            (u32::from_be_bytes(number), server)
+        })
+        .collect();
+    servers.sort_by_key(|(number, _)| *number);
+    let mut sessions: Vec<_> = clients.into_iter().zip(servers.into_iter().map(|(_, server)| server)).collect();
+    for (client, server) in &mut sessions {
+        client.send(vec![1; 20_000]);
+        assert!(server.receive(20_000) == [1; 20_000]);
+    }
+    sessions.iter_mut().for_each(works);
+    drop(sessions);
+    pair.have_ended(SESSIONS);
 }
 
 /// A session that has ended is not made again by lanes of its own that come late.
