@@ -12,7 +12,7 @@ use crate::buffers::batch::Batch;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::KernelPipe;
 use crate::config::settings::{BufferSize, OnReload};
-use crate::endpoint::Received;
+use crate::endpoint::{Lane, Received};
 use crate::service::{ServiceId, SocketOptions, Timeouts};
 
 /// What the tests decide of an endpoint.
@@ -25,6 +25,21 @@ struct State {
     /// It has as many bytes as anybody wants to read.
     flood: Cell<bool>,
     reads: Cell<u32>,
+    lanes: Lanes,
+}
+
+/// What they decide of one with lanes.
+#[derive(Debug, Default)]
+struct Lanes {
+    there_are: Cell<bool>,
+    /// What can be done with the endpoint, says whoever tends to it; each is counted.
+    ready: Cell<Readiness>,
+    tended: Cell<u32>,
+    noted: Cell<u32>,
+    settles: Cell<bool>,
+    would_lose: Cell<bool>,
+    deadline: Cell<Option<u64>>,
+    told_of_end: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -54,6 +69,35 @@ impl Endpoint for Fake {
 
     fn connects_at_once(&self) -> bool {
         true
+    }
+
+    fn has_lanes(&self) -> bool {
+        self.state.lanes.there_are.get()
+    }
+
+    fn note_lane(&mut self, _lane: Lane, _event: Readiness) {
+        self.state.lanes.noted.set(self.state.lanes.noted.get() + 1);
+    }
+
+    fn settle(&mut self) -> bool {
+        self.state.lanes.settles.get()
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.state.lanes.deadline.get()
+    }
+
+    fn would_lose(&self) -> bool {
+        self.state.lanes.would_lose.get()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.state.lanes.told_of_end.set(true);
+        Ok(())
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.state.reset.get().then(|| io::ErrorKind::ConnectionReset.into())
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -90,6 +134,12 @@ impl Dialer<Fake> for Option<Fake> {
     fn dial(&mut self, _service: &Service, _address: usize, _client: Carries) -> Dial<Fake> {
         self.take().map_or(Dial::NoSuchAddress, Dial::Started)
     }
+
+    fn tend(&mut self, _side: SideName, endpoint: &mut Fake, _now: u64) -> Readiness {
+        let lanes = &endpoint.state.lanes;
+        lanes.tended.set(lanes.tended.get() + 1);
+        lanes.ready.get()
+    }
 }
 
 /// A session with the endpoints' states, and its pools and time.
@@ -103,12 +153,24 @@ struct Scene {
 
 impl Scene {
     fn new(datagrams: bool, idle: Option<u64>) -> Scene {
-        let mut scene = Scene::unconnected(datagrams, idle);
-        let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
-        let remote = Fake { datagrams, state: scene.remote.clone() };
-        assert_eq!(scene.session.start(&turn, &mut Some(remote)), Outcome::Waiting);
-        assert_eq!(scene.run(), Outcome::Waiting);
-        scene
+        Scene::unconnected(datagrams, idle).connected(datagrams)
+    }
+
+    /// One whose remote has lanes.
+    fn with_lanes(idle: Option<u64>) -> Scene {
+        let scene = Scene::unconnected(false, idle);
+        scene.remote.lanes.there_are.set(true);
+        scene.remote.lanes.ready.set(Readiness { writable: true, ..Readiness::default() });
+        scene.connected(false)
+    }
+
+    /// Its remote is connected to now.
+    fn connected(mut self, datagrams: bool) -> Scene {
+        let turn = Turn { pools: &mut self.pools, now: 0, budget: 1024 };
+        let remote = Fake { datagrams, state: self.remote.clone() };
+        assert_eq!(self.session.start(&turn, &mut Some(remote)), Outcome::Waiting);
+        assert_eq!(self.run(), Outcome::Waiting);
+        self
     }
 
     fn unconnected(datagrams: bool, idle: Option<u64>) -> Scene {
@@ -253,4 +315,83 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
         scene.session.run(&mut turn, &mut remote);
         assert!(remote.is_none(), "the remote was dialled");
     }
+}
+
+/// A session of bytes whose remote has lanes.
+fn with_lanes() -> Scene {
+    Scene::with_lanes(None)
+}
+
+#[test]
+fn lanes_are_tended_to_before_each_run_and_say_what_can_be_done() {
+    let mut scene = with_lanes();
+    let lanes = &scene.remote.clone().lanes;
+    let before = lanes.tended.get();
+    scene.session.note_lane(SideName::Remote, Lane(3), Readiness { readable: true, ..Readiness::default() });
+    assert_eq!((scene.run(), lanes.noted.get(), lanes.tended.get()), (Outcome::Waiting, 1, before + 1));
+    // That a socket is readable is noted once and kept; of lanes it is asked each time.
+    let reads = scene.remote.reads.get();
+    assert_eq!((scene.run(), scene.remote.reads.get()), (Outcome::Waiting, reads));
+    lanes.ready.set(Readiness { readable: true, writable: true, ..Readiness::default() });
+    assert_eq!((scene.run(), scene.remote.reads.get()), (Outcome::Waiting, reads + 1));
+    assert_eq!(scene.client.lanes.tended.get(), 0);
+}
+
+#[test]
+fn lanes_that_have_more_are_run_again() {
+    let mut scene = with_lanes();
+    scene.remote.lanes.settles.set(true);
+    assert_eq!(scene.run(), Outcome::Spent);
+    scene.remote.lanes.settles.set(false);
+    assert_eq!(scene.run(), Outcome::Waiting);
+}
+
+#[test]
+fn the_time_of_lanes_is_the_time_of_their_session() {
+    let scene = Scene::with_lanes(Some(1000));
+    assert_eq!(scene.session.deadline(), Some(1000));
+    scene.remote.lanes.deadline.set(Some(700));
+    assert_eq!(scene.session.deadline(), Some(700));
+    scene.remote.lanes.deadline.set(Some(1700));
+    assert_eq!(scene.session.deadline(), Some(1000));
+}
+
+/// Both streams have ended, and what only the program holds is not lost.
+fn that_would_lose() -> Scene {
+    let mut scene = with_lanes();
+    scene.remote.lanes.would_lose.set(true);
+    scene.remote.unsent.set(1_000_000);
+    scene.client.ended.set(true);
+    scene.remote.ended.set(true);
+    scene.remote.lanes.ready.set(Readiness { readable: true, writable: true, ..Readiness::default() });
+    assert_eq!(scene.tell(SideName::Client), Outcome::Waiting);
+    assert!(scene.remote.lanes.told_of_end.get());
+    scene
+}
+
+#[test]
+fn a_session_with_lanes_ends_when_its_peer_has_everything() {
+    let mut scene = that_would_lose();
+    for _ in 0..100 {
+        scene.remote.unsent.set(scene.remote.unsent.get() - 1000);
+        assert_eq!(scene.pass(5000), Outcome::Waiting, "after {} ms", scene.now);
+    }
+    scene.remote.unsent.set(0);
+    scene.remote.lanes.would_lose.set(false);
+    assert_eq!(scene.run(), Outcome::Ended(End::EndOfStream));
+}
+
+#[test]
+fn a_session_with_lanes_does_not_wait_for_ever_for_its_peer() {
+    let mut scene = that_would_lose();
+    assert_eq!(scene.pass(LAST_BYTES - 10_000), Outcome::Waiting);
+    assert_eq!(scene.pass(20_000), Outcome::Ended(End::IdleTimeout));
+}
+
+#[test]
+fn lanes_that_break_at_the_end_end_their_session() {
+    let mut scene = that_would_lose();
+    scene.remote.reset.set(true);
+    scene.remote.lanes.ready.set(Readiness { error: true, ..Readiness::default() });
+    assert_eq!(scene.run(), Outcome::Ended(End::Reset(SideName::Remote)));
 }

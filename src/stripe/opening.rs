@@ -91,6 +91,13 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the acceptor of the lane had too much to do, so that it can be asked again.
+    pub fn is_for_now(&self) -> bool {
+        *self == Refusal::Refused(TOO_MANY)
+    }
+}
+
 impl From<Violation> for Refusal {
     fn from(violation: Violation) -> Refusal {
         Refusal::BadJoin(violation)

@@ -83,9 +83,10 @@ struct Waiting {
     service: Arc<Service>,
     is_framed: bool,
     serial: u64,
-    /// When it came, and then when it was answered, in milliseconds.
+    /// When it came, in milliseconds.
     since: u64,
-    answered: u64,
+    /// When it was answered.
+    answered: Option<u64>,
 }
 
 /// How much is logged of what anybody can cause.
@@ -141,10 +142,7 @@ impl Lobby {
             // Whoever came first has had the most time. As long as openings take less than these last, an honest one is
             // through before it is the oldest.
             if let Some(index) = self.oldest() {
-                if let Some(answer) = Refusal::TooManyLanes.answer() {
-                    let _ = self.waiting[index].line.send(&answer);
-                }
-                self.let_go(index, now, &Refusal::TooManyLanes.to_string());
+                self.turn_away(index, now);
             }
         }
         let Client { socket, service, .. } = client;
@@ -165,7 +163,7 @@ impl Lobby {
                 self.order.push_back((index, self.serial));
                 let arriving = Arriving::new(challenge);
                 let serial = self.serial;
-                self.waiting.insert(Waiting { line, arriving, service, is_framed, serial, since: now, answered: now });
+                self.waiting.insert(Waiting { line, arriving, service, is_framed, serial, since: now, answered: None });
             }
             Err(error) => {
                 warn!("a lane cannot be opened: {}", error_text(&error));
@@ -226,7 +224,9 @@ impl Lobby {
             let keys = &waiting.service.stripe.keys;
             match waiting.arriving.receive(&bytes[..came], keys, &mut to_send) {
                 Ok((used, None)) if used == came => {
-                    waiting.answered = host.now;
+                    if !to_send.is_empty() {
+                        waiting.answered = Some(host.now);
+                    }
                     if let Err(error) = waiting.line.send(&to_send) {
                         return self.let_go(index, host.now, &error_text(&error));
                     }
@@ -238,7 +238,7 @@ impl Lobby {
                 }
                 Err(refusal) => {
                     if let Some(answer) = refusal.answer() {
-                        let _ = waiting.line.send(&answer);
+                        waiting.line.send_last(&answer);
                     }
                     return self.let_go(index, host.now, &refusal.to_string());
                 }
@@ -261,7 +261,7 @@ impl Lobby {
             return self.admission.session_ended();
         }
         let (id, stripes) = (arrived.join.id, self.shared.stripes.clone());
-        let round_trip = host.now.saturating_sub(answered);
+        let round_trip = answered.map_or(0, |at| host.now.saturating_sub(at));
         let arrival = Arrival { number: arrived.join.lane, line, channel: arrived.channel, left, round_trip };
         match stripes.home(id, &service.name, arrived.join.may_be_made, self.thread, Instant::now()) {
             Home::New => self.make(id, arrival, service, is_framed, sessions, host),
@@ -337,6 +337,15 @@ impl Lobby {
         Lane::new(arrival.line, arrival.channel, &[]).say_last(&Frame::Close(code));
         self.admission.session_ended();
         self.log(now, &line);
+    }
+
+    /// Lets one go that others need the place of. It is told, if it was not answered before, so that it comes again.
+    fn turn_away(&mut self, index: usize, now: u64) {
+        let waiting = &mut self.waiting[index];
+        if let Some(answer) = Refusal::TooManyLanes.answer().filter(|_| waiting.answered.is_none()) {
+            waiting.line.send_last(&answer);
+        }
+        self.let_go(index, now, &Refusal::TooManyLanes.to_string());
     }
 
     fn let_go(&mut self, index: usize, now: u64, why: &str) {

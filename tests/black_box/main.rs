@@ -14,6 +14,8 @@ mod relay;
 mod reload;
 mod signals;
 mod soak;
+#[cfg(target_os = "linux")]
+mod stripes;
 mod support;
 mod timeouts;
 mod unix_sockets;

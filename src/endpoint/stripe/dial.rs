@@ -50,6 +50,8 @@ pub struct Attempt {
     stage: Stage,
     /// How many attempts have failed since there was a lane last.
     failed: u32,
+    /// The last of them failed only because the peer had too much to do.
+    busy: bool,
 }
 
 #[derive(Debug)]
@@ -65,8 +67,15 @@ enum Stage {
 /// What becomes of an attempt.
 enum Progress {
     Same(Stage),
-    Open { line: Line, channel: Channel, left: Vec<u8>, round_trip: u64 },
+    Open {
+        line: Line,
+        channel: Channel,
+        left: Vec<u8>,
+        round_trip: u64,
+    },
     Failed(io::ErrorKind, String),
+    /// The peer has too much to do to open one more lane now.
+    Busy(String),
 }
 
 impl Attempt {
@@ -103,7 +112,7 @@ impl Dialer {
         let longest = (FIRST_PAUSE << failed.min(10)).min(LONGEST_PAUSE);
         let least = if failed == 0 { 0 } else { longest / 2 };
         let pause = least + self.chance() % (longest - least + 1);
-        Attempt { stage: Stage::Waiting(now + pause), failed }
+        Attempt { stage: Stage::Waiting(now + pause), failed, busy: false }
     }
 
     /// The next of numbers that nobody needs to guess (Marsaglia, "Xorshift RNGs").
@@ -151,7 +160,7 @@ impl StripeEndpoint {
             last_failure: None,
         };
         let mut stripe = StripeEndpoint::new(id, options.clone(), 0);
-        let attempt = || Slot::Dialing(Attempt { stage: Stage::Waiting(0), failed: 0 });
+        let attempt = || Slot::Dialing(Attempt { stage: Stage::Waiting(0), failed: 0, busy: false });
         stripe.slots.extend((0..options.lanes).map(|_| attempt()));
         stripe.name = address.to_string();
         stripe.dialer = Some(dialer);
@@ -160,7 +169,8 @@ impl StripeEndpoint {
 
     /// Goes on with an attempt.
     pub(super) fn tend_attempt(&mut self, number: usize, registry: &Registry, token: &dyn Fn(LaneNumber) -> Token) {
-        let Slot::Dialing(Attempt { stage, failed }) = std::mem::replace(&mut self.slots[number], Slot::Empty) else {
+        let Slot::Dialing(Attempt { stage, failed, busy }) = std::mem::replace(&mut self.slots[number], Slot::Empty)
+        else {
             return;
         };
         let token = token(LaneNumber(number as u8));
@@ -173,11 +183,14 @@ impl StripeEndpoint {
             }
         };
         match progress {
-            Progress::Same(stage) => self.slots[number] = Slot::Dialing(Attempt { stage, failed }),
+            Progress::Same(stage) => self.slots[number] = Slot::Dialing(Attempt { stage, failed, busy }),
             Progress::Open { line, channel, left, round_trip } => {
                 self.open(number, Lane::new(line, channel, &left), None, round_trip, SideName::Remote);
             }
-            Progress::Failed(kind, why) => self.attempt_failed(number, failed + 1, kind, why),
+            Progress::Failed(kind, why) => self.attempt_failed(number, failed + 1, false, kind, why),
+            Progress::Busy(why) => {
+                self.attempt_failed(number, failed + 1, true, io::ErrorKind::ConnectionRefused, why);
+            }
         }
     }
 
@@ -253,7 +266,7 @@ impl StripeEndpoint {
         }
     }
 
-    fn attempt_failed(&mut self, number: usize, failed: u32, kind: io::ErrorKind, why: String) {
+    fn attempt_failed(&mut self, number: usize, failed: u32, busy: bool, kind: io::ErrorKind, why: String) {
         let Some(dialer) = &mut self.dialer else { return };
         let (id, target) = (self.id, dialer.target(number, failed - 1));
         // One line for what all lanes have in common.
@@ -264,7 +277,7 @@ impl StripeEndpoint {
             warn!("stripe {id}: lane {number} to {target} failed: {why}");
         }
         dialer.last_failure = Some((kind, why));
-        self.slots[number] = Slot::Dialing(dialer.wait(self.now, failed));
+        self.slots[number] = Slot::Dialing(Attempt { busy, ..dialer.wait(self.now, failed) });
         if matches!(self.state, State::New) && self.all_have_failed() {
             let failure = self.dialer.as_mut().and_then(|dialer| dialer.last_failure.take());
             let (kind, why) = failure.unwrap_or((io::ErrorKind::ConnectionRefused, String::new()));
@@ -274,14 +287,14 @@ impl StripeEndpoint {
         }
     }
 
-    /// Whether each lane has been tried at each of its addresses.
+    /// Whether each lane has been tried at each of its addresses. A peer that is busy is asked until the connect timeout.
     fn all_have_failed(&self) -> bool {
         let addresses = |number: usize| {
             let targets = self.dialer.as_ref().map(|dialer| &dialer.address.targets);
             targets.map_or(0, |targets| targets[number % targets.len()].len())
         };
         self.slots.iter().enumerate().all(|(number, slot)| match slot {
-            Slot::Dialing(attempt) => attempt.failed as usize >= addresses(number),
+            Slot::Dialing(attempt) => !attempt.busy && attempt.failed as usize >= addresses(number),
             Slot::Empty => true,
             Slot::Open(..) => false,
         })
@@ -290,6 +303,9 @@ impl StripeEndpoint {
 
 impl Progress {
     fn refused(refusal: &Refusal) -> Progress {
+        if refusal.is_for_now() {
+            return Progress::Busy(refusal.to_string());
+        }
         Progress::Failed(io::ErrorKind::ConnectionRefused, refusal.to_string())
     }
 }

@@ -107,3 +107,129 @@ fn whole_frames(mut bytes: &[u8], take: &mut impl FnMut(Frame<'_>) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stripe::frame::{Ack, CloseCode};
+    use crate::stripe::key::StripeKey;
+    use crate::stripe::opening::{Arriving, Dialing};
+    use crate::stripe::{MAX_PAYLOAD, SessionId};
+
+    /// What seals, and what opens what that has sealed.
+    fn channels(keys: &[StripeKey]) -> (Channel, Channel) {
+        let [mut asked, mut answer, mut join] = [const { Vec::new() }; 3];
+        let mut dialing = Dialing::new(keys.first(), &mut asked).expect("random numbers");
+        let mut arriving = Arriving::new([5; 16]);
+        arriving.receive(&asked, keys, &mut answer).expect("an opening");
+        let (_, sealing) = dialing.receive(&answer, SessionId([1; 16]), 0, true, &mut join).expect("an answer");
+        let (_, arrived) = arriving.receive(&join, keys, &mut Vec::new()).expect("a JOIN");
+        (sealing.expect("a lane"), arrived.expect("a lane").channel)
+    }
+
+    /// What was taken: bytes of the stream that came one after the other as one piece.
+    #[derive(Debug, Default, PartialEq)]
+    struct Taken {
+        data: Vec<(u64, Vec<u8>)>,
+        /// Other frames, behind so many bytes of the stream.
+        others: Vec<(usize, String)>,
+    }
+
+    impl Taken {
+        fn take(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+            let Frame::Data { offset, payload } = frame else {
+                let before = self.data.iter().map(|(_, bytes)| bytes.len()).sum();
+                self.others.push((before, format!("{frame:?}")));
+                return Ok(());
+            };
+            assert!(!payload.is_empty());
+            match self.data.last_mut() {
+                Some((start, bytes)) if *start + bytes.len() as u64 == offset => bytes.extend_from_slice(payload),
+                _ => self.data.push((offset, payload.to_vec())),
+            }
+            Ok(())
+        }
+    }
+
+    fn frames(payloads: &[Vec<u8>]) -> Vec<Frame<'_>> {
+        let ack = Ack { cumulative: 1, window_end: 2, on_this_lane: 3, delay: 4 };
+        let mut frames = vec![Frame::Ping(1), Frame::Ack(ack)];
+        for (number, payload) in payloads.iter().enumerate() {
+            frames.push(Frame::Data { offset: 1_000_000 * number as u64, payload });
+            frames.push(Frame::Pong(number as u64));
+        }
+        frames.extend([Frame::End { offset: 7 }, Frame::Close(CloseCode::Finished)]);
+        frames
+    }
+
+    /// Feeds what `frames` are on a lane in pieces of this size.
+    fn fed(frames: &[Frame<'_>], keys: &[StripeKey], size: usize) -> Taken {
+        let (mut sealing, mut opening) = channels(keys);
+        let mut bytes = Vec::new();
+        let payload = |frame: &Frame<'_>| frame.header();
+        for frame in frames {
+            let data = if let Frame::Data { payload, .. } = frame { payload } else { &[][..] };
+            sealing.seal([(payload(frame), data)], &mut bytes);
+        }
+        let (mut input, mut taken) = (Input::default(), Taken::default());
+        for piece in bytes.chunks(size) {
+            let mut all = [input.rest(), piece].concat();
+            input.feed(&mut all, &mut opening, |frame| taken.take(frame)).expect("frames");
+        }
+        assert!(input.rest().is_empty());
+        taken
+    }
+
+    fn expected(frames: &[Frame<'_>]) -> Taken {
+        let mut taken = Taken::default();
+        frames.iter().for_each(|frame| taken.take(*frame).expect("a frame"));
+        taken
+    }
+
+    #[test]
+    fn pieces_of_every_size_make_the_same_frames() {
+        let payloads = [1, 2, 10, 11, 12, 70].map(|length| (0..length).collect::<Vec<u8>>());
+        let frames = frames(&payloads);
+        for keys in [&[][..], &[StripeKey::new([3; 32])]] {
+            for size in 1..700 {
+                assert_eq!(fed(&frames, keys, size), expected(&frames), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_frames_come_in_pieces() {
+        let payloads = [vec![7; MAX_PAYLOAD], vec![8; MAX_PAYLOAD - 1], vec![9; 1]];
+        let frames = frames(&payloads);
+        for keys in [&[][..], &[StripeKey::new([3; 32])]] {
+            for size in [1000, 4096, MAX_PAYLOAD, MAX_PAYLOAD + DATA_HEADER, 65_536, 1 << 20] {
+                assert_eq!(fed(&frames, keys, size), expected(&frames), "{size}");
+            }
+        }
+    }
+
+    /// Bytes of DATA are not kept until the frame is whole.
+    #[test]
+    fn what_is_there_of_a_frame_is_taken_at_once() {
+        let (mut input, mut taken) = (Input::default(), Taken::default());
+        let mut bytes = crate::stripe::frame::Header::of_data(5, 1000).bytes().to_vec();
+        bytes.extend([1; 10]);
+        input.feed(&mut bytes, &mut Channel::Plain, |frame| taken.take(frame)).expect("frames");
+        assert_eq!((taken.data, input.rest()), (vec![(5, vec![1; 10])], &[][..]));
+    }
+
+    #[test]
+    fn a_record_holds_whole_frames() {
+        let (mut sealing, mut opening) = channels(&[StripeKey::new([3; 32])]);
+        let mut record = Vec::new();
+        // A header that promises more than there is.
+        sealing.seal([(crate::stripe::frame::Header::of_data(0, 10), &[1; 9][..])], &mut record);
+        let result = Input::default().feed(&mut record, &mut opening, |_| Ok(()));
+        let inside = Violation("a record that ends inside a frame");
+        assert!(matches!(result, Err(LaneEnd::Violation(violation)) if violation == inside), "{result:?}");
+        // Nor is one of the peer's that was not sealed by it.
+        record[5] ^= 1;
+        let result = Input::default().feed(&mut record, &mut opening, |_| Ok(()));
+        assert!(matches!(result, Err(LaneEnd::Forged(_))), "{result:?}");
+    }
+}

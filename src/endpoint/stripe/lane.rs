@@ -366,19 +366,24 @@ impl Lane {
 
     /// Sends one frame, if that can be done at once, and nothing after it: the connection is closed next.
     pub fn say_last(&mut self, frame: &Frame<'_>) {
-        // What was not read would turn the close into a reset, which takes back what was sent.
-        let _ = self.line.discard_input();
         let mut bytes = Vec::new();
         self.channel.seal([(frame.header(), &[][..])], &mut bytes);
-        let _ = set_not_sent(&self.line.socket, libc::c_int::MAX);
-        self.line.ready.writable = true;
-        if self.line.flush().is_ok() && self.line.has_room() {
-            let _ = self.line.send(&bytes);
-        }
+        self.line.send_last(&bytes);
     }
 }
 
 impl Line {
+    /// Sends these bytes, if that can be done at once, and nothing after them: the connection is closed next.
+    pub fn send_last(&mut self, bytes: &[u8]) {
+        // What was not read would turn the close into a reset, which takes back what was sent.
+        let _ = self.discard_input();
+        let _ = set_not_sent(&self.socket, libc::c_int::MAX);
+        self.ready.writable = true;
+        if self.flush().is_ok() && self.has_room() {
+            let _ = self.send(bytes);
+        }
+    }
+
     /// Reads what has come, within bounds, and forgets it.
     fn discard_input(&mut self) -> Result<(), LaneEnd> {
         SCRATCH.with_borrow_mut(|scratch| {

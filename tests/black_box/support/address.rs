@@ -23,6 +23,8 @@ pub enum Kind {
     DatagramAbstract,
     Framed,
     FramedUnix,
+    Stripe,
+    FramedStripe,
 }
 
 impl Kind {
@@ -75,6 +77,8 @@ impl Kind {
             Kind::DatagramAbstract => with(Scheme::UnixDatagram, Kind::UnixAbstract),
             Kind::Framed => with(Scheme::Framed, Kind::V4),
             Kind::FramedUnix => with(Scheme::Framed, Kind::UnixPath),
+            Kind::Stripe => with(Scheme::Stripe, Kind::V4),
+            Kind::FramedStripe => with(Scheme::Framed, Kind::Stripe),
         }
     }
 }
@@ -85,22 +89,24 @@ fn next_number() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What stands before an address that carries datagrams.
+/// What stands before an address that carries datagrams, or that lanes come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Udp,
     UnixPacket,
     UnixDatagram,
     Framed,
+    Stripe,
 }
 
 impl Scheme {
     /// What is written before an address, and what of the address's own is left out behind it.
-    const PREFIXES: [(Scheme, &str, &str); 4] = [
+    const PREFIXES: [(Scheme, &str, &str); 5] = [
         (Scheme::Udp, "udp:", ""),
         (Scheme::UnixPacket, "unixpacket:", "unix:"),
         (Scheme::UnixDatagram, "unixgram:", "unix:"),
         (Scheme::Framed, "framed:", ""),
+        (Scheme::Stripe, "stripe:", ""),
     ];
 }
 
@@ -146,7 +152,7 @@ impl Address {
         let socket_type = match self.scheme() {
             Some(Scheme::Udp | Scheme::UnixDatagram) => Type::DGRAM,
             Some(Scheme::UnixPacket) => Type::SEQPACKET,
-            Some(Scheme::Framed) | None => Type::STREAM,
+            Some(Scheme::Framed | Scheme::Stripe) | None => Type::STREAM,
         };
         Socket::new(self.socket_address().domain(), socket_type, None)
     }

@@ -79,6 +79,8 @@ impl Ended {
             let (how, rest) = rest.split_once(", upstream ")?;
             let (upstream, rest) = rest.split_once(" bytes, downstream ")?;
             let (downstream, dropped) = match rest.split_once(", ") {
+                // A stripe says what its lanes did.
+                Some((rest, account)) if account.ends_with(" bytes sent again") => (rest, 0),
                 Some((rest, dropped)) => (rest, dropped_of(dropped)?),
                 None => (rest, 0),
             };

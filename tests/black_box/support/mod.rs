@@ -5,6 +5,7 @@ mod datagram;
 mod log;
 mod proxy;
 mod random;
+mod relay;
 mod stream;
 #[cfg(target_os = "linux")]
 pub mod system;
@@ -14,6 +15,7 @@ pub use datagram::{Peer, frame};
 pub use log::{Ended, Line, Log, ended};
 pub use proxy::{Output, Proxy, Setup, run};
 pub use random::{Digest, Random};
+pub use relay::{New, Relay, drink, pour};
 pub use stream::{End, Remote, Stream, is_silent};
 
 use std::io;

@@ -199,6 +199,14 @@ impl Remote {
         (remote, waits)
     }
 
+    /// Whether no connection waits to be accepted.
+    pub fn has_nobody(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let accepted = self.socket.accept();
+        self.socket.set_nonblocking(false).expect("a socket");
+        accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The next connection.
     pub fn accept(&self) -> Stream {
         let (socket, _) = self.socket.accept().expect("a connection in time");

@@ -1,0 +1,81 @@
+//! Few descriptors: nothing is stuck for ever, and all room comes back.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::{count, near_to, works};
+use crate::support::{Kind, Proxy, Relay, Remote, Stream, until};
+
+/// Opens sessions until the next one is not served, and says how many were.
+fn fill(near: &Proxy, remote: &Remote) -> Vec<(Stream, Stream)> {
+    let mut sessions = Vec::new();
+    remote.socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket");
+    loop {
+        let mut client = near.connect();
+        let Ok((server, _)) = remote.socket.accept() else { break };
+        let mut server = Stream::new(server).expect("a socket");
+        client.write_all(b"x").expect("a client");
+        server.expect("x");
+        sessions.push((client, server));
+    }
+    remote.socket.set_read_timeout(Some(crate::support::DEADLINE)).expect("a socket");
+    sessions
+}
+
+/// Waits until all sessions have ended, of which some may only just begin.
+fn drain(proxy: &Proxy, relay: &Relay, remote: &Remote) {
+    until("the end of all sessions", || {
+        // What comes is accepted by this, and closed.
+        let idle = remote.has_nobody() && relay.open().is_empty();
+        (idle && count(proxy, "connect client ") == count(proxy, "disconnect client ")).then_some(())
+    });
+}
+
+#[test]
+fn the_far_end_runs_out_of_descriptors_and_all_room_comes_back() {
+    for arguments in [&["-t", "2"][..], &["-t", "2", "--reuse-port"]] {
+        let remote = Remote::new(Kind::V4);
+        let far = Proxy::between(Kind::Stripe, &remote)
+            .args(&["--lane-timeout", "1s"])
+            .args(arguments)
+            .descriptors(60, 90)
+            .start();
+        let relay = Relay::to(&far.listeners[0]);
+        // With one lane it is known how many sessions fit.
+        let counts = ["1", "4", "1"].map(|lanes| {
+            let near = near_to(&relay, &["--lanes", lanes]);
+            let mut sessions = fill(&near, &remote);
+            far.log.line("out of descriptors");
+            sessions.iter_mut().for_each(works);
+            let count = sessions.len();
+            // Some go, and others come in.
+            sessions.truncate(1);
+            let _ = (near.connect(), remote.accept());
+            sessions.iter_mut().for_each(works);
+            drop((sessions, near));
+            drain(&far, &relay, &remote);
+            count
+        });
+        assert!(counts[0] > 5 && counts[1] > 1, "{counts:?}");
+        assert_eq!(counts[0], counts[2], "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_near_end_runs_out_of_descriptors_and_all_room_comes_back() {
+    let remote = Remote::new(Kind::V4);
+    let far = Proxy::between(Kind::Stripe, &remote).start();
+    let relay = Relay::to(&far.listeners[0]);
+    let to = format!("stripe:{}", relay.address);
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "-t", "2"]).descriptors(60, 100).start();
+    let counts = [(); 2].map(|()| {
+        let mut sessions = fill(&near, &remote);
+        near.log.line("out of descriptors");
+        sessions.iter_mut().for_each(works);
+        let count = sessions.len();
+        drop(sessions);
+        drain(&near, &relay, &remote);
+        count
+    });
+    assert!(counts[0] > 3 && counts[0] == counts[1], "{counts:?}");
+}
