@@ -184,21 +184,10 @@ impl<P: Pipe> ByteFlow<P> {
         pools: &mut Pools<P>,
         limit: usize,
     ) -> io::Result<usize> {
-        let spliced = self.pace.is_bulk()
-            && !source.ready.urgent
-            && source.endpoint.can_splice_to()
-            && sink.endpoint.can_splice_from();
-        let pipe = if spliced { pools.pipes.take() } else { None };
-        let result = match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
-            Some(Ok(0)) => {
-                // splice(2) says so, too, where urgent data stands before the rest, and a stripe where something was kept: a
-                // read knows.
-                self.release(pools);
-                self.receive_by_buffer(source, pools, limit)
-            }
-            Some(result) => result,
-            None if self.pace.is_bulk() && sink.endpoint.has_space() => self.receive_in_place(source, sink, limit),
-            None => self.receive_by_buffer(source, pools, limit),
+        let result = if self.pace.is_bulk() {
+            self.receive_bulk(source, sink, pools, limit)
+        } else {
+            self.receive_by_buffer(source, pools, limit)
         };
         match result {
             Ok(0) => {
@@ -216,6 +205,30 @@ impl<P: Pipe> ByteFlow<P> {
                 (source.ready.readable, source.ready.urgent) = (false, false);
                 Ok(0)
             }
+        }
+    }
+
+    // Apart from what a message costs.
+    #[inline(never)]
+    fn receive_bulk<E: Endpoint<Pipe = P>>(
+        &mut self,
+        source: &mut Side<E>,
+        sink: &mut Side<E>,
+        pools: &mut Pools<P>,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let spliced = !source.ready.urgent && source.endpoint.can_splice_to() && sink.endpoint.can_splice_from();
+        let pipe = if spliced { pools.pipes.take() } else { None };
+        match pipe.map(|pipe| self.receive_by_pipe(source, pipe, limit)) {
+            Some(Ok(0)) => {
+                // splice(2) says so, too, where urgent data stands before the rest, and a stripe where something was kept: a
+                // read knows.
+                self.release(pools);
+                self.receive_by_buffer(source, pools, limit)
+            }
+            Some(result) => result,
+            None if sink.endpoint.has_space() => self.receive_in_place(source, sink, limit),
+            None => self.receive_by_buffer(source, pools, limit),
         }
     }
 
@@ -252,6 +265,8 @@ impl<P: Pipe> ByteFlow<P> {
         Ok(came)
     }
 
+    // It must not be one of the calls that a message costs.
+    #[inline(always)]
     fn receive_by_buffer<E: Endpoint<Pipe = P>>(
         &mut self,
         source: &mut Side<E>,

@@ -110,10 +110,14 @@ pub(super) fn unread_error<E: Endpoint>(side: &mut Side<E>, name: SideName, stop
 }
 
 /// Looks for a pending error if an event said that there may be one.
+#[inline(always)]
 pub(super) fn pending_error<E: Endpoint>(side: &mut Side<E>, name: SideName) -> Option<End> {
-    if !std::mem::take(&mut side.ready.error) {
-        return None;
-    }
+    if side.ready.error { take_error(side, name) } else { None }
+}
+
+#[cold]
+fn take_error<E: Endpoint>(side: &mut Side<E>, name: SideName) -> Option<End> {
+    side.ready.error = false;
     let error = side.endpoint.take_error()?;
     log_error(&side.endpoint, &error);
     Some(end_for(&error, name))

@@ -25,6 +25,8 @@ impl<E: Endpoint> Session<E> {
         &mut self.client.endpoint
     }
 
+    // Apart from what a run of any other session costs.
+    #[inline(never)]
     pub(super) fn run_with_lanes(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         if self.client.endpoint.has_lanes() {
             self.client.ready = dialer.tend(SideName::Client, &mut self.client.endpoint, turn.now);
@@ -43,9 +45,11 @@ impl<E: Endpoint> Session<E> {
         if again { Outcome::Spent } else { Outcome::Waiting }
     }
 
-    pub(super) fn deadline_of_lanes(&self) -> Option<u64> {
+    #[inline(never)]
+    pub(super) fn deadline_with_lanes(&self) -> Option<u64> {
+        let own = self.own_deadline();
         let remote = self.remote.as_ref().and_then(|remote| remote.endpoint.deadline());
-        self.client.endpoint.deadline().into_iter().chain(remote).min()
+        own.into_iter().chain(self.client.endpoint.deadline()).chain(remote).min()
     }
 
     /// Both flows have ended: the session is over when the peers of lanes have everything.

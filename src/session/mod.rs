@@ -133,6 +133,7 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Does what can be done now with what is ready.
+    #[inline(always)]
     fn run_ready(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
@@ -220,12 +221,13 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
+    #[inline]
     pub fn deadline(&self) -> Option<u64> {
-        let own = self.own_deadline();
-        if self.has_lanes { own.into_iter().chain(self.deadline_of_lanes()).min() } else { own }
+        if self.has_lanes { self.deadline_with_lanes() } else { self.own_deadline() }
     }
 
     /// That of the session itself.
+    #[inline]
     fn own_deadline(&self) -> Option<u64> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),

@@ -165,9 +165,15 @@ impl IoThread {
     /// Waits for events unless sessions or messages wait, and reads the turn's clock.
     fn poll(&mut self, events: &mut Events) {
         let accepting = &self.accepting;
-        let lobby = self.lobby.wait(self.sessions.now());
-        let waits = [self.sessions.wait(), self.drain.wait(), accepting.wait(), self.sources.wait(), lobby];
-        self.inbox.poll(&mut self.poll, events, waits.into_iter().flatten().min(), || accepting.may_sleep());
+        let mut wait = self.sessions.wait();
+        for other in [self.drain.wait(), accepting.wait(), self.sources.wait(), self.lobby.wait(self.sessions.now())] {
+            wait = match (wait, other) {
+                (wait, None) => wait,
+                (None, other) => other,
+                (Some(wait), Some(other)) => Some(wait.min(other)),
+            };
+        }
+        self.inbox.poll(&mut self.poll, events, wait, || accepting.may_sleep());
         let now = Instant::now().saturating_duration_since(self.origin);
         self.sessions.begin_turn(now.as_millis() as u64);
     }

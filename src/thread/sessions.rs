@@ -90,7 +90,7 @@ pub struct Sessions<E: Endpoint> {
     queue: RunQueue,
     timers: Timers,
     /// The timers of sessions with lanes, of what is near.
-    fine_timers: Timers,
+    fine_timers: Timers<FINE_TICK>,
     /// What flows hold bytes in.
     pub pools: Pools<E::Pipe>,
     /// The sessions of sources.
@@ -128,7 +128,7 @@ impl<E: Endpoint> Sessions<E> {
             slab: Slab::new(),
             queue: RunQueue::default(),
             timers: Timers::default(),
-            fine_timers: Timers::new(FINE_TICK),
+            fine_timers: Timers::default(),
             pools,
             dealing: Dealing::default(),
             pace,
@@ -194,10 +194,10 @@ impl<E: Endpoint> Sessions<E> {
         if !self.queue.is_empty() {
             return Some(Duration::ZERO);
         }
-        match self.fine_timers.wait(self.now) {
-            None => self.timers.wait(self.now),
-            Some(fine) => Some(self.timers.wait(self.now).map_or(fine, |coarse| coarse.min(fine))),
+        if self.fine_timers.is_empty() {
+            return self.timers.wait(self.now);
         }
+        self.fine_timers.wait(self.now).into_iter().chain(self.timers.wait(self.now)).min()
     }
 
     /// Starts a client's session and returns its key, if it did not end at once.
@@ -239,7 +239,9 @@ impl<E: Endpoint> Sessions<E> {
     #[inline]
     pub fn wake_due(&mut self) {
         self.timers.expire(self.now, &mut self.due);
-        self.fine_timers.expire(self.now, &mut self.due);
+        if !self.fine_timers.is_empty() {
+            self.fine_timers.expire(self.now, &mut self.due);
+        }
         for key in self.due.drain(..) {
             self.queue.wake(key, false);
         }
@@ -364,6 +366,10 @@ impl<E: Endpoint> Sessions<E> {
         let deadline = session.deadline();
         if session.has_lanes() {
             if let Some(near) = deadline.filter(|&at| at < self.now + FINE_REACH) {
+                if self.fine_timers.is_empty() {
+                    // The ticks of the time without timers need not be looked at.
+                    self.fine_timers.expire(self.now, &mut self.due);
+                }
                 if self.fine_timers.armed(key).is_none_or(|armed| armed > near + FINE_TICK) {
                     self.fine_timers.arm(key, near);
                 }

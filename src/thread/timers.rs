@@ -28,9 +28,10 @@ struct Entry {
 
 const UNARMED: Entry = Entry { tick: 0, next: NONE, previous: NONE };
 
-/// The timers of one I/O thread, over session keys. Times are milliseconds since an origin the thread chose.
+/// The timers of one I/O thread, over session keys, with ticks of so many milliseconds. Times are milliseconds since an
+/// origin the thread chose.
 #[derive(Debug)]
-pub struct Timers {
+pub struct Timers<const LENGTH: u64 = TICK> {
     heads: Vec<u32>,
     occupied: [u64; BUCKETS / 64],
     entries: Vec<Entry>,
@@ -38,21 +39,19 @@ pub struct Timers {
     armed: usize,
     /// All ticks up to and with this one have been served.
     served: u64,
-    /// The length of a tick, in milliseconds.
-    tick: u64,
 }
 
-impl Default for Timers {
-    fn default() -> Timers {
-        Timers::new(TICK)
+impl<const LENGTH: u64> Default for Timers<LENGTH> {
+    fn default() -> Timers<LENGTH> {
+        Timers { heads: vec![NONE; BUCKETS], occupied: [0; BUCKETS / 64], entries: Vec::new(), armed: 0, served: 0 }
     }
 }
 
-impl Timers {
-    /// A wheel with ticks of so many milliseconds.
-    pub fn new(tick: u64) -> Timers {
-        let (heads, entries) = (vec![NONE; BUCKETS], Vec::new());
-        Timers { heads, occupied: [0; BUCKETS / 64], entries, armed: 0, served: 0, tick }
+impl<const LENGTH: u64> Timers<LENGTH> {
+    /// Whether none is armed.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.armed == 0
     }
 
     /// Arms the key's timer, in place of the one it had.
@@ -61,7 +60,7 @@ impl Timers {
         if key >= self.entries.len() {
             self.entries.resize(key + 1, UNARMED);
         }
-        let tick = deadline.div_ceil(self.tick).max(self.served + 1);
+        let tick = deadline.div_ceil(LENGTH).max(self.served + 1);
         let bucket = bucket_of(tick);
         let head = self.heads[bucket];
         self.entries[key] = Entry { tick, next: head, previous: NONE };
@@ -97,7 +96,7 @@ impl Timers {
     /// When the key's timer is due, in milliseconds.
     pub fn armed(&self, key: usize) -> Option<u64> {
         match self.entries.get(key) {
-            Some(entry) if entry.tick != 0 => Some(entry.tick.saturating_mul(self.tick)),
+            Some(entry) if entry.tick != 0 => Some(entry.tick.saturating_mul(LENGTH)),
             _ => None,
         }
     }
@@ -110,13 +109,13 @@ impl Timers {
         let bucket = self.next_occupied(bucket_of(self.served + 1))?;
         let first = self.served + 1;
         let distance = (bucket + BUCKETS - bucket_of(first)) % BUCKETS;
-        let due = (first + distance as u64) * self.tick;
+        let due = (first + distance as u64) * LENGTH;
         Some(Duration::from_millis(due.saturating_sub(now)))
     }
 
     /// Disarms all timers due by `now` and appends their keys to `due`.
     pub fn expire(&mut self, now: u64, due: &mut Vec<usize>) {
-        let now_tick = now / self.tick;
+        let now_tick = now / LENGTH;
         if self.armed == 0 {
             self.served = self.served.max(now_tick);
             return;
