@@ -194,6 +194,11 @@ impl Admission {
         }
     }
 
+    /// A session that goes on has freed much memory: it is to be given back as after many ends.
+    pub fn memory_was_freed(&self) {
+        self.room.many_have_ended();
+    }
+
     /// Counts a session that has ended, and wakes the threads whose clients wait for that.
     pub fn session_ended(&self) {
         self.count_end();

@@ -119,6 +119,8 @@ pub struct Engine {
     pressed: bool,
     no_lane_since: Option<u64>,
     release_at: Option<u64>,
+    /// Memory was freed of which nobody was told.
+    released: bool,
     closed: bool,
 }
 
@@ -139,6 +141,7 @@ impl Engine {
             pressed: false,
             no_lane_since: Some(now),
             release_at: None,
+            released: false,
             closed: false,
         }
     }
@@ -528,6 +531,7 @@ impl Engine {
         }
         if self.release_at.is_some_and(|at| at <= now) {
             self.release_at = None;
+            self.released |= self.sending.has_spare() || self.receiving.has_spare();
             self.sending.release();
             self.receiving.release();
             self.lanes.iter_mut().flatten().for_each(Lane::release);
@@ -586,6 +590,11 @@ impl Engine {
     /// Bytes that came more than once.
     pub fn duplicates(&self) -> u64 {
         self.receiving.duplicates()
+    }
+
+    /// Whether much memory was freed since this was asked last.
+    pub fn take_released(&mut self) -> bool {
+        std::mem::take(&mut self.released)
     }
 
     fn plan_release(&mut self, now: u64) {

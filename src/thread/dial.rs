@@ -7,6 +7,7 @@ use std::io;
 use super::sessions::Host;
 use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
+use crate::endpoint::stripe::StripeEndpoint;
 use crate::endpoint::{Carries, Endpoint, Lane, Readiness, Route, SideName, Socket};
 use crate::service::admission::Admission;
 use crate::service::{RemoteAddress, Service};
@@ -67,7 +68,11 @@ impl Host<Socket> for ThreadHost<'_> {
     }
 
     fn tend(&mut self, key: usize, side: SideName, endpoint: &mut Socket, now: u64) -> Readiness {
-        endpoint.tend(self.registry, &lane_token(key, side), now)
+        let ready = endpoint.tend(self.registry, &lane_token(key, side), now);
+        if endpoint.stripe_mut().is_some_and(StripeEndpoint::take_released) {
+            self.admission.memory_was_freed();
+        }
+        ready
     }
 
     fn has_room(&mut self) -> bool {

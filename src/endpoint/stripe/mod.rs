@@ -250,6 +250,11 @@ impl StripeEndpoint {
         self.readiness()
     }
 
+    /// Whether it has freed much memory since this was asked last.
+    pub fn take_released(&mut self) -> bool {
+        self.engine.take_released()
+    }
+
     fn readiness(&self) -> Readiness {
         let failed = matches!(self.state, State::Failed(..));
         let lanes_readable = self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
