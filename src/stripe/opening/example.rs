@@ -86,7 +86,8 @@ impl Exchange {
         }
         self.show("The acceptor answers", &meanings);
         let mut join = Vec::new();
-        let near = self.dialing.receive(&self.sent, SessionId(counted(0xa0)), LANE as u8, true, &mut join).unwrap().1.unwrap();
+        let near =
+            self.dialing.receive(&self.sent, SessionId(counted(0xa0)), LANE as u8, true, &mut join).unwrap().1.unwrap();
         self.sent = join;
         if keyed {
             let mut record = self.sent.clone();
@@ -115,13 +116,7 @@ impl Exchange {
     }
 
     /// Writes what an engine sends now, which is one frame, and has the other one receive it.
-    fn frame(
-        &mut self,
-        (from, to): (&mut End, &mut End),
-        heading: &str,
-        now: u64,
-        meanings: &[(usize, &str)],
-    ) {
+    fn frame(&mut self, (from, to): (&mut End, &mut End), heading: &str, now: u64, meanings: &[(usize, &str)]) {
         let mut burst = Burst::default();
         assert_eq!(from.engine.next_burst(&mut burst, now), Some(LANE));
         let [frame] = &burst.frames[..] else { panic!("one frame") };
