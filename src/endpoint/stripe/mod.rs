@@ -152,8 +152,7 @@ impl StripeEndpoint {
             dialer: None,
             registered: None,
             name: String::new(),
-            // Not that of a file, as long as there is no lane.
-            descriptor: -1,
+            descriptor: 0,
             refused: false,
             unpushed: 0,
             ended: false,
