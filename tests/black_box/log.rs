@@ -63,6 +63,33 @@ fn the_start_is_logged_in_the_originals_words() {
     assert!(matches!((limit.0.parse::<u64>(), sessions), (Ok(d), Some(Ok(s))) if s >= 1 && 2 * s < d), "{lines:?}");
 }
 
+/// Lanes are on one line when their session ends, and have lines of their own when something happens to them.
+#[test]
+fn the_lanes_of_a_session_are_one_line() {
+    let remote = Remote::new(Kind::V4);
+    let closing = Remote::new(Kind::V4);
+    let far = Proxy::on(&[]).args(&["-l", "stripe:127.0.0.1:0", "-r", &remote.address.to_string()]).start();
+    let listening = far.log.line("listening on ");
+    let (stripe, _) = listening.after("listening on ").split_once(" (fd=").expect("a descriptor");
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &format!("{stripe}+{}", closing.address), "--lanes", "2"]).start();
+    let start = near.log.so_far().len();
+    let client = near.connect();
+    // The second lane is dialled again and again.
+    (0..3).for_each(|_| drop(closing.accept()));
+    short_session(client, &remote);
+    for proxy in [&near, &far] {
+        let end = &proxy.log.lines_with(": lanes at the end: ", 1)[0].message;
+        assert!(end.contains(": 0 127.0.0.1:") && !end.contains("; 1 "), "{end}");
+        assert!(end.contains("sent ") && end.contains(" bytes sent again, round trip "), "{end}");
+        assert_eq!(proxy.log.lines_with(", 1 lanes, 0 bytes sent again", 1).len(), 1);
+    }
+    let lines = near.stop();
+    let lanes: Vec<_> = texts(&lines[start..]).into_iter().filter(|(_, message)| message.contains(": lane ")).collect();
+    let [(_, lane)] = lanes[..] else { panic!("{lanes:?}") };
+    assert!(lane.contains(&format!(": lane 1 to {} failed: ", closing.address)), "{lane}");
+    assert!(far.stop().iter().all(|line| !line.message.contains(": lane ")));
+}
+
 #[test]
 fn a_session_is_logged_in_the_originals_words() {
     for kind in Kind::all() {

@@ -1,6 +1,6 @@
 //! How the end that dials gets its lanes: all at once at first, and each again, with growing pauses, when it is lost.
 
-use log::{info, warn};
+use log::{Level, log};
 use mio::{Registry, Token};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -259,9 +259,13 @@ impl StripeEndpoint {
             Stage::Connecting { give_up, .. } if give_up <= now => {
                 (Progress::Failed(io::ErrorKind::TimedOut, "connect timeout".to_string()), false)
             }
-            Stage::Opening { give_up, .. } if give_up <= now => {
-                (Progress::Failed(io::ErrorKind::TimedOut, "the peer does not answer as a stripe".to_string()), false)
-            }
+            Stage::Opening { give_up, .. } if give_up <= now => (
+                Progress::Failed(
+                    io::ErrorKind::TimedOut,
+                    "the peer has not answered in time as the acceptor of a stripe does".to_string(),
+                ),
+                false,
+            ),
             stage => (Progress::Same(stage), false),
         }
     }
@@ -269,13 +273,16 @@ impl StripeEndpoint {
     fn attempt_failed(&mut self, number: usize, failed: u32, busy: bool, kind: io::ErrorKind, why: String) {
         let Some(dialer) = &mut self.dialer else { return };
         let (id, target) = (self.id, dialer.target(number, failed - 1));
-        // One line for what all lanes have in common.
-        let same = dialer.last_failure.as_ref().is_some_and(|(_, before)| *before == why);
-        if same {
-            info!("stripe {id}: lane {number} to {target} failed: {why}");
+        let addresses = dialer.address.targets[number % dialer.address.targets.len()].len();
+        // One warning for what all lanes have in common, and nothing that is said again and again while the peer is away.
+        let level = if failed as usize > addresses {
+            Level::Debug
+        } else if dialer.last_failure.as_ref().is_some_and(|(_, before)| *before == why) {
+            Level::Info
         } else {
-            warn!("stripe {id}: lane {number} to {target} failed: {why}");
-        }
+            Level::Warn
+        };
+        log!(level, "stripe {id}: lane {number} to {target} failed: {why}");
         dialer.last_failure = Some((kind, why));
         self.slots[number] = Slot::Dialing(Attempt { busy, ..dialer.wait(self.now, failed) });
         if matches!(self.state, State::New) && self.all_have_failed() {

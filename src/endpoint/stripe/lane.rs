@@ -204,7 +204,9 @@ impl Line {
     pub fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.receive(buffer).map_err(|end| match end {
             LaneEnd::Broken(error) => error,
-            LaneEnd::Closed | LaneEnd::Violation(_) | LaneEnd::Forged(_) => io::ErrorKind::UnexpectedEof.into(),
+            LaneEnd::Closed | LaneEnd::Violation(_) | LaneEnd::Forged(_) => {
+                io::Error::new(io::ErrorKind::UnexpectedEof, "the peer has closed the connection")
+            }
         })
     }
 

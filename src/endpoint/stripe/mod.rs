@@ -6,7 +6,7 @@ mod dial;
 mod input;
 mod lane;
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 use mio::{Registry, Token};
 use std::any::Any;
 use std::cell::RefCell;
@@ -129,6 +129,8 @@ pub struct StripeEndpoint {
     now: u64,
     /// How many lanes there have been.
     lanes_ever: u32,
+    /// The numbers of these, a bit for each.
+    numbers_ever: u32,
     /// Bytes that were sent again, on lanes that are gone.
     sent_again: u64,
 }
@@ -158,6 +160,7 @@ impl StripeEndpoint {
             turn: 0,
             now,
             lanes_ever: 0,
+            numbers_ever: 0,
             sent_again: 0,
         }
     }
@@ -214,7 +217,11 @@ impl StripeEndpoint {
     /// A connection has become a lane.
     fn open(&mut self, number: usize, lane: Lane, guard: Option<GuardBox>, round_trip: u64, side: SideName) {
         let (id, route) = (self.id, Route(&lane.line.socket, side));
-        info!("stripe {id}: lane {number} open {route}");
+        // Those with which a session begins are named when it ends.
+        let again = self.numbers_ever & (1 << number) != 0;
+        let level = if again { Level::Info } else { Level::Debug };
+        log!(level, "stripe {id}: lane {number} open{} {route}", if again { " again" } else { "" });
+        self.numbers_ever |= 1 << number;
         self.slots[number] = Slot::Open(lane, guard);
         self.engine.lane_up(number, Some(round_trip * 1000), self.now * 1000);
         self.lanes_ever += 1;
@@ -299,7 +306,8 @@ impl StripeEndpoint {
             self.lane_ended(number, LaneEnd::Broken(io::ErrorKind::TimedOut.into()));
         }
         if matches!(self.state, State::Joined) && self.engine.is_abandoned(self.now * 1000) {
-            self.fail(io::ErrorKind::TimedOut, "no lane for too long".to_string());
+            let timeout = self.options.lane_timeout.div_ceil(1000);
+            self.fail(io::ErrorKind::TimedOut, format!("there was no lane for {timeout} s (--lane-timeout)"));
         }
     }
 
@@ -393,7 +401,10 @@ impl StripeEndpoint {
             LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
             LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
             LaneEnd::Violation(violation) => warn!("stripe {id}: lane {number} broke the rules: {violation}"),
-            LaneEnd::Forged(violation) => warn!("stripe {id}: lane {number} is not the peer's: {violation}"),
+            LaneEnd::Forged(violation) => {
+                let what = "what came was not sent by the peer, or was changed on the way";
+                warn!("stripe {id}: lane {number} ends: {what}: {violation}");
+            }
         }
         match (&mut self.dialer, end) {
             // Whoever has the key does so on purpose, or has an error; on another lane it would be no better.
@@ -427,10 +438,13 @@ impl StripeEndpoint {
     }
 
     fn log_lane(&self, number: usize, lane: &Lane, why: &dyn fmt::Display) {
-        let report = self.engine.lane_report(number);
-        let (id, side) = (self.id, if self.dialer.is_some() { SideName::Remote } else { SideName::Client });
-        let route = Route(&lane.line.socket, side);
-        info!("stripe {id}: lane {number} over {route}: {why}, {}", Account(&report));
+        let (id, route) = (self.id, Route(&lane.line.socket, self.side()));
+        info!("stripe {id}: lane {number} over {route}: {why}, {}", Account(&self.engine.lane_report(number)));
+    }
+
+    /// The side of the session that it is.
+    fn side(&self) -> SideName {
+        if self.dialer.is_some() { SideName::Remote } else { SideName::Client }
     }
 
     fn fail(&mut self, kind: io::ErrorKind, why: String) {
@@ -442,9 +456,11 @@ impl StripeEndpoint {
 
     /// Closes all connections.
     fn hang_up(&mut self) {
+        if self.lanes().next().is_some() {
+            info!("stripe {}: lanes at the end: {}", self.id, AtTheEnd(self));
+        }
         for number in 0..self.slots.len() {
-            if let Slot::Open(lane, _) = &self.slots[number] {
-                self.log_lane(number, lane, &"the session is over");
+            if matches!(self.slots[number], Slot::Open(..)) {
                 self.forget_lane(number);
             }
             self.slots[number] = Slot::Empty;
@@ -702,6 +718,21 @@ impl Drop for StripeEndpoint {
             self.say_last(if finished { CloseCode::Finished } else { CloseCode::Reset });
         }
         self.hang_up();
+    }
+}
+
+/// The lanes that are open and what they have done, for the log: one line, however many they are.
+struct AtTheEnd<'a>(&'a StripeEndpoint);
+
+impl fmt::Display for AtTheEnd<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AtTheEnd(stripe) = self;
+        for (n, (number, lane)) in stripe.lanes().enumerate() {
+            let route = Route(&lane.line.socket, stripe.side());
+            let account = stripe.engine.lane_report(number);
+            write!(f, "{}{number} {route}: {}", if n == 0 { "" } else { "; " }, Account(&account))?;
+        }
+        Ok(())
     }
 }
 

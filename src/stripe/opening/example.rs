@@ -3,7 +3,8 @@
 //! `CPROXY_UPDATE=1 cargo test --lib example` writes it anew.
 
 use super::*;
-use crate::stripe::frame::{Ack, Header};
+use crate::stripe::engine::{Burst, Config, Engine, Mode, Read};
+use crate::stripe::frame::Frame;
 use crate::stripe::key::make_key;
 use std::fmt::Write;
 use std::path::Path;
@@ -85,7 +86,8 @@ impl Exchange {
         }
         self.show("The acceptor answers", &meanings);
         let mut join = Vec::new();
-        let near = self.dialing.receive(&self.sent, SessionId(counted(0xa0)), 0, true, &mut join).unwrap().1.unwrap();
+        let near =
+            self.dialing.receive(&self.sent, SessionId(counted(0xa0)), LANE as u8, true, &mut join).unwrap().1.unwrap();
         self.sent = join;
         if keyed {
             let mut record = self.sent.clone();
@@ -113,42 +115,63 @@ impl Exchange {
         }
     }
 
-    /// Writes one frame.
-    fn frame(
-        &mut self,
-        ends: (&mut Channel, &mut Channel),
-        heading: &str,
-        frame: (Header, &[u8]),
-        meanings: &[(usize, &str)],
-    ) {
-        let (from, to) = ends;
+    /// Writes what an engine sends now, which is one frame, and has the other one receive it.
+    fn frame(&mut self, (from, to): (&mut End, &mut End), heading: &str, now: u64, meanings: &[(usize, &str)]) {
+        let mut burst = Burst::default();
+        assert_eq!(from.engine.next_burst(&mut burst, now), Some(LANE));
+        let [frame] = &burst.frames[..] else { panic!("one frame") };
+        let plain = [frame.header.bytes(), from.engine.payload(frame.payload.clone())].concat();
         self.sent.clear();
-        from.seal([frame], &mut self.sent);
+        let (header, payload) = (frame.header, from.engine.payload(frame.payload.clone()));
+        from.channel.seal([(header, payload)], &mut self.sent);
         if self.key.is_some() {
-            let plain = [frame.0.bytes(), frame.1].concat();
             self.show(heading, &[(2, "length of the record"), (plain.len(), "the frame, sealed"), (16, "tag")]);
         } else {
             self.show(heading, meanings);
         }
-        to.open(&mut self.sent.clone()).unwrap();
+        let mut sent = self.sent.clone();
+        let came = if self.key.is_some() { to.channel.open(&mut sent).unwrap() } else { &sent };
+        assert_eq!(came, plain);
+        let (frame, _) = Frame::decode(came).unwrap().unwrap();
+        to.engine.received(LANE, frame, None, now).unwrap();
+        assert_eq!(from.engine.next_burst(&mut burst, now), None);
     }
 
     fn all(mut self) -> String {
-        let (mut near, mut far) = self.open();
-        let ack = |cumulative, on_this_lane, delay| {
-            let ack = Ack { cumulative, window_end: 65_536 + cumulative, on_this_lane, delay };
-            (Frame::Ack(ack).header(), &[][..])
-        };
-        self.frame((&mut far, &mut near), "The acceptor says that the lane has joined", ack(0, 0, 0), &ACK_FIELDS);
-        let data = (Header::of_data(0, 5), &b"hello"[..]);
-        self.frame((&mut near, &mut far), "The dialer sends five bytes", data, &DATA_FIELDS);
-        self.frame((&mut far, &mut near), "20 ms later the acceptor acknowledges them", ack(5, 5, 20_000), &ACK_FIELDS);
+        let (near, far) = self.open();
+        let (mut near, mut far) = (End::new(near), End::new(far));
+        self.frame((&mut near, &mut far), "Behind it the dialer says what may be sent to it", 0, &ACK_FIELDS);
+        self.frame((&mut far, &mut near), "The acceptor says that the lane has joined", 0, &ACK_FIELDS);
+        near.engine.write(b"hello");
+        self.frame((&mut near, &mut far), "The dialer sends five bytes", 0, &DATA_FIELDS);
+        assert_eq!(far.engine.read(&mut [0; 10], 0), Read::Bytes(5));
+        self.frame((&mut far, &mut near), "20 ms later the acceptor acknowledges them", 20_000, &ACK_FIELDS);
         self.text
     }
 }
 
+/// One end of the lane.
+struct End {
+    engine: Engine,
+    channel: Channel,
+}
+
+impl End {
+    fn new(channel: Channel) -> End {
+        let config =
+            Config { mode: Mode::UntilCongested, window: 16 << 20, lane_timeout: 30_000_000, ping_after: 15_000_000 };
+        let mut engine = Engine::new(config, 0);
+        engine.lane_up(LANE, None, 0);
+        engine.has_room(LANE, true);
+        End { engine, channel }
+    }
+}
+
+/// The number of the lane.
+const LANE: usize = 3;
+
 const JOIN_FIELDS: [(usize, &str); 4] =
-    [(1, "JOIN"), (1, "the session may be made"), (16, "session id"), (16, "challenge")];
+    [(1, "JOIN"), (1, "lane 3 (times two), and the session may be made"), (16, "session id"), (16, "challenge")];
 
 const ACK_FIELDS: [(usize, &str); 5] = [
     (1, "ACK"),

@@ -37,8 +37,8 @@ impl Pair {
 fn lanes_that_come_to_different_threads_find_their_session() {
     let directory = TempDir::new();
     let key = super::make_key(&directory, "key");
-    for far in [&["-t", "4"][..], &["-t", "4", "--reuse-port"], &["-t", "4", "--stripe-key", &key]] {
-        let near = if far.contains(&"--stripe-key") { &far[2..] } else { &["--lanes", "4"] };
+    for far in [&["-v", "-t", "4"][..], &["-v", "-t", "4", "--reuse-port"], &["-v", "-t", "4", "--stripe-key", &key]] {
+        let near = if far.contains(&"--stripe-key") { &far[3..] } else { &["--lanes", "4"] };
         let pair = Pair::new(near, far);
         let mut sessions: Vec<_> = (0..50).map(|_| (pair.near.connect(), pair.remote.accept())).collect();
         // The n-th client is the n-th at the server only by and large.
