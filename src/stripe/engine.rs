@@ -6,7 +6,8 @@ use super::frame::{Ack, CloseCode, Frame, Header, MOST_OFFSET, Violation};
 use super::lane::{EXTRA_IN_FLIGHT, Lane, in_flight_time};
 use super::receive::Receiving;
 pub use super::receive::{Direct, Read};
-use super::schedule::{self, Waiting};
+use super::schedule;
+pub use super::schedule::Waiting;
 use super::send::Sending;
 use super::{MAX_PAYLOAD, MOST_LANES};
 
@@ -75,6 +76,19 @@ pub struct LaneReport {
     pub round_trip: Option<u64>,
     /// Bytes a second that it was seen to carry, once that is known.
     pub rate: Option<u64>,
+}
+
+/// What a lane promises: for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whether it may have more now.
+    pub free: bool,
+    /// In how many microseconds it would be done with a burst, if it got one now.
+    pub time: u64,
+    /// Bytes a second that it was seen to carry, once that is known.
+    pub rate: Option<u64>,
+    /// The same, or a guess.
+    pub assumed_rate: u64,
 }
 
 /// A frame that is to be sent.
@@ -355,6 +369,11 @@ impl Engine {
     /// or no lane for it. To be called until it says that.
     pub fn next_burst(&mut self, burst: &mut Burst, now: u64) -> Option<usize> {
         burst.frames.clear();
+        if self.receiving.has_news_for_all() && self.lanes.iter().any(Option::is_some) {
+            // The peer would wait for as long as a lane that is just being lost keeps the news.
+            self.receiving.spread_window();
+            self.lanes.iter_mut().flatten().for_each(|lane| lane.ack_now = true);
+        }
         if let Some(number) = self.next_for_data() {
             if self.has_control(number, now) {
                 self.add_control(number, burst, now);
@@ -373,10 +392,6 @@ impl Engine {
         }
         let number =
             (0..self.lanes.len()).find(|&number| self.is_control_due(number, now)).or_else(|| self.for_news())?;
-        if self.receiving.has_window_news() && self.receiving.peer_may_wait() {
-            // It would wait for as long as a lane that is just being lost keeps the news.
-            self.lanes.iter_mut().flatten().for_each(|lane| lane.ack_now = true);
-        }
         self.add_control(number, burst, now);
         Some(number)
     }
@@ -387,26 +402,27 @@ impl Engine {
     }
 
     fn next_for_data(&mut self) -> Option<usize> {
-        let lost = self.sending.lost_bytes();
-        let new = self.sending.sendable();
-        let end = u64::from(self.sending.end_is_next());
         if self.config.mode == Mode::Redundant {
-            return (0..self.lanes.len()).find(|&number| self.redundant(number, new + end > 0).is_some());
+            let new = self.sending.sendable() > 0 || self.sending.end_is_next();
+            return (0..self.lanes.len()).find(|&number| self.redundant(number, new).is_some());
         }
-        if lost + new + end == 0 {
-            return None;
-        }
+        let waiting = self.waiting()?;
         match self.config.mode {
             Mode::RoundRobin => schedule::round_robin(&self.lanes, self.last),
-            _ => {
-                let waiting = Waiting {
-                    sendable: lost + new + end,
-                    backlog: (!self.pressed).then(|| lost + self.sending.unsent()),
-                    window: (lost == 0).then(|| self.sending.window_end().saturating_sub(self.sending.next())),
-                };
-                schedule::until_congested(&self.lanes, &waiting, self.last)
-            }
+            _ => schedule::until_congested(&self.lanes, &waiting, self.last),
         }
+    }
+
+    /// What may be sent now and waits for a lane; `None` if nothing does.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let sending = &self.sending;
+        let lost = sending.lost_bytes();
+        let sendable = lost + sending.sendable() + u64::from(sending.end_is_next());
+        (sendable > 0).then(|| Waiting {
+            sendable,
+            backlog: (!self.pressed).then(|| lost + sending.unsent()),
+            window: (lost == 0).then(|| sending.window_end().saturating_sub(sending.next())),
+        })
     }
 
     /// The number of the segment that a lane which sends all is to send next; the number behind all if that is a new one.
@@ -631,9 +647,26 @@ impl Engine {
         self.receiving.check();
     }
 
-    /// Whether bytes or the end of the stream may be sent now and wait for a lane: for tests.
-    pub fn waits(&self) -> bool {
-        self.sending.lost_bytes() + self.sending.sendable() > 0 || self.sending.end_is_next()
+    /// What a lane promises while so many bytes may be sent; `None` if there is none of this number: for tests.
+    pub fn outlook(&self, lane: usize, sendable: u64) -> Option<Outlook> {
+        let lane = self.lane(lane)?;
+        let time = lane.time_for(lane.burst().min(sendable));
+        Some(Outlook { free: lane.is_free(), time, rate: lane.rate(), assumed_rate: lane.assumed_rate() })
+    }
+
+    /// Whether a lane is free that is to carry everything, and has not carried something that has not arrived: for tests.
+    pub fn lacks(&self, lane: usize) -> bool {
+        let carries =
+            |number: u64, lane: &Lane| lane.records.binary_search_by_key(&number, |record| record.number).is_ok();
+        let new = self.sending.sendable() > 0 || self.sending.end_is_next();
+        self.lane(lane).filter(|lane| lane.is_free()).is_some_and(|lane| {
+            new || self.sending.numbers().any(|number| self.sending.open(number).is_some() && !carries(number, lane))
+        })
+    }
+
+    /// Whether something may be sent now and waits for a lane.
+    fn waits(&self) -> bool {
+        self.waiting().is_some()
     }
 
     /// Whether bytes wait that the peer's window has no room for, and none that it has room for.
@@ -671,6 +704,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::INITIAL_WINDOW;
     use crate::stripe::frame::Header;
     use std::collections::VecDeque;
 
@@ -983,5 +1017,45 @@ mod tests {
             assert!(pair.ends[1].memory().0 <= 1024);
             assert_eq!(pair.ends[1].read(&mut [0; 1000], pair.now), Read::Bytes(128));
         }
+    }
+
+    /// What the engine has to send: the lane, and whether the frames are an ACK with this window end.
+    fn sent(engine: &mut Engine, now: u64) -> Vec<(usize, Option<u64>)> {
+        let mut burst = Burst::default();
+        let mut sent = Vec::new();
+        while let Some(lane) = engine.next_burst(&mut burst, now) {
+            let window_end = |frame: &BurstFrame| match Frame::decode(frame.header.bytes()) {
+                Ok(Some((Frame::Ack(ack), _))) => Some(ack.window_end),
+                _ => None,
+            };
+            sent.push((lane, burst.frames.iter().find_map(window_end)));
+        }
+        sent
+    }
+
+    #[test]
+    fn news_of_the_window_that_go_along_with_data_go_on_all_lanes() {
+        let config = Config { window: 1000, ..CONFIG };
+        let mut engine = Engine::new(config, 0);
+        (0..3).for_each(|lane| engine.lane_up(lane, Some(1000), 0));
+        sent(&mut engine, 0);
+        // The peer fills the window, on a lane that is told so late.
+        for offset in (0..INITIAL_WINDOW).step_by(1024) {
+            engine.received(0, Frame::Data { offset, payload: &[7; 1024] }, None, 1000).unwrap();
+        }
+        sent(&mut engine, 30_000);
+        engine.received(0, Frame::Data { offset: 0, payload: &[7; 8] }, None, 30_000).unwrap();
+        assert_eq!(sent(&mut engine, 30_000), []);
+        // Then all is read, and something written that goes on that lane.
+        let mut buffer = vec![0; INITIAL_WINDOW as usize];
+        assert_eq!(engine.read(&mut buffer, 31_000), Read::Bytes(buffer.len()));
+        engine.write(b"an answer");
+        let mut told: Vec<usize> = sent(&mut engine, 31_000)
+            .into_iter()
+            .filter(|(_, window_end)| *window_end == Some(INITIAL_WINDOW + 1000))
+            .map(|(lane, _)| lane)
+            .collect();
+        told.sort();
+        assert_eq!(told, [0, 1, 2]);
     }
 }

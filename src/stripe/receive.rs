@@ -60,8 +60,10 @@ pub(super) struct Receiving {
     /// How much the peer may send beyond what was read.
     window: u64,
     most_window: u64,
-    /// The window end that the peer was told.
+    /// The window end that the peer was told, on some lane.
     told: u64,
+    /// The window end that it was told on all lanes: one that loses it is not all of them.
+    spread: u64,
     /// The window end at which the window was last made larger.
     grown_at: u64,
     /// Since when, and from where, it is measured how much is read.
@@ -82,6 +84,7 @@ impl Receiving {
             window: FIRST_WINDOW.min(most_window),
             most_window,
             told: offset + INITIAL_WINDOW,
+            spread: offset + INITIAL_WINDOW,
             grown_at: 0,
             measured: (0, offset),
             duplicates: 0,
@@ -342,14 +345,21 @@ impl Receiving {
         if self.end.is_some() { self.told } else { self.told.max(self.delivered.saturating_add(self.window)) }
     }
 
-    /// Whether the peer has sent nearly all that it may, for all that is known.
-    pub(super) fn peer_may_wait(&self) -> bool {
-        self.highest() + self.window / 8 >= self.told
-    }
-
     /// Whether the window's end has moved so far that the peer is to be told without being asked.
     pub(super) fn has_window_news(&self) -> bool {
         self.window_end() - self.told >= (self.window / 4).max(1)
+    }
+
+    /// Whether the window's end has moved as far since the peer was told on all lanes, and it may have used what it was
+    /// told then: if it waits, only news that reach it let it go on, and one lane may lose them.
+    pub(super) fn has_news_for_all(&self) -> bool {
+        let used = self.highest() + self.window / 8 >= self.spread;
+        used && self.window_end() - self.spread >= (self.window / 4).max(1)
+    }
+
+    /// The peer is told now on all lanes.
+    pub(super) fn spread_window(&mut self) {
+        self.spread = self.window_end();
     }
 
     /// The window end for an acknowledgement that is sent now.

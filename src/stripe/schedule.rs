@@ -11,13 +11,13 @@ const LOOKED_AT: usize = 64;
 
 /// What waits to be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waiting {
+pub struct Waiting {
     /// Bytes that may be sent now, at least 1.
-    pub(super) sendable: u64,
+    pub sendable: u64,
     /// Bytes that wait, those that may not be sent now included; `None` if there is no end of them in sight.
-    pub(super) backlog: Option<u64>,
+    pub backlog: Option<u64>,
     /// What is left of the peer's window; `None` if what is sent next is in it already.
-    pub(super) window: Option<u64>,
+    pub window: Option<u64>,
 }
 
 /// The lane that would be done first with a burst, or one that may have one because it would take nothing from that.
@@ -28,19 +28,21 @@ pub(super) fn until_congested(lanes: &[Option<Lane>], waiting: &Waiting, last: u
     // Of equal lanes, the one that was used last: so small messages stay in order.
     let order = |number: usize, lane: &Lane| (time(lane), number != last, number);
     let (_, best) = good().min_by_key(|&(number, lane)| order(number, lane))?;
-    let (number, lane) = good().filter(|(_, lane)| lane.is_free()).min_by_key(|&(number, lane)| order(number, lane))?;
-    if std::ptr::eq(lane, best) {
-        return Some(number);
-    }
     let rates: u64 = good().map(|(_, lane)| lane.assumed_rate()).sum();
-    let in_time = waiting.backlog.is_none_or(|backlog| {
-        time(lane) <= time(best).saturating_add(backlog.saturating_mul(1_000_000) / rates.max(1))
-    });
+    let in_time = |lane: &Lane| {
+        waiting.backlog.is_none_or(|backlog| {
+            time(lane) <= time(best).saturating_add(backlog.saturating_mul(1_000_000) / rates.max(1))
+        })
+    };
     // Of a lane whose rate is not known it is not guessed that it fills the window.
-    let others = good().filter(|(other, _)| *other != number).filter_map(|(_, lane)| lane.rate()).sum();
-    let others = bytes_in(others, time(lane));
-    let fits = waiting.window.is_none_or(|window| others <= window);
-    (in_time && fits).then_some(number)
+    let known: u64 = good().filter_map(|(_, lane)| lane.rate()).sum();
+    let fits = |lane: &Lane| {
+        let others = known - lane.rate().unwrap_or(0);
+        waiting.window.is_none_or(|window| bytes_in(others, time(lane)) <= window)
+    };
+    let suits = |lane: &Lane| lane.is_free() && (std::ptr::eq(lane, best) || in_time(lane) && fits(lane));
+    let suitable = good().filter(|(_, lane)| suits(lane));
+    suitable.min_by_key(|&(number, lane)| order(number, lane)).map(|(number, _)| number)
 }
 
 /// The next lane in turn that takes bytes.

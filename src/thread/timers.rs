@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn nothing_armed_means_no_wait() {
-        assert_eq!(Timers::default().wait(0), None);
+        assert_eq!(<Timers>::default().wait(0), None);
     }
 
     #[test]
     fn a_deadline_is_met_within_a_tick_and_never_early() {
-        let mut timers = Timers::default();
+        let mut timers = <Timers>::default();
         timers.arm(7, 1001);
         assert!(expired(&mut timers, 1000).is_empty());
         assert_eq!(timers.wait(1000), Some(Duration::from_millis(50)));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_has_passed_is_due_at_the_next_tick() {
-        let mut timers = Timers::default();
+        let mut timers = <Timers>::default();
         expired(&mut timers, 10_000);
         timers.arm(1, 5);
         assert_eq!(expired(&mut timers, 10_050), [1]);
@@ -207,7 +207,7 @@ mod tests {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (random >> 33) % below
         };
-        let mut timers = Timers::default();
+        let mut timers = <Timers>::default();
         let mut model: BTreeMap<usize, u64> = BTreeMap::new();
         let mut now = 0;
         for _ in 0..100_000 {

@@ -4,6 +4,8 @@ use cproxy::stripe::engine::{Burst, Config, Direct, Engine, LaneState, Mode, Rea
 use cproxy::stripe::frame::{Frame, MOST_OFFSET};
 use cproxy::stripe::{INITIAL_WINDOW, MOST_LANES};
 
+use super::lane::Lane;
+use super::rule::neglected;
 use crate::random::{Random, contents};
 
 /// How often each thing was seen.
@@ -14,7 +16,7 @@ pub struct Report {
     counts: [u64; SIGHTS.len()],
 }
 
-const SIGHTS: [&str; 10] = [
+const SIGHTS: [&str; 14] = [
     "a lane died with bytes under way",
     "a lane died while the end was under way",
     "all lanes were down with bytes under way",
@@ -25,6 +27,10 @@ const SIGHTS: [&str; 10] = [
     "the window was full",
     "a lane was asked for a sign of life",
     "a lane was silent for too long",
+    "bytes were put into the engine's memory",
+    "a lane came to a standstill one way as a reader began",
+    "a reader began while the other end waited for it",
+    "data waited while a lane was free",
 ];
 
 impl Report {
@@ -39,67 +45,21 @@ impl Report {
     }
 }
 
-/// Bytes that are added at one end and taken at the other.
-#[derive(Default)]
-struct Bytes {
-    bytes: Vec<u8>,
-    taken: usize,
-}
+/// More bursts than this are no schedule's: something goes on without end.
+const MOST_BURSTS: u64 = 50_000;
 
-impl Bytes {
-    fn all(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
+/// Engines that have more turns than this, once the lanes are well, never come to the end.
+const MOST_TURNS: usize = 10_000;
 
-    fn length(&self) -> usize {
-        self.bytes.len() - self.taken
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        if self.taken > 100_000 || self.taken == self.bytes.len() {
-            self.bytes.drain(..std::mem::take(&mut self.taken));
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn move_to(&mut self, to: &mut Bytes, count: usize) {
-        to.add(&self.all()[..count]);
-        self.taken += count;
-    }
-}
-
-/// One direction of a lane.
-#[derive(Default)]
-struct Way {
-    /// What the sender's lane has and its socket has not taken.
-    left: Bytes,
-    /// What the network has.
-    under_way: Bytes,
-    /// What the receiver has of a frame.
-    begun: Bytes,
-}
-
-impl Way {
-    fn put(&mut self, capacity: usize) {
-        let count = capacity.saturating_sub(self.under_way.length()).min(self.left.length());
-        self.left.move_to(&mut self.under_way, count);
-    }
-}
-
-struct Lane {
-    up: [bool; 2],
-    /// How much the network holds.
-    capacity: usize,
-    frozen: bool,
-    /// By the end that sends.
-    ways: [Way; 2],
-}
+/// The longest chunk that an engine keeps bytes in.
+const MOST_CHUNK: u64 = 128 << 10;
 
 pub struct Chaos {
     random: Random,
     tracing: bool,
     report: Report,
     now: u64,
+    mode: Mode,
     windows: [u64; 2],
     ends: [Engine; 2],
     lanes: Vec<Lane>,
@@ -110,6 +70,12 @@ pub struct Chaos {
     read: [u64; 2],
     ended: [bool; 2],
     recovering: bool,
+    /// Whether the readers wait.
+    waiting: bool,
+    /// An end that has more to write only when they begin.
+    slow_writer: Option<usize>,
+    /// Bursts so far.
+    bursts: u64,
     burst: Burst,
     buffer: Vec<u8>,
 }
@@ -118,20 +84,25 @@ impl Chaos {
     pub fn new(seed: u64, tracing: bool) -> Chaos {
         let mut random = Random::new(seed);
         let mode = random.pick(&[Mode::UntilCongested, Mode::UntilCongested, Mode::RoundRobin, Mode::Redundant]);
-        let windows = [0; 2].map(|_| random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW, 3 * INITIAL_WINDOW, 1 << 20]));
+        // More than the window at the start, so that those at the receiver count.
+        let long = random.once_in(12);
+        let windows = [0; 2].map(|_| match long {
+            true => random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW]),
+            false => random.pick(&[1, 7, 1000, 20_000, INITIAL_WINDOW, 3 * INITIAL_WINDOW, 1 << 20]),
+        });
         let start = random.pick(&[0, 0, (4 << 30) - 1000, 4 << 30, 1 << 40, MOST_OFFSET / 2]);
-        let lane_timeout = random.within(1_000_000..=60_000_000);
+        let lane_timeout = if random.once_in(2) { u64::MAX } else { random.within(1_000_000..=60_000_000) };
         let ping_after = random.pick(&[500_000, 15_000_000, u64::MAX]);
         let configs = windows.map(|window| Config { mode, window, lane_timeout, ping_after });
         let now = random.below(1 << 40);
-        let lanes = random.size(MOST_LANES as u64).min(MOST_LANES as u64);
+        let lanes = random.pick(&[1, 2, 2, 3, 4, 4, 6, 9, MOST_LANES]);
         let totals = [0, 1].map(|end: usize| match random.below(24) {
             0..6 => 0,
-            // More than the window at the start, so that those of one byte count.
-            _ if windows[end] < 1000 => random.size(300),
-            6 if windows[1 - end] < 1000 => INITIAL_WINDOW - 100 + random.size(200),
-            6 => INITIAL_WINDOW + random.size(100_000),
-            _ => random.size(30_000),
+            _ if windows[end] < 1000 => random.size(60),
+            6..20 if long && windows[1 - end] < 1000 => INITIAL_WINDOW - 10 + random.size(30),
+            6..20 if long => INITIAL_WINDOW + random.size(30_000),
+            20 if windows[1 - end] >= 1000 => INITIAL_WINDOW + random.size(100_000),
+            _ => random.size(10_000),
         });
         if tracing {
             println!("{configs:?} start {start} lanes {lanes}");
@@ -140,22 +111,19 @@ impl Chaos {
             tracing,
             report: Report::default(),
             now,
+            mode,
             windows,
             ends: configs.map(|config| Engine::starting_at(start, config, now)),
-            lanes: (0..lanes)
-                .map(|_| Lane {
-                    up: [false; 2],
-                    capacity: random.size(200_000) as usize,
-                    frozen: false,
-                    ways: Default::default(),
-                })
-                .collect(),
+            lanes: (0..lanes).map(|_| Lane::draw(&mut random)).collect(),
             totals,
             written: [0; 2],
             finished: [false; 2],
             read: [0; 2],
             ended: [false; 2],
             recovering: false,
+            waiting: long,
+            slow_writer: None,
+            bursts: 0,
             burst: Burst::default(),
             buffer: vec![0; 70_000],
             random,
@@ -186,11 +154,11 @@ impl Chaos {
         }
         match action {
             0..8 => self.write(end),
-            8..14 => self.read(end),
+            8..14 if !self.waiting => self.read(end),
             14..24 => self.deliver(lane, end),
             24..27 => (0..self.lanes.len()).for_each(|lane| self.deliver(lane, end)),
-            27..35 => self.pump(end),
-            35 => self.lanes[lane].frozen ^= true,
+            8..14 | 27..35 => self.pump(end),
+            35 => self.lanes[lane].ways[end].frozen ^= true,
             36 => self.die(lane, end),
             37 => self.down(lane, end),
             _ => self.revive(lane),
@@ -200,21 +168,43 @@ impl Chaos {
     fn write(&mut self, end: usize) {
         let left = self.totals[end] - self.written[end];
         if left > 0 {
-            let length = self.random.size(left).min(left).min(200_000) as usize;
+            let length = if self.recovering { left } else { self.random.size(left).min(left) };
+            let length = length.min(200_000) as usize;
             let writable = self.ends[end].writable();
-            let taken = self.ends[end].write(contents(end, self.written[end], length));
+            let taken = if self.random.once_in(2) {
+                self.ends[end].write(contents(end, self.written[end], length))
+            } else {
+                self.fill(end, length)
+            };
             assert_eq!(taken > 0, writable, "writable() is wrong");
             self.written[end] += taken as u64;
         } else if !self.finished[end] {
             self.finished[end] = true;
             self.ends[end].finish();
             assert_eq!(self.ends[end].write(b"more"), 0, "something was written behind the end");
+            assert!(self.ends[end].space().is_empty(), "there is memory for what comes behind the end");
         }
+    }
+
+    /// Puts bytes into the engine's memory, and says how many, 0 only if there is no room.
+    fn fill(&mut self, end: usize, length: usize) -> usize {
+        if self.random.once_in(4) && !self.ends[end].space().is_empty() {
+            // There was nothing to be read, for once.
+            self.ends[end].fill_space(0);
+        }
+        let space = self.ends[end].space();
+        let count = length.min(space.len());
+        space[..count].copy_from_slice(contents(end, self.written[end], count));
+        if count > 0 {
+            self.ends[end].fill_space(count);
+            self.report.counts[10] += 1;
+        }
+        count
     }
 
     /// Reads what the other end wrote.
     fn read(&mut self, end: usize) {
-        let length = if self.recovering { 65_536 } else { self.random.size(65_536).min(65_536) as usize };
+        let length = self.random.size(65_536).min(65_536) as usize;
         let readable = self.ends[end].readable();
         let read = self.ends[end].read(&mut self.buffer[..length], self.now);
         assert_eq!(read != Read::Nothing, readable, "readable() is wrong");
@@ -242,16 +232,16 @@ impl Chaos {
     /// Some bytes of a lane come to its other end.
     fn deliver(&mut self, lane: usize, sender: usize) {
         let receiver = 1 - sender;
-        if self.lanes[lane].frozen || !self.lanes[lane].up[receiver] {
+        let most = if self.recovering { 1_000_000 } else { self.random.size(100_000) as usize };
+        let up = self.lanes[lane].up[receiver];
+        let way = &mut self.lanes[lane].ways[sender];
+        if way.frozen || !up || way.receive(most, self.now) == 0 {
             return;
         }
-        let way = &mut self.lanes[lane].ways[sender];
-        let most = if self.recovering { 1_000_000 } else { self.random.size(100_000) };
-        let count = most.min(way.under_way.length() as u64) as usize;
-        way.under_way.move_to(&mut way.begun, count);
         let mut begun = std::mem::take(&mut way.begun);
         let mut used = 0;
-        let direct_size = if self.random.once_in(2) { 0 } else { self.random.size(65_536).min(65_536) as usize };
+        let direct = !self.waiting && self.random.once_in(2);
+        let direct_size = if direct { self.random.size(65_536).min(65_536) as usize } else { 0 };
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut direct = Direct { buffer: &mut buffer[..direct_size], filled: 0 };
         while let Some((frame, length)) = Frame::decode(&begun.all()[used..]).expect("an engine sends no such frame") {
@@ -273,32 +263,28 @@ impl Chaos {
             self.report.counts[6] += 1;
             self.got(receiver, filled);
         }
-        begun.taken += used;
+        begun.take(used);
         self.lanes[lane].ways[sender].begun = begun;
     }
 
     /// An end does what is due and sends what it can.
     fn pump(&mut self, end: usize) {
-        for number in 0..self.lanes.len() {
-            let lane = &mut self.lanes[number];
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
             if lane.up[end] {
-                lane.ways[end].put(lane.capacity);
-                let room = lane.ways[end].left.length() == 0;
+                let room = lane.put(end, self.now);
                 self.ends[end].has_room(number, room);
             }
         }
         if self.ends[end].deadline().is_some_and(|at| at <= self.now) {
             self.ends[end].tick(self.now);
         }
-        let stale = (0..self.lanes.len()).filter(|&lane| self.ends[end].lane_report(lane).state == LaneState::Stale);
-        self.report.counts[3] += stale.count() as u64;
         while let Some(silent) = self.ends[end].silent_lane(self.now) {
             self.report.counts[9] += 1;
             self.down(silent, end);
         }
-        for bursts in 0.. {
-            assert!(bursts < 20_000, "bursts without end");
-            let Some(number) = self.ends[end].next_burst(&mut self.burst, self.now) else { break };
+        while let Some(number) = self.ends[end].next_burst(&mut self.burst, self.now) {
+            self.bursts += 1;
+            assert!(self.bursts < MOST_BURSTS, "bursts without end: {:?} of {:?} read", self.read, self.totals);
             let lane = &mut self.lanes[number];
             assert!(lane.up[end] && lane.ways[end].left.length() == 0, "a burst on a lane that takes none");
             assert!(!self.burst.frames.is_empty(), "a burst of nothing");
@@ -308,24 +294,27 @@ impl Chaos {
                 lane.ways[end].left.add(frame.header.bytes());
                 lane.ways[end].left.add(payload);
             }
-            lane.ways[end].put(lane.capacity);
-            self.ends[end].has_room(number, lane.ways[end].left.length() == 0);
+            let room = lane.put(end, self.now);
+            self.ends[end].has_room(number, room);
         }
-        self.check_that_none_waits(end);
+        self.check_rest(end);
     }
 
-    /// Of bytes that wait though they may be sent, there is a reason on some lane: it has bytes under way, or no room.
-    fn check_that_none_waits(&mut self, end: usize) {
-        if !self.ends[end].waits() {
-            return;
+    /// An engine that has done everything waits for something to come, or for a time that is not yet there; and no lane
+    /// ought to have data that waits.
+    fn check_rest(&mut self, end: usize) {
+        let engine = &self.ends[end];
+        let restless = engine.deadline().is_some_and(|at| at <= self.now) && !engine.is_abandoned(self.now);
+        assert!(!restless, "an engine has nothing to do, and a deadline that is over");
+        if let Some((lane, why)) = neglected(engine, self.mode, self.lanes.len()) {
+            panic!("data waits for lane {lane} of end {end}: {why}");
         }
-        let good = |number: &usize| self.ends[end].lane_report(*number).state == LaneState::Good;
-        let mut good = (0..self.lanes.len()).filter(good).peekable();
-        let none = good.peek().is_none();
-        let busy = |number: usize| {
-            self.lanes[number].ways[end].left.length() > 0 || self.ends[end].lane_report(number).in_flight > 0
-        };
-        assert!(none || good.any(busy), "bytes wait while all lanes are idle");
+        let states = (0..self.lanes.len()).map(|lane| engine.lane_report(lane).state);
+        self.report.counts[3] += states.filter(|&state| state == LaneState::Stale).count() as u64;
+        if let Some(waiting) = engine.waiting() {
+            let free = |lane| engine.outlook(lane, waiting.sendable).is_some_and(|look| look.free);
+            self.report.counts[13] += u64::from((0..self.lanes.len()).any(free));
+        }
     }
 
     /// One end closes the lane; what is under way is lost.
@@ -341,12 +330,8 @@ impl Chaos {
             return;
         }
         let under_way = self.ends[end].lane_report(lane).in_flight;
-        self.lanes[lane].up[end] = false;
+        self.lanes[lane].close(end, self.random.once_in(2));
         self.ends[end].lane_down(lane, self.now);
-        self.lanes[lane].ways[end] = Way::default();
-        if self.random.once_in(2) {
-            self.lanes[lane].ways[1 - end].under_way = Bytes::default();
-        }
         if under_way > 0 {
             self.report.counts[0] += 1;
             let all_down = self.lanes.iter().all(|lane| !lane.up[end]);
@@ -361,12 +346,21 @@ impl Chaos {
         if lane.up != [false; 2] {
             return;
         }
-        lane.ways = Default::default();
-        lane.up = [true; 2];
-        lane.frozen = false;
+        lane.open();
         for end in &mut self.ends {
             let round_trip = if self.random.once_in(2) { None } else { Some(self.random.size(200_000)) };
             end.lane_up(number, round_trip, self.now);
+        }
+    }
+
+    /// Lanes that one end has closed are closed by the other, too, and opened again.
+    fn revive_all(&mut self) {
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].up != [true; 2] {
+                self.down(lane, 0);
+                self.down(lane, 1);
+                self.revive(lane);
+            }
         }
     }
 
@@ -376,7 +370,7 @@ impl Chaos {
             let engine = &self.ends[end];
             engine.check();
             let (bytes, rest) = engine.memory();
-            let chunks = 2 * (4 + 2) * 32_768;
+            let chunks = 2 * (4 + 2) * MOST_CHUNK;
             let window = self.windows[end];
             assert!(bytes as u64 <= window + window.max(INITIAL_WINDOW) + chunks, "too much memory: {bytes}");
             assert!(rest < 5_000_000, "too much memory to know what is where: {rest}");
@@ -387,45 +381,34 @@ impl Chaos {
         }
     }
 
-    /// The lanes are well from now on: everything arrives, and then nothing moves.
+    /// Everything arrives from now on, and then nothing moves.
     fn recover(&mut self) {
         self.recovering = true;
-        for lane in 0..self.lanes.len() {
-            // Those that one end has closed are closed by the other, too, and others stay as they are.
-            if self.lanes[lane].up != [true; 2] {
-                self.down(lane, 0);
-                self.down(lane, 1);
-                self.revive(lane);
-            }
-            self.lanes[lane].frozen = false;
-            self.lanes[lane].capacity = self.lanes[lane].capacity.max(20_000);
+        self.revive_all();
+        for lane in &mut self.lanes {
+            lane.ways.iter_mut().for_each(|way| way.frozen = false);
+            lane.capacity = lane.capacity.max(20_000);
         }
-        for rounds in 0.. {
-            assert!(rounds < 20_000, "it never ends: {:?} of {:?} read", self.read, self.totals);
-            let before = (self.read, self.written, self.ended);
-            for end in 0..2 {
-                self.write(end);
-                // At first the readers wait, so that all is acknowledged and only they can bring news of the window.
-                if rounds >= 8 {
-                    (0..2).for_each(|_| self.read(end));
-                }
-                self.pump(end);
-                (0..self.lanes.len()).for_each(|lane| self.deliver(lane, end));
-            }
-            for lane in 0..self.lanes.len() {
-                if self.lanes[lane].up != [true; 2] {
-                    self.down(lane, 0);
-                    self.down(lane, 1);
-                    self.revive(lane);
-                }
-            }
-            self.check();
+        // At first the readers wait, so that all is acknowledged and only they can bring news of the window.
+        self.waiting |= self.random.once_in(2);
+        self.slow_writer = self.random.pick(&[None, Some(0), Some(1)]);
+        let patience = self.random.size(60) as usize;
+        for turns in 0.. {
+            assert!(turns < MOST_TURNS, "it never ends: {:?} of {:?} read", self.read, self.totals);
+            let before = self.state();
+            self.turn();
             if self.ends.iter().all(Engine::is_finished) {
                 break;
             }
-            if before == (self.read, self.written, self.ended) {
-                let deadline = self.ends.iter().filter_map(Engine::deadline).min().unwrap_or(0);
-                self.now = deadline.clamp(self.now + 1000, self.now + 1_000_000);
+            if before == self.state() {
+                let next = self.next_event();
+                if self.waiting && (turns > patience || next.is_none()) {
+                    self.waiting = false;
+                    self.begin_to_read();
+                } else {
+                    // Times are in whole milliseconds in practice.
+                    self.now = next.expect("nothing will ever happen again").max(self.now + 1000);
+                }
             }
         }
         assert_eq!(self.read, [self.totals[1], self.totals[0]], "not everything arrived");
@@ -433,17 +416,75 @@ impl Chaos {
         self.become_quiet();
     }
 
+    fn turn(&mut self) {
+        if self.tracing {
+            println!("{} turn bursts {} sizes {:?} {:?}", self.now, self.bursts, self.written, self.read);
+        }
+        for end in 0..2 {
+            if !self.waiting || self.slow_writer != Some(end) {
+                self.write(end);
+            }
+            if !self.waiting {
+                (0..2).for_each(|_| self.read(end));
+            }
+            self.pump(end);
+            (0..self.lanes.len()).for_each(|lane| self.deliver(lane, end));
+        }
+        self.revive_all();
+        self.check();
+    }
+
+    /// What changes as long as something moves.
+    fn state(&self) -> ([u64; 2], [u64; 2], [bool; 2], [u64; 2]) {
+        let under_way = [0, 1].map(|end| {
+            let left = self.lanes.iter().map(|lane| lane.ways[end].left.length() as u64).sum::<u64>();
+            self.ends[end].unacknowledged() + (left << 32)
+        });
+        (self.read, self.written, self.ended, under_way)
+    }
+
+    /// When something happens next; `None` if nothing ever does.
+    fn next_event(&self) -> Option<u64> {
+        let arrivals = self.lanes.iter().flat_map(|lane| &lane.ways).filter_map(|way| way.next_arrival());
+        arrivals.chain(self.ends.iter().filter_map(Engine::deadline)).min()
+    }
+
+    /// The readers begin. At the same time ways of lanes freeze, for good: all but those of one lane may.
+    fn begin_to_read(&mut self) {
+        self.report.counts[12] += u64::from(self.ends.iter().any(Engine::is_held_back));
+        if self.random.once_in(3) {
+            return;
+        }
+        let well = self.random.below(self.lanes.len() as u64) as usize;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let frozen = [0, 1].map(|_| number != well && self.random.once_in(2));
+            lane.ways.iter_mut().zip(frozen).for_each(|(way, frozen)| way.frozen = frozen);
+            self.report.counts[11] += u64::from(frozen[0] != frozen[1]);
+        }
+    }
+
     fn become_quiet(&mut self) {
-        for _ in 0..6 {
-            self.now += 400_000;
+        for lane in &mut self.lanes {
+            lane.capacity = usize::MAX;
+            lane.ways.iter_mut().for_each(|way| way.frozen = false);
+        }
+        let mut quiet_turns = 0;
+        for turns in 0.. {
+            assert!(turns < MOST_TURNS, "it never becomes quiet");
             for end in 0..2 {
                 self.pump(end);
-                (0..self.lanes.len()).for_each(|lane| {
-                    self.lanes[lane].capacity = usize::MAX;
-                    self.deliver(lane, end);
-                });
-                self.check();
+                (0..self.lanes.len()).for_each(|lane| self.deliver(lane, end));
             }
+            self.revive_all();
+            self.check();
+            // PINGs and their answers may go on and on.
+            let lanes = 0..self.lanes.len();
+            let settled = self.ends.iter().all(|end| lanes.clone().all(|lane| end.lane_report(lane).in_flight == 0));
+            quiet_turns += u32::from(settled);
+            if quiet_turns == 4 {
+                break;
+            }
+            self.now = self.next_event().unwrap_or(0).max(self.now + if settled { 400_000 } else { 10_000 });
         }
         for end in 0..2 {
             let (bytes, rest) = self.ends[end].memory();

@@ -1,10 +1,13 @@
-//! Two engines of stripes on simulated lanes. `chaos` has schedules drawn from seeds: lanes that deliver in pieces, stall,
-//! die and come back, readers that are slow, windows of one byte; after each step it checks what engines promise.
+//! Two engines of stripes on simulated lanes. `chaos` has schedules drawn from seeds: lanes with rates and delays that
+//! deliver in pieces, stall, also one way only and for good, die and come back, readers that are slow or begin late,
+//! windows of one byte; after each step it checks what engines promise, and `rule` which lane ought to have data.
 //! `figures` has lanes with rates and delays, and measures how much goes through.
 
 mod chaos;
 mod figures;
+mod lane;
 mod network;
+mod rule;
 
 use crate::{ENOUGH_FOR_COVERAGE, Tally, explore};
 use chaos::{Chaos, Report};
