@@ -178,6 +178,8 @@ impl StripeEndpoint {
         stripe.name = Route(&first.socket, SideName::Client).names();
         stripe.descriptor = first.socket.descriptor();
         stripe.registered = Some(registered);
+        // So it ends even if its first lane is lost before it was added.
+        stripe.state = State::Joined;
         stripe
     }
 
@@ -542,14 +544,16 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn settle(&mut self) -> bool {
-        if self.gap_may_be_filled() {
-            self.push();
-            return self.refused && self.engine.writable();
+        let waits = self.gap_may_be_filled();
+        if !waits {
+            self.read_unasked();
         }
-        self.read_unasked();
         self.push();
-        let readable = self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
-        readable || (self.refused && self.engine.writable())
+        let readable = !waits && self.is_alive() && self.lanes().any(|(_, lane)| lane.line.ready.readable);
+        // Said once: whoever was refused may have nothing left to write.
+        let has_room_again = self.refused && self.engine.writable();
+        self.refused &= !has_room_again;
+        readable || has_room_again
     }
 
     fn deadline(&self) -> Option<u64> {
@@ -561,7 +565,9 @@ impl Endpoint for StripeEndpoint {
             Slot::Empty | Slot::Open(..) => None,
         });
         let gap = self.gap_since.map(|since| since + GAP_TIME);
-        let of_engine = self.engine.deadline().map(|at| at.div_ceil(1000));
+        // Before there was a lane, the attempts alone have times.
+        let joined = matches!(self.state, State::Joined);
+        let of_engine = self.engine.deadline().filter(|_| joined).map(|at| at.div_ceil(1000));
         attempts.chain(of_engine).chain(gap).min()
     }
 

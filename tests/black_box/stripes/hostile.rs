@@ -2,10 +2,11 @@
 
 use super::count;
 use std::io::{Read, Write};
+use std::thread;
 use std::time::Duration;
 
 use super::hand::{Hand, OPENING, ack, data, number};
-use crate::support::system::memory;
+use crate::support::system::{memory, processor_time, wakeups};
 use crate::support::{End, Kind, Proxy, Remote, Stream, ended};
 
 /// The far end of stripes, with a small window.
@@ -218,4 +219,50 @@ fn an_acceptor_that_breaks_the_rules_loses_its_lanes() {
     let mut other = (near.connect(), accept_lane(&remote));
     other.1.send(data(0, b"hello"));
     other.0.expect("hello");
+}
+
+/// The reader of the client's bytes has no more of them when there is room again.
+#[test]
+fn a_window_that_was_filled_to_the_last_byte_keeps_nobody_busy() {
+    const WINDOW: usize = 65_536;
+    let remote = Remote::new(Kind::V4);
+    let near = Proxy::on(&[Kind::V4])
+        .args(&["-r", &format!("stripe:{}", remote.address), "--lanes", "1", "-t", "1"])
+        .args(&["--stripe-window", "64k", "--zero-copy", "always"])
+        .start();
+    let mut client = near.connect();
+    let mut lane = accept_lane(&remote);
+    client.send([7; WINDOW]);
+    let mut hand = Hand(lane.another());
+    let mut came = 0;
+    while came < WINDOW {
+        came += hand.next_of(1).len() - 11;
+    }
+    lane.send(ack(WINDOW as u64, 2 * WINDOW as u64, WINDOW as u64));
+    is_idle(&near);
+    client.send("more");
+    assert_eq!(hand.next_of(1), data(WINDOW as u64, b"more"));
+}
+
+/// A peer that does not answer is waited for, and no more.
+#[test]
+fn a_lane_that_is_not_answered_keeps_nobody_busy() {
+    let remote = Remote::new(Kind::V4);
+    let near = Proxy::on(&[Kind::V4])
+        .args(&["-r", &format!("stripe:{}", remote.address), "--lanes", "1", "-t", "1", "--lane-timeout", "1ms"])
+        .start();
+    let client = near.connect();
+    let lane = remote.accept();
+    is_idle(&near);
+    drop((client, lane));
+}
+
+/// Whether a proxy sleeps, and wakes up but a few times.
+fn is_idle(proxy: &Proxy) {
+    let work = || (wakeups(proxy.pid()), processor_time(proxy.pid()));
+    let before = work();
+    thread::sleep(Duration::from_millis(500));
+    let after = work();
+    let (count, time) = (after.0 - before.0, after.1 - before.1);
+    assert!(count < 60 && time < 10, "it woke up {count} times, and worked for {time}0 ms");
 }

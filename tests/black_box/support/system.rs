@@ -40,6 +40,17 @@ pub fn processor_time(pid: u32) -> u64 {
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
+/// How often the threads of a process have gone to sleep.
+pub fn wakeups(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let of_task = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).expect("a thread");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a count");
+        count.trim().parse::<u64>().expect("a number")
+    };
+    tasks.flatten().map(of_task).sum()
+}
+
 /// Whether the system keeps no more connections in TIME_WAIT: `tcp_max_tw_buckets`.
 pub fn time_wait_is_full() -> bool {
     let most =
