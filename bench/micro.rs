@@ -59,7 +59,7 @@ fn run_queue_bulk(bencher: Bencher) {
 /// A connection that is made and ends before its timer is due: armed and cancelled among many.
 #[divan::bench]
 fn timers_arm_and_cancel(bencher: Bencher) {
-    let mut timers = Timers::default();
+    let mut timers = <Timers>::default();
     (0..SESSIONS).for_each(|key| timers.arm(key, 60_000 + key as u64));
     bencher.bench_local(|| {
         timers.arm(SESSIONS, black_box(10_000));
