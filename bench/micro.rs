@@ -70,7 +70,7 @@ fn timers_arm_and_cancel(bencher: Bencher) {
 /// One loop turn's look at the timers when none is due.
 #[divan::bench]
 fn timers_nothing_due(bencher: Bencher) {
-    let mut timers = Timers::default();
+    let mut timers = <Timers>::default();
     (0..SESSIONS).for_each(|key| timers.arm(key, u64::MAX / 2 + key as u64));
     let (mut now, mut due) = (0, Vec::new());
     bencher.bench_local(|| {
