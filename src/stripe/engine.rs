@@ -442,7 +442,10 @@ impl Engine {
         let mut left = lane.burst();
         while left > 0 {
             let Some((segment, again)) = self.next_segment(number, left) else { break };
-            left = left.saturating_sub(self.add_segment(number, segment, again, burst, now));
+            match self.add_segment(number, segment, again, burst, now) {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
         }
         if self.sending.unsent() == 0 {
             self.pressed = false;
