@@ -5,6 +5,8 @@
 mod dial;
 mod input;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use log::{info, warn};
 use mio::{Registry, Token};
@@ -31,8 +33,12 @@ pub use lane::{Lane, Line};
 /// How long nothing comes on a lane before the peer is asked whether it is there, in milliseconds.
 const PING_AFTER: u64 = 15_000;
 
-/// Bytes read from all lanes, in one run, that nobody asked for.
+/// Bytes read from all lanes at once, at most, that nobody asked for: a peer may send as much as it likes that brings
+/// nothing, and others wait meanwhile.
 const UNASKED: usize = 256 << 10;
+
+/// Headers read one by one, at most, before what comes is read as a whole.
+const SINGLE_HEADERS: usize = 128;
 
 /// What is read into the engine's memory is offered to the lanes when it is so much, in bytes, or when there is no more.
 const PUSHED_TOGETHER: usize = 128 << 10;
@@ -555,6 +561,7 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut left = buffer.len() + UNASKED;
         let mut direct = Direct { buffer, filled: 0 };
         while !self.ended {
             match self.engine.read(&mut direct.buffer[direct.filled..], self.now * 1000) {
@@ -566,8 +573,8 @@ impl Endpoint for StripeEndpoint {
                 Read::Nothing => {}
             }
             let wanted = direct.buffer.len() - direct.filled;
-            let Some(number) = self.next_readable().filter(|_| wanted > 0) else { break };
-            self.read_lane(number, wanted + HEADERS, Some(&mut direct));
+            let Some(number) = self.next_readable().filter(|_| wanted > 0 && left > 0) else { break };
+            left = left.saturating_sub(self.read_lane(number, wanted + HEADERS, Some(&mut direct)));
         }
         self.push();
         match (direct.filled, self.error()) {
@@ -635,9 +642,11 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
-        while self.is_alive() && !self.ended && !self.engine.readable() {
+        let mut left = SINGLE_HEADERS;
+        while left > 0 && self.is_alive() && !self.ended && !self.engine.readable() {
             let Some((number, room)) = self.lane_with_next() else {
                 if self.read_header() {
+                    left -= 1;
                     continue;
                 }
                 self.push();
