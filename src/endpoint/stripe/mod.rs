@@ -203,7 +203,9 @@ impl StripeEndpoint {
         guard: Option<Guard>,
         registry: &Registry,
         token: &dyn Fn(LaneNumber) -> Token,
+        now: u64,
     ) -> io::Result<()> {
+        self.now = now;
         let Arrival { number, mut line, channel, left, round_trip } = arrival;
         line.register(registry, token(LaneNumber(number)))?;
         let number = usize::from(number);
@@ -269,7 +271,8 @@ impl StripeEndpoint {
         }
     }
 
-    fn is_alive(&self) -> bool {
+    /// Whether lanes can still do something for it.
+    pub fn is_alive(&self) -> bool {
         matches!(self.state, State::New | State::Joined)
     }
 

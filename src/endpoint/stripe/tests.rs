@@ -40,7 +40,7 @@ impl Scene {
     fn add(&mut self, number: u8) {
         let (line, peer) = connection();
         let arrival = Arrival { number, line, channel: Channel::Plain, left: Vec::new(), round_trip: 0 };
-        let added = self.stripe.add_lane(arrival, None, self.poll.registry(), &token);
+        let added = self.stripe.add_lane(arrival, None, self.poll.registry(), &token, 0);
         added.expect("a lane");
         self.peers.push(peer);
     }

@@ -105,6 +105,30 @@ fn lanes_of_sessions_that_are_not_known_are_refused() {
     assert!(remote.has_nobody());
 }
 
+/// It waits for a server that does not read, and is over all the same.
+#[test]
+fn a_lane_that_comes_after_the_lane_timeout_is_told_so() {
+    let remote = Remote::new(Kind::V4);
+    let far = Proxy::between(Kind::Stripe, &remote).args(&["--lane-timeout", "200ms"]).start();
+    let mut hand = Hand::open(&far.listeners[0], 1, 0);
+    let server = remote.accept();
+    hand.0.socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    let (mut frame, mut sent) = ([0; 29], 0);
+    while hand.0.read_exact(&mut frame).is_ok() {
+        let window = u64::from_be_bytes(frame[9..17].try_into().expect("8 bytes"));
+        while sent < window {
+            let length = (window - sent).min(30_000);
+            hand.data(sent, &vec![7; length as usize]);
+            sent += length;
+        }
+    }
+    drop(hand);
+    far.log.lines_with("no lane for too long", 1);
+    Hand::join(&far.listeners[0], 1, 0).must_end(Some(2));
+    assert_eq!(count(&far, "disconnect client "), 0);
+    drop(server);
+}
+
 #[test]
 fn a_peer_that_ignores_the_window_costs_no_memory() {
     const MIB: u64 = 1 << 20;
