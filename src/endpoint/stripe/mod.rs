@@ -394,7 +394,7 @@ impl StripeEndpoint {
     /// A lane is no more: what it had is sent on others, and it is dialled again where we dial.
     fn lane_ended(&mut self, number: usize, end: LaneEnd) {
         let Slot::Open(lane, _) = &self.slots[number] else { return };
-        let (id, authentic) = (self.id, lane.is_authentic());
+        let (id, authentic, failed) = (self.id, lane.is_authentic(), lane.failed);
         match &end {
             LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
             LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
@@ -408,7 +408,7 @@ impl StripeEndpoint {
                 self.fail(io::ErrorKind::InvalidData, violation.to_string());
             }
             (Some(dialer), _) => {
-                let attempt = dialer.wait(self.now, 0);
+                let attempt = dialer.wait(self.now, failed);
                 self.forget_lane(number);
                 self.slots[number] = Slot::Dialing(attempt);
             }

@@ -3,7 +3,7 @@
 use super::count;
 use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hand::{Hand, OPENING, ack, data, number};
 use crate::support::system::{memory, processor_time, wakeups};
@@ -211,6 +211,28 @@ fn a_peer_that_is_busy_is_asked_again_until_the_connect_timeout() {
     }
     assert_eq!(client.end(), End::Reset);
     assert_eq!(near.end().how, "connect timeout");
+}
+
+#[test]
+fn lanes_that_are_closed_as_soon_as_they_are_open_are_dialled_more_and_more_rarely() {
+    let remote = Remote::new(Kind::V4);
+    let to = format!("stripe:{}", remote.address);
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "--lanes", "1"]).start();
+    let _client = near.connect();
+    let before = Instant::now();
+    for _ in 0..5 {
+        accept_lane(&remote);
+    }
+    // Pauses of half of 100, 200, 400 and 800 ms at the least.
+    assert!(before.elapsed() > Duration::from_millis(750), "{:?}", before.elapsed());
+    // One on which something comes is dialled again at once if it is lost.
+    let mut lane = accept_lane(&remote);
+    lane.send(number(5, 1));
+    lane.send(number(4, 1));
+    assert_eq!(Hand(lane).next_of(5), number(5, 1));
+    let before = Instant::now();
+    accept_lane(&remote);
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }
 
 /// The acceptor's part of an opening, by hand.
