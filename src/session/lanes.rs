@@ -1,6 +1,7 @@
 //! A session of which a side has lanes: what they need beside the runs of any session.
 
 use super::end::{ended_by, pending_error};
+use super::relay::Progress;
 use super::{Dialer, End, Outcome, Phase, Session, Turn};
 use crate::endpoint::{Endpoint, Lane, Readiness, SideName};
 use crate::flow::Broken;
@@ -52,17 +53,19 @@ impl<E: Endpoint> Session<E> {
         own.into_iter().chain(self.client.endpoint.deadline()).chain(remote).min()
     }
 
-    /// Both flows have ended: the session is over when the peers of lanes have everything.
-    pub(super) fn both_ended(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
+    /// Both flows have ended, in a run that began with `before`: the session is over when the peers of lanes have everything.
+    pub(super) fn both_ended(&mut self, before: Progress, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let Some(remote) = &mut self.remote else { return Outcome::Ended(End::EndOfStream) };
-        let told = self.upstream.finish(remote).and_then(|()| self.downstream.finish(&mut self.client));
-        if let Err(error) = told {
-            let (client, remote) = ((&self.client, SideName::Client), (&*remote, SideName::Remote));
-            return Outcome::Ended(ended_by(&Broken::Sink(error), client, remote));
-        }
-        let of_client = pending_error(&mut self.client, SideName::Client);
-        if let Some(end) = of_client.or_else(|| pending_error(remote, SideName::Remote)) {
-            return Outcome::Ended(end);
+        let client = &mut self.client;
+        let broken = if let Err(error) = self.upstream.finish(remote) {
+            Some(ended_by(&Broken::Sink(error), (client, SideName::Client), (remote, SideName::Remote)))
+        } else if let Err(error) = self.downstream.finish(client) {
+            Some(ended_by(&Broken::Sink(error), (remote, SideName::Remote), (client, SideName::Client)))
+        } else {
+            pending_error(client, SideName::Client).or_else(|| pending_error(remote, SideName::Remote))
+        };
+        if let Some((end, side)) = broken.and_then(|end| Some((end, end.broken_side()?))) {
+            return self.begin_last_words(side, end, before, turn);
         }
         if !self.client.endpoint.would_lose() && !remote.endpoint.would_lose() {
             return Outcome::Ended(End::EndOfStream);

@@ -66,7 +66,7 @@ impl<E: Endpoint> Session<E> {
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         match (&up, &down) {
-            (Ok(Stopped::Drained), Ok(Stopped::Drained)) if self.has_lanes => return self.both_ended(turn),
+            (Ok(Stopped::Drained), Ok(Stopped::Drained)) if self.has_lanes => return self.both_ended(before, turn),
             // Closing the sockets says what is still to be said.
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) => return Outcome::Ended(End::EndOfStream),
             (Ok(Stopped::Drained), Ok(_)) => {

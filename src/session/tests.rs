@@ -395,3 +395,17 @@ fn lanes_that_break_at_the_end_end_their_session() {
     scene.remote.lanes.ready.set(Readiness { error: true, ..Readiness::default() });
     assert_eq!(scene.run(), Outcome::Ended(End::Reset(SideName::Remote)));
 }
+
+#[test]
+fn what_a_client_said_last_goes_on_to_lanes_though_it_breaks() {
+    let mut scene = that_would_lose();
+    scene.client.reset.set(true);
+    scene.session.ready(SideName::Client, Readiness { error: true, ..Readiness::default() });
+    assert_eq!(scene.run(), Outcome::Waiting);
+    for _ in 0..100 {
+        scene.remote.unsent.set(scene.remote.unsent.get() - 1000);
+        assert_eq!(scene.pass(5000), Outcome::Waiting, "after {} ms", scene.now);
+    }
+    scene.remote.unsent.set(0);
+    assert_eq!(scene.pass(1000), Outcome::Ended(End::Reset(SideName::Client)));
+}

@@ -306,7 +306,8 @@ impl Lobby {
         let Some(key) = sessions.start(socket, service, host) else { return };
         self.shared.stripes.made(id, key);
         if let Some(stripe) = sessions.client_to_run(key).and_then(Socket::stripe_mut) {
-            if let Err(error) = stripe.add_lane(arrival, None, host.registry, &lane_token(key, SideName::Client)) {
+            let token = lane_token(key, SideName::Client);
+            if let Err(error) = stripe.add_lane(arrival, None, host.registry, &token, host.now) {
                 warn!("stripe {id}: a lane cannot be added: {}", error_text(&error));
             }
         }
@@ -322,11 +323,11 @@ impl Lobby {
         host: &mut ThreadHost<'_>,
     ) {
         let found = key.and_then(|key| Some((key, sessions.client_to_run(key)?.stripe_mut()?)));
-        let Some((key, stripe)) = found.filter(|(_, stripe)| stripe.id() == id) else {
+        let Some((key, stripe)) = found.filter(|(_, stripe)| stripe.id() == id && stripe.is_alive()) else {
             return self.refuse(id, arrival, CloseCode::UnknownSession, host.now);
         };
         let guard = Box::new(LaneRoom(self.admission.clone()));
-        let added = stripe.add_lane(arrival, Some(guard), host.registry, &lane_token(key, SideName::Client));
+        let added = stripe.add_lane(arrival, Some(guard), host.registry, &lane_token(key, SideName::Client), host.now);
         if let Err(error) = added {
             self.log(host.now, &format!("stripe {id}: a lane cannot be added: {}", error_text(&error)));
         }

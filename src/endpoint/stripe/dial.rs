@@ -185,7 +185,9 @@ impl StripeEndpoint {
         match progress {
             Progress::Same(stage) => self.slots[number] = Slot::Dialing(Attempt { stage, failed, busy }),
             Progress::Open { line, channel, left, round_trip } => {
-                self.open(number, Lane::new(line, channel, &left), None, round_trip, SideName::Remote);
+                let mut lane = Lane::new(line, channel, &left);
+                lane.failed = failed + 1;
+                self.open(number, lane, None, round_trip, SideName::Remote);
             }
             Progress::Failed(kind, why) => self.attempt_failed(number, failed + 1, false, kind, why),
             Progress::Busy(why) => {

@@ -239,6 +239,8 @@ pub struct Lane {
     pub line: Line,
     channel: Channel,
     input: Input,
+    /// How many attempts at this lane have failed in a row, if it is one more: until something comes on it.
+    pub failed: u32,
 }
 
 impl Lane {
@@ -247,7 +249,7 @@ impl Lane {
         let mut input = Input::default();
         input.keep(left);
         line.ready.readable = true;
-        Lane { line, channel, input }
+        Lane { line, channel, input, failed: 0 }
     }
 
     /// Whether its peer has proved the key.
@@ -298,10 +300,11 @@ impl Lane {
         limit: usize,
         mut take: impl FnMut(Frame<'_>) -> Result<(), Violation>,
     ) -> Result<usize, LaneEnd> {
-        let Lane { line, channel, input } = self;
+        let Lane { line, channel, input, failed } = self;
         let before = input.rest().len();
         let came = line.read(input, limit, |input, bytes| {
             input.feed(bytes, channel, &mut take)?;
+            *failed = 0;
             Ok(bytes.len() - before)
         })?;
         Ok(came.unwrap_or(0))

@@ -5,6 +5,8 @@
 mod dial;
 mod input;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use log::{Level, info, log, warn};
 use mio::{Registry, Token};
@@ -31,8 +33,12 @@ pub use lane::{Lane, Line};
 /// How long nothing comes on a lane before the peer is asked whether it is there, in milliseconds.
 const PING_AFTER: u64 = 15_000;
 
-/// Bytes read from all lanes, in one run, that nobody asked for.
+/// Bytes read from all lanes at once, at most, that nobody asked for: a peer may send as much as it likes that brings
+/// nothing, and others wait meanwhile.
 const UNASKED: usize = 256 << 10;
+
+/// Headers read one by one, at most, before what comes is read as a whole.
+const SINGLE_HEADERS: usize = 128;
 
 /// What is read into the engine's memory is offered to the lanes when it is so much, in bytes, or when there is no more.
 const PUSHED_TOGETHER: usize = 128 << 10;
@@ -200,7 +206,9 @@ impl StripeEndpoint {
         guard: Option<Guard>,
         registry: &Registry,
         token: &dyn Fn(LaneNumber) -> Token,
+        now: u64,
     ) -> io::Result<()> {
+        self.now = now;
         let Arrival { number, mut line, channel, left, round_trip } = arrival;
         line.register(registry, token(LaneNumber(number)))?;
         let number = usize::from(number);
@@ -275,7 +283,8 @@ impl StripeEndpoint {
         }
     }
 
-    fn is_alive(&self) -> bool {
+    /// Whether lanes can still do something for it.
+    pub fn is_alive(&self) -> bool {
         matches!(self.state, State::New | State::Joined)
     }
 
@@ -398,7 +407,7 @@ impl StripeEndpoint {
     /// A lane is no more: what it had is sent on others, and it is dialled again where we dial.
     fn lane_ended(&mut self, number: usize, end: LaneEnd) {
         let Slot::Open(lane, _) = &self.slots[number] else { return };
-        let (id, authentic) = (self.id, lane.is_authentic());
+        let (id, authentic, failed) = (self.id, lane.is_authentic(), lane.failed);
         match &end {
             LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
             LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
@@ -415,7 +424,7 @@ impl StripeEndpoint {
                 self.fail(io::ErrorKind::InvalidData, violation.to_string());
             }
             (Some(dialer), _) => {
-                let attempt = dialer.wait(self.now, 0);
+                let attempt = dialer.wait(self.now, failed);
                 self.forget_lane(number);
                 self.slots[number] = Slot::Dialing(attempt);
             }
@@ -576,6 +585,7 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut left = buffer.len() + UNASKED;
         let mut direct = Direct { buffer, filled: 0 };
         while !self.ended {
             match self.engine.read(&mut direct.buffer[direct.filled..], self.now * 1000) {
@@ -587,8 +597,8 @@ impl Endpoint for StripeEndpoint {
                 Read::Nothing => {}
             }
             let wanted = direct.buffer.len() - direct.filled;
-            let Some(number) = self.next_readable().filter(|_| wanted > 0) else { break };
-            self.read_lane(number, wanted + HEADERS, Some(&mut direct));
+            let Some(number) = self.next_readable().filter(|_| wanted > 0 && left > 0) else { break };
+            left = left.saturating_sub(self.read_lane(number, wanted + HEADERS, Some(&mut direct)));
         }
         self.push();
         match (direct.filled, self.error()) {
@@ -656,9 +666,11 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn splice_to(&mut self, pipe: &mut KernelPipe, limit: usize) -> io::Result<usize> {
-        while self.is_alive() && !self.ended && !self.engine.readable() {
+        let mut left = SINGLE_HEADERS;
+        while left > 0 && self.is_alive() && !self.ended && !self.engine.readable() {
             let Some((number, room)) = self.lane_with_next() else {
                 if self.read_header() {
+                    left -= 1;
                     continue;
                 }
                 self.push();

@@ -3,7 +3,7 @@
 use super::count;
 use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hand::{Hand, OPENING, ack, data, number};
 use crate::support::system::{memory, processor_time, wakeups};
@@ -105,6 +105,30 @@ fn lanes_of_sessions_that_are_not_known_are_refused() {
     assert!(remote.has_nobody());
 }
 
+/// It waits for a server that does not read, and is over all the same.
+#[test]
+fn a_lane_that_comes_after_the_lane_timeout_is_told_so() {
+    let remote = Remote::new(Kind::V4);
+    let far = Proxy::between(Kind::Stripe, &remote).args(&["--lane-timeout", "200ms"]).start();
+    let mut hand = Hand::open(&far.listeners[0], 1, 0);
+    let server = remote.accept();
+    hand.0.socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    let (mut frame, mut sent) = ([0; 29], 0);
+    while hand.0.read_exact(&mut frame).is_ok() {
+        let window = u64::from_be_bytes(frame[9..17].try_into().expect("8 bytes"));
+        while sent < window {
+            let length = (window - sent).min(30_000);
+            hand.data(sent, &vec![7; length as usize]);
+            sent += length;
+        }
+    }
+    drop(hand);
+    far.log.lines_with("no lane for too long", 1);
+    Hand::join(&far.listeners[0], 1, 0).must_end(Some(2));
+    assert_eq!(count(&far, "disconnect client "), 0);
+    drop(server);
+}
+
 #[test]
 fn a_peer_that_ignores_the_window_costs_no_memory() {
     const MIB: u64 = 1 << 20;
@@ -187,6 +211,28 @@ fn a_peer_that_is_busy_is_asked_again_until_the_connect_timeout() {
     }
     assert_eq!(client.end(), End::Reset);
     assert_eq!(near.end().how, "connect timeout");
+}
+
+#[test]
+fn lanes_that_are_closed_as_soon_as_they_are_open_are_dialled_more_and_more_rarely() {
+    let remote = Remote::new(Kind::V4);
+    let to = format!("stripe:{}", remote.address);
+    let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "--lanes", "1"]).start();
+    let _client = near.connect();
+    let before = Instant::now();
+    for _ in 0..5 {
+        accept_lane(&remote);
+    }
+    // Pauses of half of 100, 200, 400 and 800 ms at the least.
+    assert!(before.elapsed() > Duration::from_millis(750), "{:?}", before.elapsed());
+    // One on which something comes is dialled again at once if it is lost.
+    let mut lane = accept_lane(&remote);
+    lane.send(number(5, 1));
+    lane.send(number(4, 1));
+    assert_eq!(Hand(lane).next_of(5), number(5, 1));
+    let before = Instant::now();
+    accept_lane(&remote);
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }
 
 /// The acceptor's part of an opening, by hand.

@@ -1,0 +1,121 @@
+//! Stripes at whose other ends nobody keeps the rules of fairness.
+
+use mio::{Poll, Token};
+use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use super::{Arrival, Line, Slot, StripeEndpoint};
+use crate::buffers::pipe_pool::Pipe;
+use crate::buffers::splice::KernelPipe;
+use crate::endpoint::tcp::TcpEndpoint;
+use crate::endpoint::{Endpoint, Lane};
+use crate::service::stripes::{Home, Stripes};
+use crate::service::{SocketOptions, StripeOptions};
+use crate::stripe::SessionId;
+use crate::stripe::channel::Channel;
+use crate::stripe::frame::Frame;
+
+const ID: SessionId = SessionId([1; 16]);
+
+/// The end of a stripe that was dialled, and the sockets at the other ends of its lanes.
+struct Scene {
+    stripe: StripeEndpoint,
+    poll: Poll,
+    peers: Vec<TcpStream>,
+}
+
+impl Scene {
+    fn new(lanes: u8) -> Scene {
+        let stripes = Arc::new(Stripes::default());
+        assert_eq!(stripes.home(ID, "", true, 0, std::time::Instant::now()), Home::New);
+        let (mut line, _peer) = connection();
+        let (options, registered) = (Arc::new(StripeOptions::default()), stripes.registered(ID));
+        let stripe = StripeEndpoint::accepted(ID, options, registered, &mut line, 0);
+        let mut scene = Scene { stripe, poll: Poll::new().expect("a poll"), peers: Vec::new() };
+        (0..lanes).for_each(|number| scene.add(number));
+        scene
+    }
+
+    fn add(&mut self, number: u8) {
+        let (line, peer) = connection();
+        let arrival = Arrival { number, line, channel: Channel::Plain, left: Vec::new(), round_trip: 0 };
+        let added = self.stripe.add_lane(arrival, None, self.poll.registry(), &token, 0);
+        added.expect("a lane");
+        self.peers.push(peer);
+    }
+
+    /// Sends frames that bring nothing on all lanes, until these are full, and returns how many bytes that were.
+    fn flood(&mut self) -> usize {
+        let pongs = Frame::Pong(1).header().bytes().repeat(10_000);
+        let mut sent = 0;
+        for peer in &mut self.peers {
+            peer.set_nonblocking(true).expect("a socket");
+            while let Ok(count) = peer.write(&pongs[sent % 9..]) {
+                sent += count;
+            }
+            peer.shutdown(Shutdown::Write).expect("a socket");
+            // The next lane begins with a frame.
+            sent = sent.next_multiple_of(9);
+        }
+        sent
+    }
+
+    /// How many bytes can still be read from the lanes.
+    fn rest(&mut self) -> usize {
+        let mut rest = 0;
+        for slot in &mut self.stripe.slots {
+            let Slot::Open(lane, _) = slot else { continue };
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match lane.line.read_some(&mut buffer) {
+                    Ok(came) => rest += came.unwrap_or(0),
+                    Err(error) => break assert_eq!(error.kind(), ErrorKind::UnexpectedEof),
+                }
+            }
+        }
+        rest
+    }
+}
+
+fn token(Lane(number): Lane) -> Token {
+    Token(usize::from(number))
+}
+
+fn connection() -> (Line, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = listener.local_addr().expect("an address");
+    let options = SocketOptions { no_delay: true, keepalive: None };
+    let line = Line::new(TcpEndpoint::connect(address, &options).expect("a listener"));
+    (line, listener.accept().expect("a connection").0)
+}
+
+#[test]
+fn no_call_reads_for_as_long_as_something_comes() {
+    let calls: [fn(&mut StripeEndpoint); 3] = [
+        |stripe| assert_eq!(stripe.receive(&mut [0; 1000]).map_err(|e| e.kind()), Err(ErrorKind::WouldBlock)),
+        |stripe| {
+            let mut pipe = KernelPipe::open().expect("a pipe");
+            assert_eq!(stripe.splice_to(&mut pipe, 1000).map_err(|e| e.kind()), Ok(0));
+        },
+        |stripe| assert!(stripe.settle()),
+    ];
+    for call in calls {
+        let mut scene = Scene::new(4);
+        let sent = scene.flood();
+        assert!(sent > 1 << 20, "{sent} bytes");
+        call(&mut scene.stripe);
+        // It is known that there is more.
+        assert!(scene.stripe.readiness().readable);
+        let read = sent - scene.rest();
+        assert!((1..1 << 20).contains(&read), "{read} of {sent} bytes were read");
+    }
+}
+
+#[test]
+fn a_session_whose_first_lane_could_not_be_added_ends() {
+    let mut scene = Scene::new(0);
+    let timeout = scene.stripe.options.lane_timeout;
+    assert!(scene.stripe.deadline().is_some_and(|at| at <= timeout));
+    assert!(scene.stripe.tend(scene.poll.registry(), &token, timeout).error);
+}
