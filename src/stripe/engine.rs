@@ -301,6 +301,7 @@ impl Engine {
         let Engine { sending, lanes, config, .. } = self;
         for (number, lane) in lanes.iter_mut().enumerate() {
             let Some(lane) = lane else { continue };
+            lane.forget_old_rate(now);
             if lane.pinged_at.is_none() && now >= lane.heard_at.saturating_add(config.ping_after) {
                 lane.pinged_at = Some(now);
                 lane.ping_due = true;

@@ -28,6 +28,10 @@ const STALE_RTOS: u64 = 4;
 /// What is assumed of a lane of which nothing is known, in bytes a second.
 const GUESSED_RATE: u64 = 12_500_000;
 
+/// How long a rate is believed of a lane that has nothing to send, in microseconds, if it is less than what is guessed of a
+/// new lane: a lane that was slow once would get nothing for ever, and so would never show that it is not.
+const RATE_BELIEVED: u64 = 5_000_000;
+
 /// Rates are measured over so many microseconds at least.
 const RATE_TIME: u64 = 10_000;
 
@@ -192,6 +196,14 @@ impl Lane {
             self.sample_round_trip(now.saturating_sub(at).saturating_sub(delay));
         }
         self.sample_rate(now.saturating_sub(delay.min(ACK_DELAY)));
+    }
+
+    /// Forgets a rate that is too old to keep the lane from being used.
+    pub(super) fn forget_old_rate(&mut self, now: u64) {
+        let old = self.in_flight() == 0 && now >= self.progress_at + RATE_BELIEVED;
+        if old && self.rate.is_some_and(|rate| rate < GUESSED_RATE) {
+            self.rate = None;
+        }
     }
 
     fn sample_round_trip(&mut self, sample: u64) {

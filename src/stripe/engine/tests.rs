@@ -354,3 +354,29 @@ fn news_of_the_window_that_go_along_with_data_go_on_all_lanes() {
     told.sort();
     assert_eq!(told, [0, 1, 2]);
 }
+
+#[test]
+fn a_lane_that_was_slow_once_is_tried_again() {
+    let mut pair = Pair::new(CONFIG, 2);
+    let mut now = 0;
+    // Lane 0 has taken a second for what went on it, and so seems slow.
+    let mut burst = Burst::default();
+    let sender = &mut pair.ends[0];
+    sender.write(&[1; 200_000]);
+    let mut sent = 0;
+    while let Some(lane) = sender.next_burst(&mut burst, now) {
+        if lane == 0 {
+            sent += burst.frames.iter().map(|frame| frame.payload.end - frame.payload.start).sum::<u64>();
+        }
+    }
+    now += 1_000_000;
+    let ack = |cumulative, on_this_lane| Frame::Ack(Ack { cumulative, window_end: 1 << 20, on_this_lane, delay: 0 });
+    sender.received(0, ack(200_000, sent), None, now).unwrap();
+    assert!(sender.lane_report(0).rate.is_some_and(|rate| rate < 1_000_000), "{sent}");
+    now += 4_000_000;
+    sender.tick(now);
+    assert!(sender.lane_report(0).rate.is_some());
+    now += 2_000_000;
+    sender.tick(now);
+    assert!(sender.lane_report(0).rate.is_none());
+}
