@@ -9,12 +9,12 @@ use super::{Arrival, Line, Slot, StripeEndpoint};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::splice::KernelPipe;
 use crate::endpoint::tcp::TcpEndpoint;
-use crate::endpoint::{Endpoint, Lane};
+use crate::endpoint::{Endpoint, Lane, Readiness};
 use crate::service::stripes::{Home, Stripes};
 use crate::service::{SocketOptions, StripeOptions};
 use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
-use crate::stripe::frame::Frame;
+use crate::stripe::frame::{Ack, CloseCode, Frame};
 
 const ID: SessionId = SessionId([1; 16]);
 
@@ -42,6 +42,8 @@ impl Scene {
         let arrival = Arrival { number, line, channel: Channel::Plain, left: Vec::new(), round_trip: 0 };
         let added = self.stripe.add_lane(arrival, None, self.poll.registry(), &token, 0);
         added.expect("a lane");
+        let ready = Readiness { writable: true, ..Readiness::default() };
+        self.stripe.note_lane(Lane(number), ready);
         self.peers.push(peer);
     }
 
@@ -118,4 +120,30 @@ fn a_session_whose_first_lane_could_not_be_added_ends() {
     let timeout = scene.stripe.options.lane_timeout;
     assert!(scene.stripe.deadline().is_some_and(|at| at <= timeout));
     assert!(scene.stripe.tend(scene.poll.registry(), &token, timeout).error);
+}
+
+#[test]
+fn the_end_is_told_though_nobody_reads() {
+    for code in [CloseCode::Reset, CloseCode::UnknownSession] {
+        let mut scene = Scene::new(1);
+        assert!(!scene.stripe.settle());
+        scene.peers[0].write_all(Frame::Close(code).header().bytes()).expect("a lane");
+        scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+        assert!(scene.stripe.settle());
+        assert!(scene.stripe.tend(scene.poll.registry(), &token, 1).error);
+        assert!(!scene.stripe.settle());
+    }
+}
+
+#[test]
+fn the_last_acknowledgement_is_told_though_nobody_reads() {
+    let mut scene = Scene::new(1);
+    scene.peers[0].write_all(Frame::End { offset: 0 }.header().bytes()).expect("a lane");
+    assert_eq!(scene.stripe.receive(&mut [0; 10]).expect("an end"), 0);
+    scene.stripe.finish().expect("a lane");
+    assert!(scene.stripe.would_lose() && !scene.stripe.settle());
+    let ack = Ack { cumulative: 1, window_end: 65_536, on_this_lane: 1, delay: 0 };
+    scene.peers[0].write_all(Frame::Ack(ack).header().bytes()).expect("a lane");
+    scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+    assert!(scene.stripe.settle() && !scene.stripe.would_lose());
 }
