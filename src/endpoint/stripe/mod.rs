@@ -562,6 +562,7 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn settle(&mut self) -> bool {
+        let was_readable = self.engine.readable();
         let waits = self.gap_may_be_filled();
         if !waits {
             self.read_unasked();
@@ -571,8 +572,8 @@ impl Endpoint for StripeEndpoint {
         // Said once: whoever was refused may have nothing left to write.
         let has_room_again = self.refused && self.engine.writable();
         self.refused &= !has_room_again;
-        // What was read may have ended it, and no event will come to say so.
-        let is_news = self.is_over() && !self.is_told;
+        // What was read may be wanted, or may have ended it, and no event will come to say so.
+        let is_news = self.is_over() && !self.is_told || self.engine.readable() && !was_readable;
         readable || has_room_again || is_news
     }
 

@@ -14,7 +14,7 @@ use crate::service::stripes::{Home, Stripes};
 use crate::service::{SocketOptions, StripeOptions};
 use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
-use crate::stripe::frame::{Ack, CloseCode, Frame};
+use crate::stripe::frame::{Ack, CloseCode, Frame, Header};
 
 const ID: SessionId = SessionId([1; 16]);
 
@@ -146,4 +146,25 @@ fn the_last_acknowledgement_is_told_though_nobody_reads() {
     scene.peers[0].write_all(Frame::Ack(ack).header().bytes()).expect("a lane");
     scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
     assert!(scene.stripe.settle() && !scene.stripe.would_lose());
+}
+
+#[test]
+fn bytes_that_are_read_when_nobody_asked_are_told_of() {
+    let mut scene = Scene::new(1);
+    // More than one call reads that asks for bytes, and less than the next one that does not.
+    let pongs = Frame::Pong(1).header().bytes().repeat(400_000 / 9);
+    let frames = [&pongs[..], Header::of_data(0, 5).bytes(), b"hello"].concat();
+    let mut peer = scene.peers[0].try_clone().expect("a socket");
+    let writer = std::thread::spawn(move || peer.write_all(&frames).expect("a lane"));
+    writer.join().expect("a writer");
+    let mut buffer = [0; 100];
+    assert_eq!(scene.stripe.receive(&mut buffer).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    let mut runs_again = false;
+    while !scene.stripe.engine.readable() {
+        scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+        runs_again = scene.stripe.settle();
+    }
+    assert!(runs_again);
+    let came = scene.stripe.receive(&mut buffer).expect("bytes");
+    assert_eq!(&buffer[..came], b"hello");
 }
