@@ -127,6 +127,8 @@ pub struct StripeEndpoint {
     unpushed: usize,
     /// The peer's stream has been read to its end.
     ended: bool,
+    /// The session knows that the stripe is over.
+    is_told: bool,
     /// Since when bytes wait on lanes because others come before them, in milliseconds.
     gap_since: Option<u64>,
     /// The lane that is read next.
@@ -162,6 +164,7 @@ impl StripeEndpoint {
             refused: false,
             unpushed: 0,
             ended: false,
+            is_told: false,
             gap_since: None,
             turn: 0,
             now,
@@ -264,6 +267,7 @@ impl StripeEndpoint {
             self.engine.tick(now * 1000);
             self.push();
         }
+        self.is_told = self.is_over();
         self.readiness()
     }
 
@@ -286,6 +290,11 @@ impl StripeEndpoint {
     /// Whether lanes can still do something for it.
     pub fn is_alive(&self) -> bool {
         matches!(self.state, State::New | State::Joined)
+    }
+
+    /// Whether nothing more can come of it: it has failed, or both ends have everything.
+    fn is_over(&self) -> bool {
+        !self.is_alive() || self.engine.is_finished()
     }
 
     fn lanes(&self) -> impl Iterator<Item = (usize, &Lane)> {
@@ -553,6 +562,7 @@ impl Endpoint for StripeEndpoint {
     }
 
     fn settle(&mut self) -> bool {
+        let was_readable = self.engine.readable();
         let waits = self.gap_may_be_filled();
         if !waits {
             self.read_unasked();
@@ -562,7 +572,9 @@ impl Endpoint for StripeEndpoint {
         // Said once: whoever was refused may have nothing left to write.
         let has_room_again = self.refused && self.engine.writable();
         self.refused &= !has_room_again;
-        readable || has_room_again
+        // What was read may be wanted, or may have ended it, and no event will come to say so.
+        let is_news = self.is_over() && !self.is_told || self.engine.readable() && !was_readable;
+        readable || has_room_again || is_news
     }
 
     fn deadline(&self) -> Option<u64> {

@@ -9,12 +9,12 @@ use super::{Arrival, Line, Slot, StripeEndpoint};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::splice::KernelPipe;
 use crate::endpoint::tcp::TcpEndpoint;
-use crate::endpoint::{Endpoint, Lane};
+use crate::endpoint::{Endpoint, Lane, Readiness};
 use crate::service::stripes::{Home, Stripes};
 use crate::service::{SocketOptions, StripeOptions};
 use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
-use crate::stripe::frame::Frame;
+use crate::stripe::frame::{Ack, CloseCode, Frame, Header};
 
 const ID: SessionId = SessionId([1; 16]);
 
@@ -42,6 +42,8 @@ impl Scene {
         let arrival = Arrival { number, line, channel: Channel::Plain, left: Vec::new(), round_trip: 0 };
         let added = self.stripe.add_lane(arrival, None, self.poll.registry(), &token, 0);
         added.expect("a lane");
+        let ready = Readiness { writable: true, ..Readiness::default() };
+        self.stripe.note_lane(Lane(number), ready);
         self.peers.push(peer);
     }
 
@@ -118,4 +120,51 @@ fn a_session_whose_first_lane_could_not_be_added_ends() {
     let timeout = scene.stripe.options.lane_timeout;
     assert!(scene.stripe.deadline().is_some_and(|at| at <= timeout));
     assert!(scene.stripe.tend(scene.poll.registry(), &token, timeout).error);
+}
+
+#[test]
+fn the_end_is_told_though_nobody_reads() {
+    for code in [CloseCode::Reset, CloseCode::UnknownSession] {
+        let mut scene = Scene::new(1);
+        assert!(!scene.stripe.settle());
+        scene.peers[0].write_all(Frame::Close(code).header().bytes()).expect("a lane");
+        scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+        assert!(scene.stripe.settle());
+        assert!(scene.stripe.tend(scene.poll.registry(), &token, 1).error);
+        assert!(!scene.stripe.settle());
+    }
+}
+
+#[test]
+fn the_last_acknowledgement_is_told_though_nobody_reads() {
+    let mut scene = Scene::new(1);
+    scene.peers[0].write_all(Frame::End { offset: 0 }.header().bytes()).expect("a lane");
+    assert_eq!(scene.stripe.receive(&mut [0; 10]).expect("an end"), 0);
+    scene.stripe.finish().expect("a lane");
+    assert!(scene.stripe.would_lose() && !scene.stripe.settle());
+    let ack = Ack { cumulative: 1, window_end: 65_536, on_this_lane: 1, delay: 0 };
+    scene.peers[0].write_all(Frame::Ack(ack).header().bytes()).expect("a lane");
+    scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+    assert!(scene.stripe.settle() && !scene.stripe.would_lose());
+}
+
+#[test]
+fn bytes_that_are_read_when_nobody_asked_are_told_of() {
+    let mut scene = Scene::new(1);
+    // More than one call reads that asks for bytes, and less than the next one that does not.
+    let pongs = Frame::Pong(1).header().bytes().repeat(400_000 / 9);
+    let frames = [&pongs[..], Header::of_data(0, 5).bytes(), b"hello"].concat();
+    let mut peer = scene.peers[0].try_clone().expect("a socket");
+    let writer = std::thread::spawn(move || peer.write_all(&frames).expect("a lane"));
+    writer.join().expect("a writer");
+    let mut buffer = [0; 100];
+    assert_eq!(scene.stripe.receive(&mut buffer).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    let mut runs_again = false;
+    while !scene.stripe.engine.readable() {
+        scene.stripe.note_lane(Lane(0), Readiness { readable: true, ..Readiness::default() });
+        runs_again = scene.stripe.settle();
+    }
+    assert!(runs_again);
+    let came = scene.stripe.receive(&mut buffer).expect("bytes");
+    assert_eq!(&buffer[..came], b"hello");
 }

@@ -90,6 +90,9 @@ fn a_server_may_speak_first_and_a_session_may_say_nothing() {
     server.send("SSH-2.0");
     client.expect("SSH-2.0");
     drop((client, server));
+    for proxy in [&chain.near, &chain.far] {
+        proxy.ended(1);
+    }
     chain.is_empty();
     drop(chain.near.connect());
     assert_eq!(chain.remote.accept().end(), End::Eof);
@@ -124,6 +127,19 @@ fn a_reset_goes_through_either_way() {
             assert_eq!([chain.near.end().how, chain.far.end().how], how);
         }
     }
+}
+
+/// Nobody reads any more by then.
+#[test]
+fn a_reset_goes_through_behind_the_end_of_the_stream() {
+    let chain = Chain::both(&["--lanes", "1"]);
+    let mut session = chain.session();
+    works(&mut session);
+    let (mut client, server) = session;
+    server.finish();
+    assert_eq!(client.end(), End::Eof);
+    server.reset();
+    assert_eq!([chain.near.end().how, chain.far.end().how], ["reset by remote"; 2]);
 }
 
 #[test]
