@@ -371,7 +371,7 @@ fn a_lane_that_was_slow_once_is_tried_again() {
     }
     now += 1_000_000;
     let ack = |cumulative, on_this_lane| Frame::Ack(Ack { cumulative, window_end: 1 << 20, on_this_lane, delay: 0 });
-    sender.received(0, ack(200_000, sent), None, now).unwrap();
+    sender.received(0, ack(0, sent), None, now).unwrap();
     assert!(sender.lane_report(0).rate.is_some_and(|rate| rate < 1_000_000), "{sent}");
     now += 4_000_000;
     sender.tick(now);
