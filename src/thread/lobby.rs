@@ -367,6 +367,7 @@ impl Lobby {
 }
 
 /// The room that a lane takes, until it ends.
+#[derive(Debug)]
 struct LaneRoom(Admission);
 
 impl Drop for LaneRoom {

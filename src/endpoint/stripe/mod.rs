@@ -10,7 +10,6 @@ mod tests;
 
 use log::{Level, info, log, warn};
 use mio::{Registry, Token};
-use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -56,7 +55,7 @@ thread_local! {
 }
 
 /// What is let go when the thing that holds it ends: a count of somebody above, which this need not know.
-pub type Guard = Box<dyn Any + Send>;
+pub type Guard = Box<dyn fmt::Debug + Send>;
 
 /// A connection whose opening is over and that joins a session.
 pub struct Arrival {
@@ -80,16 +79,7 @@ enum Slot {
     /// A connection that is not a lane yet, or is to be tried at some time.
     Dialing(dial::Attempt),
     /// A lane; and what is let go when it ends.
-    Open(Lane, #[allow(dead_code)] Option<GuardBox>),
-}
-
-/// A guard, for `Debug`.
-struct GuardBox(#[allow(dead_code)] Guard);
-
-impl fmt::Debug for GuardBox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guard")
-    }
+    Open(Lane, #[allow(dead_code)] Option<Guard>),
 }
 
 /// How a stripe stands.
@@ -223,12 +213,12 @@ impl StripeEndpoint {
             self.forget_lane(number);
         }
         line.socket.complete_names();
-        self.open(number, Lane::new(line, channel, &left), guard.map(GuardBox), round_trip, SideName::Client);
+        self.open(number, Lane::new(line, channel, &left), guard, round_trip, SideName::Client);
         Ok(())
     }
 
     /// A connection has become a lane.
-    fn open(&mut self, number: usize, lane: Lane, guard: Option<GuardBox>, round_trip: u64, side: SideName) {
+    fn open(&mut self, number: usize, lane: Lane, guard: Option<Guard>, round_trip: u64, side: SideName) {
         let (id, route) = (self.id, Route(&lane.line.socket, side));
         // Those with which a session begins are named when it ends.
         let again = self.numbers_ever & (1 << number) != 0;
