@@ -3,12 +3,14 @@
 //! What is sent when, on which lane, and what is to be sent again is the business of [`Engine`]; here are the sockets.
 
 mod dial;
+mod ends;
 mod input;
 mod lane;
+mod reading;
 #[cfg(test)]
 mod tests;
 
-use log::{Level, info, log, warn};
+use log::{Level, log};
 use mio::{Registry, Token};
 use std::cell::RefCell;
 use std::fmt;
@@ -17,17 +19,16 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::{Endpoint, Lane as LaneNumber, Readiness, Route, SideName, Socket};
-use crate::base::error::error_text;
 use crate::buffers::splice::KernelPipe;
 use crate::service::StripeOptions;
 use crate::service::stripes::Registered;
 use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
-use crate::stripe::engine::{Burst, Config, Direct, Engine, Event, LaneReport, Read};
-use crate::stripe::frame::{CloseCode, Frame, Violation};
+use crate::stripe::engine::{Burst, Config, Direct, Engine, Read};
 pub use dial::Dialer;
 use lane::LaneEnd;
 pub use lane::{Lane, Line};
+use reading::Heard;
 
 /// How long nothing comes on a lane before the peer is asked whether it is there, in milliseconds.
 const PING_AFTER: u64 = 15_000;
@@ -321,162 +322,6 @@ impl StripeEndpoint {
         }
     }
 
-    /// Reads what is there, within bounds, though nobody asked for it.
-    fn read_unasked(&mut self) {
-        let mut left = UNASKED;
-        while let Some(number) = self.next_readable().filter(|_| left > 0) {
-            left = left.saturating_sub(self.read_lane(number, left, None));
-        }
-    }
-
-    /// The lane on which the bytes come that are to be read next, as far as is known, and how many they are.
-    fn lane_with_next(&self) -> Option<(usize, usize)> {
-        self.lanes().filter(|(_, lane)| lane.line.ready.readable).find_map(|(number, lane)| {
-            let (offset, left) = lane.begun()?;
-            let room = usize::try_from(self.engine.direct_room(offset)).unwrap_or(usize::MAX).min(left);
-            (room > 0).then_some((number, room))
-        })
-    }
-
-    /// Reads as far as the header of the next DATA frame on a lane of which no header was read. Whether there was one.
-    fn read_header(&mut self) -> bool {
-        let unknown = |(_, lane): &(usize, &Lane)| lane.line.ready.readable && lane.begun().is_none();
-        let Some((number, left)) = self.lanes().find(unknown).map(|(number, lane)| (number, lane.header_left())) else {
-            return false;
-        };
-        self.read_lane(number, left, None);
-        true
-    }
-
-    /// Whether what is there can wait, as it is bulk that comes in order but for a gap that is likely to be filled at once:
-    /// then it need not be copied.
-    fn gap_may_be_filled(&mut self) -> bool {
-        let behind_gap = |(_, lane): (usize, &Lane)| lane.line.ready.readable && lane.begun().is_some();
-        if self.engine.readable() || !self.lanes().any(behind_gap) || self.lane_with_next().is_some() {
-            self.gap_since = None;
-            return false;
-        }
-        self.now < *self.gap_since.get_or_insert(self.now) + GAP_TIME
-    }
-
-    /// A lane that may have something to read, each in its turn.
-    fn next_readable(&mut self) -> Option<usize> {
-        if !self.is_alive() {
-            return None;
-        }
-        let count = self.slots.len();
-        let in_turn = (0..count).map(|step| (self.turn + step) % count);
-        let readable = |number: &usize| match &self.slots[*number] {
-            Slot::Open(lane, _) => lane.line.ready.readable,
-            Slot::Empty | Slot::Dialing(_) => false,
-        };
-        let number = in_turn.into_iter().find(readable)?;
-        self.turn = number + 1;
-        Some(number)
-    }
-
-    /// Reads a lane once. What comes next in the stream goes to `direct`, all else to the engine. Returns what was read, at
-    /// most `limit`, in bytes.
-    fn read_lane(&mut self, number: usize, limit: usize, mut direct: Option<&mut Direct<'_>>) -> usize {
-        let Slot::Open(lane, _) = &mut self.slots[number] else { return 0 };
-        let mut heard = Heard { engine: &mut self.engine, dialer: &mut self.dialer, closed: None };
-        let now = self.now;
-        let result = lane.read(limit, |frame| heard.take(number, frame, direct.as_deref_mut(), now));
-        let closed = heard.closed;
-        let came = *result.as_ref().unwrap_or(&0);
-        self.after_reading(number, result.map(drop), closed);
-        came
-    }
-
-    fn after_reading(&mut self, number: usize, result: Result<(), LaneEnd>, closed: Option<CloseCode>) {
-        if let Err(end) = result {
-            self.lane_ended(number, end);
-        }
-        match closed {
-            None => {}
-            // What has come and was not read yet is still to be read.
-            Some(CloseCode::Finished) => self.state = State::Over,
-            Some(code) => self.fail(io::ErrorKind::ConnectionReset, format!("closed by the peer: {code}")),
-        }
-        if !self.is_alive() {
-            self.hang_up();
-        }
-    }
-
-    /// A lane is no more: what it had is sent on others, and it is dialled again where we dial.
-    fn lane_ended(&mut self, number: usize, end: LaneEnd) {
-        let Slot::Open(lane, _) = &self.slots[number] else { return };
-        let (id, authentic, failed) = (self.id, lane.is_authentic(), lane.failed);
-        match &end {
-            LaneEnd::Closed => self.log_lane(number, lane, &"closed by the peer"),
-            LaneEnd::Broken(error) => self.log_lane(number, lane, &error_text(error)),
-            LaneEnd::Violation(violation) => warn!("stripe {id}: lane {number} broke the rules: {violation}"),
-            LaneEnd::Forged(violation) => {
-                let what = "what came was not sent by the peer, or was changed on the way";
-                warn!("stripe {id}: lane {number} ends: {what}: {violation}");
-            }
-        }
-        match (&mut self.dialer, end) {
-            // Whoever has the key does so on purpose, or has an error; on another lane it would be no better.
-            (_, LaneEnd::Violation(violation)) if authentic => {
-                self.say_last(CloseCode::Violation);
-                self.fail(io::ErrorKind::InvalidData, violation.to_string());
-            }
-            (Some(dialer), _) => {
-                let attempt = dialer.wait(self.now, failed);
-                self.forget_lane(number);
-                self.slots[number] = Slot::Dialing(attempt);
-            }
-            (None, _) => self.forget_lane(number),
-        }
-    }
-
-    /// Tells the peer on all lanes how the session ends.
-    fn say_last(&mut self, code: CloseCode) {
-        for slot in &mut self.slots {
-            if let Slot::Open(lane, _) = slot {
-                lane.say_last(&Frame::Close(code));
-            }
-        }
-    }
-
-    /// Takes a lane away.
-    fn forget_lane(&mut self, number: usize) {
-        self.sent_again += self.engine.lane_report(number).sent_again;
-        self.engine.lane_down(number, self.now * 1000);
-        self.slots[number] = Slot::Empty;
-    }
-
-    fn log_lane(&self, number: usize, lane: &Lane, why: &dyn fmt::Display) {
-        let (id, route) = (self.id, Route(&lane.line.socket, self.side()));
-        info!("stripe {id}: lane {number} over {route}: {why}, {}", Account(&self.engine.lane_report(number)));
-    }
-
-    /// The side of the session that it is.
-    fn side(&self) -> SideName {
-        if self.dialer.is_some() { SideName::Remote } else { SideName::Client }
-    }
-
-    fn fail(&mut self, kind: io::ErrorKind, why: String) {
-        if self.is_alive() {
-            self.state = State::Failed(kind, why);
-            self.hang_up();
-        }
-    }
-
-    /// Closes all connections.
-    fn hang_up(&mut self) {
-        if self.lanes().next().is_some() {
-            info!("stripe {}: lanes at the end: {}", self.id, AtTheEnd(self));
-        }
-        for number in 0..self.slots.len() {
-            if matches!(self.slots[number], Slot::Open(..)) {
-                self.forget_lane(number);
-            }
-            self.slots[number] = Slot::Empty;
-        }
-    }
-
     /// Sends what the engine has for the lanes.
     fn push(&mut self) {
         self.unpushed = 0;
@@ -498,39 +343,6 @@ impl StripeEndpoint {
                 }
             }
         });
-    }
-
-    fn error(&self) -> Option<io::Error> {
-        match &self.state {
-            State::Failed(kind, why) => Some(io::Error::new(*kind, why.clone())),
-            State::New | State::Joined | State::Over => None,
-        }
-    }
-}
-
-/// Who hears the frames of lanes.
-struct Heard<'a> {
-    engine: &'a mut Engine,
-    dialer: &'a mut Option<Dialer>,
-    /// What the peer closed the session with.
-    closed: Option<CloseCode>,
-}
-
-impl Heard<'_> {
-    fn take(
-        &mut self,
-        number: usize,
-        frame: Frame<'_>,
-        direct: Option<&mut Direct<'_>>,
-        now: u64,
-    ) -> Result<(), Violation> {
-        if let Some(dialer) = self.dialer {
-            dialer.is_known = true;
-        }
-        if let Some(Event::Closed(code)) = self.engine.received(number, frame, direct, now * 1000)? {
-            self.closed = Some(code);
-        }
-        Ok(())
     }
 }
 
@@ -724,51 +536,5 @@ impl Endpoint for StripeEndpoint {
         let open = self.lanes().map(|(number, _)| self.engine.lane_report(number).sent_again);
         let again = self.sent_again + open.sum::<u64>();
         write!(f, ", {} lanes, {again} bytes sent again", self.lanes_ever)
-    }
-}
-
-/// Whoever lets a stripe go ends it: the peer is told how.
-impl Drop for StripeEndpoint {
-    fn drop(&mut self) {
-        let finished = self.engine.is_finished() || matches!(self.state, State::Over);
-        if let Some(registered) = &mut self.registered {
-            registered.finished = finished;
-        }
-        if self.is_alive() {
-            self.say_last(if finished { CloseCode::Finished } else { CloseCode::Reset });
-        }
-        self.hang_up();
-    }
-}
-
-/// The lanes that are open and what they have done, for the log: one line, however many they are.
-struct AtTheEnd<'a>(&'a StripeEndpoint);
-
-impl fmt::Display for AtTheEnd<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AtTheEnd(stripe) = self;
-        for (n, (number, lane)) in stripe.lanes().enumerate() {
-            let route = Route(&lane.line.socket, stripe.side());
-            let account = stripe.engine.lane_report(number);
-            write!(f, "{}{number} {route}: {}", if n == 0 { "" } else { "; " }, Account(&account))?;
-        }
-        Ok(())
-    }
-}
-
-/// What a lane has done, for the log.
-struct Account<'a>(&'a LaneReport);
-
-impl fmt::Display for Account<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LaneReport { sent, sent_again, received, round_trip, rate, .. } = self.0;
-        write!(f, "sent {sent} bytes, received {received} bytes, {sent_again} bytes sent again")?;
-        if let Some(round_trip) = round_trip {
-            write!(f, ", round trip {} ms", round_trip.div_ceil(1000))?;
-        }
-        if let Some(rate) = rate {
-            write!(f, ", {rate} bytes/s")?;
-        }
-        Ok(())
     }
 }
