@@ -24,6 +24,7 @@ use std::os::fd::RawFd;
 use crate::base::text::ShortText;
 use crate::buffers::batch::{Batch, Encoding};
 use crate::buffers::pipe_pool::Pipe;
+use crate::stripe::MOST_LANES;
 
 pub use error::ListenError;
 pub use listener::{Binding, Listener};
@@ -88,7 +89,7 @@ pub struct Lane(pub u8);
 
 impl Lane {
     /// How many there can be.
-    pub const MOST: u8 = 32;
+    pub const MOST: u8 = MOST_LANES as u8;
 }
 
 /// A connected endpoint, as a flow and a session use it. All calls return at once.

@@ -66,7 +66,10 @@ enum Stage {
 
 /// What becomes of an attempt.
 enum Progress {
+    /// It waits as before.
     Same(Stage),
+    /// It has come further, and may come further still at once.
+    Further(Stage),
     Open {
         line: Line,
         channel: Channel,
@@ -123,10 +126,15 @@ impl Dialer {
         self.random
     }
 
-    /// Where lane `number` goes at its attempt after `failed` ones: the targets in turn, and the addresses of each.
-    fn target(&self, number: usize, failed: u32) -> SocketAddr {
+    /// Where lane `number` may go: the lanes take the targets in turn.
+    fn addresses(&self, number: usize) -> &[SocketAddr] {
         let targets = &self.address.targets;
-        let addresses = &targets[number % targets.len()];
+        &targets[number % targets.len()]
+    }
+
+    /// Where lane `number` goes at its attempt after `failed` ones.
+    fn target(&self, number: usize, failed: u32) -> SocketAddr {
+        let addresses = self.addresses(number);
         addresses[failed as usize % addresses.len()]
     }
 
@@ -169,21 +177,23 @@ impl StripeEndpoint {
 
     /// Goes on with an attempt.
     pub(super) fn tend_attempt(&mut self, number: usize, registry: &Registry, token: &dyn Fn(LaneNumber) -> Token) {
-        let Slot::Dialing(Attempt { stage, failed, busy }) = std::mem::replace(&mut self.slots[number], Slot::Empty)
+        let Slot::Dialing(Attempt { mut stage, failed, busy }) =
+            std::mem::replace(&mut self.slots[number], Slot::Empty)
         else {
             return;
         };
         let token = token(LaneNumber(number as u8));
-        let mut stage = stage;
         // As long as it goes on: what has connected can be asked at once.
         let progress = loop {
             match self.go_on(number, stage, failed, registry, token) {
-                (Progress::Same(next), true) => stage = next,
-                (progress, _) => break progress,
+                Progress::Further(next) => stage = next,
+                progress => break progress,
             }
         };
         match progress {
-            Progress::Same(stage) => self.slots[number] = Slot::Dialing(Attempt { stage, failed, busy }),
+            Progress::Same(stage) | Progress::Further(stage) => {
+                self.slots[number] = Slot::Dialing(Attempt { stage, failed, busy })
+            }
             Progress::Open { line, channel, left, round_trip } => {
                 let mut lane = Lane::new(line, channel, &left);
                 lane.failed = failed + 1;
@@ -196,86 +206,78 @@ impl StripeEndpoint {
         }
     }
 
-    /// One step of an attempt, and whether it has come further.
-    fn go_on(
+    /// One step of an attempt.
+    fn go_on(&mut self, number: usize, stage: Stage, failed: u32, registry: &Registry, token: Token) -> Progress {
+        let now = self.now;
+        let timed_out = |why: &str| Progress::Failed(io::ErrorKind::TimedOut, why.to_string());
+        let result = match stage {
+            Stage::Waiting(at) if at <= now => self.connect(number, failed, registry, token),
+            Stage::Connecting { line, .. } if line.ready.writable => self.ask(line),
+            Stage::Opening { line, dialing, since, give_up } if line.ready.readable => {
+                self.hear_answer(number, line, dialing, since, give_up)
+            }
+            Stage::Connecting { give_up, .. } if give_up <= now => Ok(timed_out("connect timeout")),
+            Stage::Opening { give_up, .. } if give_up <= now => {
+                Ok(timed_out("the peer has not answered in time as the acceptor of a stripe does"))
+            }
+            stage => Ok(Progress::Same(stage)),
+        };
+        result.unwrap_or_else(|error| Progress::Failed(error.kind(), error_text(&error)))
+    }
+
+    /// Begins to connect.
+    fn connect(&mut self, number: usize, failed: u32, registry: &Registry, token: Token) -> io::Result<Progress> {
+        let Some(dialer) = &self.dialer else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut line = dialer.connect(number, failed, &self.options.sources)?;
+        line.register(registry, token)?;
+        self.descriptor = line.socket.descriptor();
+        let give_up = self.now.saturating_add(self.options.connect_timeout);
+        Ok(Progress::Same(Stage::Connecting { line, give_up }))
+    }
+
+    /// Begins the opening of what has connected, if it has.
+    fn ask(&mut self, mut line: Line) -> io::Result<Progress> {
+        if let Some(error) = line.socket.take_error() {
+            return Err(error);
+        }
+        line.socket.complete_names();
+        let mut to_send = Vec::new();
+        let dialing = Dialing::new(self.options.keys.first(), &mut to_send)?;
+        line.send(&to_send)?;
+        let (since, give_up) = (self.now, self.now + OPENING_TIMEOUT);
+        Ok(Progress::Further(Stage::Opening { line, dialing, since, give_up }))
+    }
+
+    /// Goes on with the opening, by what the peer has answered.
+    fn hear_answer(
         &mut self,
         number: usize,
-        stage: Stage,
-        failed: u32,
-        registry: &Registry,
-        token: Token,
-    ) -> (Progress, bool) {
-        let (now, id) = (self.now, self.id);
-        let Some(dialer) = &mut self.dialer else { return (Progress::Same(stage), false) };
-        let broken = |error: io::Error| (Progress::Failed(error.kind(), error_text(&error)), false);
-        match stage {
-            Stage::Waiting(at) if at <= now => {
-                let mut line = match dialer.connect(number, failed, &self.options.sources) {
-                    Ok(line) => line,
-                    Err(error) => return broken(error),
-                };
-                if let Err(error) = line.register(registry, token) {
-                    return broken(error);
-                }
-                self.descriptor = line.socket.descriptor();
-                let give_up = now.saturating_add(self.options.connect_timeout);
-                (Progress::Same(Stage::Connecting { line, give_up }), false)
+        mut line: Line,
+        mut dialing: Dialing,
+        since: u64,
+        give_up: u64,
+    ) -> io::Result<Progress> {
+        let mut answer = vec![0; ANSWER];
+        let Some(came) = line.read_some(&mut answer)? else {
+            return Ok(Progress::Same(Stage::Opening { line, dialing, since, give_up }));
+        };
+        let mut to_send = Vec::new();
+        let may_be_made = self.dialer.as_ref().is_none_or(|dialer| !dialer.is_known);
+        match dialing.receive(&answer[..came], self.id, number as u8, may_be_made, &mut to_send) {
+            Err(refusal) => Ok(Progress::refused(&refusal)),
+            Ok((_, None)) => Ok(Progress::Further(Stage::Opening { line, dialing, since, give_up })),
+            Ok((used, Some(channel))) => {
+                line.send(&to_send)?;
+                let left = answer[used..came].to_vec();
+                Ok(Progress::Open { line, channel, left, round_trip: self.now - since })
             }
-            Stage::Connecting { mut line, .. } if line.ready.writable => {
-                if let Some(error) = line.socket.take_error() {
-                    return broken(error);
-                }
-                line.socket.complete_names();
-                let mut to_send = Vec::new();
-                let asked = Dialing::new(self.options.keys.first(), &mut to_send);
-                match asked.and_then(|dialing| line.send(&to_send).map(|()| dialing)) {
-                    Ok(dialing) => {
-                        let give_up = now + OPENING_TIMEOUT;
-                        (Progress::Same(Stage::Opening { line, dialing, since: now, give_up }), true)
-                    }
-                    Err(error) => broken(error),
-                }
-            }
-            Stage::Opening { mut line, mut dialing, since, give_up } if line.ready.readable => {
-                let mut answer = vec![0; ANSWER];
-                match line.read_some(&mut answer) {
-                    Ok(None) => (Progress::Same(Stage::Opening { line, dialing, since, give_up }), false),
-                    Err(error) => broken(error),
-                    Ok(Some(came)) => {
-                        let mut to_send = Vec::new();
-                        let may_be_made = !dialer.is_known;
-                        match dialing.receive(&answer[..came], id, number as u8, may_be_made, &mut to_send) {
-                            Err(refusal) => (Progress::refused(&refusal), false),
-                            Ok((_, None)) => (Progress::Same(Stage::Opening { line, dialing, since, give_up }), true),
-                            Ok((used, Some(channel))) => match line.send(&to_send) {
-                                Err(error) => broken(error),
-                                Ok(()) => {
-                                    let left = answer[used..came].to_vec();
-                                    (Progress::Open { line, channel, left, round_trip: now - since }, false)
-                                }
-                            },
-                        }
-                    }
-                }
-            }
-            Stage::Connecting { give_up, .. } if give_up <= now => {
-                (Progress::Failed(io::ErrorKind::TimedOut, "connect timeout".to_string()), false)
-            }
-            Stage::Opening { give_up, .. } if give_up <= now => (
-                Progress::Failed(
-                    io::ErrorKind::TimedOut,
-                    "the peer has not answered in time as the acceptor of a stripe does".to_string(),
-                ),
-                false,
-            ),
-            stage => (Progress::Same(stage), false),
         }
     }
 
     fn attempt_failed(&mut self, number: usize, failed: u32, busy: bool, kind: io::ErrorKind, why: String) {
         let Some(dialer) = &mut self.dialer else { return };
         let (id, target) = (self.id, dialer.target(number, failed - 1));
-        let addresses = dialer.address.targets[number % dialer.address.targets.len()].len();
+        let addresses = dialer.addresses(number).len();
         // One warning for what all lanes have in common, and nothing that is said again and again while the peer is away.
         let level = if failed as usize > addresses {
             Level::Debug
@@ -298,10 +300,7 @@ impl StripeEndpoint {
 
     /// Whether each lane has been tried at each of its addresses. A peer that is busy is asked until the connect timeout.
     fn all_have_failed(&self) -> bool {
-        let addresses = |number: usize| {
-            let targets = self.dialer.as_ref().map(|dialer| &dialer.address.targets);
-            targets.map_or(0, |targets| targets[number % targets.len()].len())
-        };
+        let addresses = |number| self.dialer.as_ref().map_or(0, |dialer| dialer.addresses(number).len());
         self.slots.iter().enumerate().all(|(number, slot)| match slot {
             Slot::Dialing(attempt) => !attempt.busy && attempt.failed as usize >= addresses(number),
             Slot::Empty => true,

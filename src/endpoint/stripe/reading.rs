@@ -52,12 +52,12 @@ impl StripeEndpoint {
             return None;
         }
         let count = self.slots.len();
-        let in_turn = (0..count).map(|step| (self.turn + step) % count);
+        let mut in_turn = (0..count).map(|step| (self.turn + step) % count);
         let readable = |number: &usize| match &self.slots[*number] {
             Slot::Open(lane, _) => lane.line.ready.readable,
             Slot::Empty | Slot::Dialing(_) => false,
         };
-        let number = in_turn.into_iter().find(readable)?;
+        let number = in_turn.find(readable)?;
         self.turn = number + 1;
         Some(number)
     }
