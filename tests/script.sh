@@ -18,3 +18,13 @@ cleanup() {
   exit "$status"
 }
 trap cleanup EXIT
+
+# Tries until it works, for what nothing can be waited on.
+retry() {
+  for _ in $(seq 300); do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.1
+  done
+  echo "never worked: $*" >&2
+  return 1
+}

@@ -20,16 +20,6 @@ at_end() {
 in_near=(ip netns exec "$near")
 in_far=(ip netns exec "$far")
 
-# Tries until it works, for what nothing can be waited on.
-retry() {
-  for _ in $(seq 300); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.1
-  done
-  echo "never worked: $*" >&2
-  return 1
-}
-
 # --- The systems, and cables 1 and 2
 
 # The far system has one address for all lanes. The near one has an address on each cable, and what comes from an

@@ -18,16 +18,6 @@ at_end() {
 in_here=(ip netns exec "$here")
 in_there=(ip netns exec "$there")
 
-# Tries until it works, for what nothing can be waited on.
-retry() {
-  for _ in $(seq 300); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.1
-  done
-  echo "never worked: $*" >&2
-  return 1
-}
-
 # Two systems and a cable.
 ip netns add "$there"
 ip link add cable netns "$here" type veth peer name cable netns "$there"
