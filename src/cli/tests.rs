@@ -71,7 +71,7 @@ fn defaults() {
     assert_eq!(settings.services[0].listeners.len(), 1);
     assert_eq!(settings.services[0].listeners[0].argument, "127.0.0.1:5000");
     assert_eq!(settings.services[0].listeners[0].addresses, tcp("127.0.0.1:5000"));
-    assert_eq!(settings.services[0].remote.addresses, tcp("127.0.0.1:22"));
+    assert_eq!(settings.services[0].remotes[0].endpoints.addresses, tcp("127.0.0.1:22"));
     assert_eq!(settings.process.buffer_size, BufferSize::Growing(16384));
     assert!(!settings.services[0].no_delay);
     assert_eq!(settings.process.io_threads, 1);
@@ -125,7 +125,10 @@ fn every_option() {
     assert!(warnings.is_empty());
     assert_eq!(settings.services[0].listeners[0].addresses, tcp("127.0.0.1:5000"));
     assert_eq!(settings.services[0].listeners[1].addresses, tcp("[::1]:5001"));
-    assert_eq!(settings.services[0].remote.addresses, [EndpointAddress::Unix(UnixAddress::Path("/tmp/s".into()))]);
+    assert_eq!(
+        settings.services[0].remotes[0].endpoints.addresses,
+        [EndpointAddress::Unix(UnixAddress::Path("/tmp/s".into()))]
+    );
     assert_eq!(settings.process.buffer_size, BufferSize::Fixed(65536));
     assert!(settings.services[0].no_delay);
     assert_eq!(settings.process.io_threads, 4);
@@ -324,13 +327,6 @@ fn usage_errors() {
     assert_eq!(complaint(&["--no-delay=1"]), "cproxy: option '--no-delay' does not take an argument");
 }
 
-#[test]
-fn a_second_remote_is_a_usage_error() {
-    let expected = "cproxy: only one remote (-r) can be given";
-    assert_eq!(complaint(&[&BOTH[..], &["-r", "127.0.0.1:23"]].concat()), expected);
-    assert_eq!(complaint(&["-r", "127.0.0.1:22", "--remote=nocolon"]), expected);
-}
-
 /// A quirk of getopts that is harmless: two hyphens before a letter are as good as one.
 #[test]
 fn letters_after_two_hyphens() {
@@ -350,10 +346,6 @@ fn the_first_error_is_reported() {
     assert_eq!(invalid(&["-b", "abc", "-t"]), "invalid buffer size abc");
     assert_eq!(complaint(&["-z", "-b", "abc"]), "cproxy: invalid option -- 'z'");
     assert_eq!(complaint(&["-b", "5", "-z", "-b", "abc"]), "cproxy: invalid option -- 'z'");
-    assert_eq!(
-        complaint(&["-r", "127.0.0.1:1", "-r", "127.0.0.1:2", "-b", "abc"]),
-        "cproxy: only one remote (-r) can be given"
-    );
     for before in 0..20 {
         let arguments = [&["-n"].repeat(before)[..], &["-b", "abc", "-z"], &["-n"].repeat(20 - before)[..]].concat();
         assert_eq!(invalid(&arguments), "invalid buffer size abc");

@@ -80,10 +80,8 @@ impl LogDraft {
 /// A service's settings in the making.
 #[derive(Debug)]
 pub struct ServiceDraft<'a> {
-    /// All but the remote.
+    /// What was given so far.
     pub settings: ServiceSettings,
-    /// The remote, once it was given.
-    pub remote: Option<Endpoints>,
     /// The folder that relative paths of files are relative to; empty: the current one.
     pub folder: PathBuf,
     /// The names that were looked up for this service and those before it.
@@ -103,8 +101,8 @@ impl<'a> ServiceDraft<'a> {
     /// A service with the defaults; relative paths of files are relative to this folder.
     pub fn new(name: &str, folder: &Path, lookups: &'a mut Lookups) -> ServiceDraft<'a> {
         let no_remote_yet = Endpoints { argument: String::new(), addresses: Vec::new() };
-        let settings = ServiceSettings::new(name, Vec::new(), no_remote_yet);
-        ServiceDraft { settings, remote: None, folder: folder.to_path_buf(), lookups }
+        let settings = ServiceSettings { remotes: Vec::new(), ..ServiceSettings::new(name, Vec::new(), no_remote_yet) };
+        ServiceDraft { settings, folder: folder.to_path_buf(), lookups }
     }
 
     /// The settings, if everything that is required was given.
@@ -116,8 +114,10 @@ impl<'a> ServiceDraft<'a> {
         if self.settings.listeners.is_empty() {
             return Err(Missing::Listener);
         }
-        let remote = self.remote.ok_or(Missing::Remote)?;
-        Ok(ServiceSettings { remote, ..self.settings })
+        if self.settings.remotes.is_empty() {
+            return Err(Missing::Remote);
+        }
+        Ok(self.settings)
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use super::settings::ServiceSettings;
-use crate::address::{EndpointAddress, UnixAddress};
+use super::settings::{RemoteSettings, ServiceSettings};
+use crate::address::{EndpointAddress, Endpoints, UnixAddress};
 
-/// The number of each service whose remote is one of the listeners, and a line that names both.
+/// For each remote that is one of the listeners: the number of its service, and a line that names both.
 pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
     // By what only a few have, as there may be thousands.
     let mut listeners: HashMap<Key, Vec<Listener<'_>>> = HashMap::new();
@@ -21,10 +21,14 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
         let listeners = listeners.get(&key(remote))?;
         listeners.iter().find(|listener| leads_to(remote, listener.address))
     };
-    let of_service =
-        |service: &ServiceSettings| service.remote.addresses.iter().flat_map(lanes).find_map(|remote| find(&remote));
-    let line = |(number, service)| of_service(service).map(|listener| (number, complaint(service, listener)));
-    services.iter().enumerate().filter_map(line).collect()
+    let of_remote = |remote: &Endpoints| remote.addresses.iter().flat_map(lanes).find_map(|remote| find(&remote));
+    let mut found = Vec::new();
+    for (number, service) in services.iter().enumerate() {
+        for RemoteSettings { endpoints, .. } in &service.remotes {
+            found.extend(of_remote(endpoints).map(|listener| (number, complaint(service, endpoints, listener))));
+        }
+    }
+    found
 }
 
 /// Where a service listens.
@@ -42,12 +46,12 @@ fn lanes(remote: &EndpointAddress) -> Vec<Cow<'_, EndpointAddress>> {
     }
 }
 
-fn complaint(service: &ServiceSettings, listener: &Listener<'_>) -> String {
+fn complaint(service: &ServiceSettings, remote: &Endpoints, listener: &Listener<'_>) -> String {
     let of = |service: &ServiceSettings| match service.name.as_str() {
         "" => String::new(),
         name => format!(" of service {name}"),
     };
-    let (remote, owner) = (&service.remote.argument, of(service));
+    let (remote, owner) = (&remote.argument, of(service));
     let (own, owners) = (&listener.service.listeners[listener.number].argument, of(listener.service));
     format!(
         "remote {remote}{owner}: it is the proxy's own listener {own}{owners}, \
@@ -152,7 +156,6 @@ fn unix_leads_to(remote: &UnixAddress, listener: &UnixAddress) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Endpoints;
 
     fn service(name: &str, listeners: &[&str], remote: &str) -> ServiceSettings {
         let endpoints = |argument: &str| Endpoints::parse(argument).unwrap();

@@ -1,5 +1,6 @@
 //! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
+use super::balancing::PoolSettings;
 use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
@@ -33,15 +34,17 @@ pub struct ProcessSettings {
     pub log: LogSettings,
 }
 
-/// One service: its listeners, its remote, and the policies for its sessions.
+/// One service: its listeners, its remotes, and the policies for its sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// Its name; empty for the one of the command line.
     pub name: String,
     /// Where clients are accepted, in the order given.
     pub listeners: Vec<Endpoints>,
-    /// What every session is connected to.
-    pub remote: Endpoints,
+    /// What sessions are connected to, in the order given.
+    pub remotes: Vec<RemoteSettings>,
+    /// How one of these is chosen, and which of them work.
+    pub pool: PoolSettings,
     /// Whether `TCP_NODELAY` is set on both sides.
     pub no_delay: bool,
     /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
@@ -56,6 +59,29 @@ pub struct ServiceSettings {
     pub on_reload: OnReload,
     /// What concerns its stripes.
     pub stripe: StripeSettings,
+}
+
+/// A remote as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Its addresses. There are none where its name is looked up while the program runs and had none at the start.
+    pub endpoints: Endpoints,
+    /// How many sessions it gets beside those of others, from 1 to [`RemoteSettings::MAX_WEIGHT`].
+    pub weight: u16,
+    /// Whether it is used only when no other one is usable.
+    pub is_backup: bool,
+    /// How many sessions it may have at once; `None`: any number.
+    pub max_sessions: Option<u32>,
+}
+
+impl RemoteSettings {
+    /// The most that `weight=` takes.
+    pub const MAX_WEIGHT: u16 = 256;
+
+    /// The defaults, at this address.
+    pub fn new(endpoints: Endpoints) -> RemoteSettings {
+        RemoteSettings { endpoints, weight: 1, is_backup: false, max_sessions: None }
+    }
 }
 
 impl Default for ProcessSettings {
@@ -94,7 +120,8 @@ impl ServiceSettings {
         ServiceSettings {
             name: name.to_string(),
             listeners,
-            remote,
+            remotes: vec![RemoteSettings::new(remote)],
+            pool: PoolSettings::default(),
             no_delay: false,
             keepalive: None,
             backlog: i32::MAX,
@@ -110,6 +137,11 @@ impl ServiceSettings {
         let listening_as_other =
             ServiceSettings { listeners: other.listeners.clone(), backlog: other.backlog, ..self.clone() };
         listening_as_other == *other
+    }
+
+    /// All addresses of all remotes, as far as they are known at the start.
+    pub fn remote_addresses(&self) -> impl Iterator<Item = &EndpointAddress> {
+        self.remotes.iter().flat_map(|remote| &remote.endpoints.addresses)
     }
 
     /// The addresses that are listened on. As the original: a name that has several is listened on at its first.

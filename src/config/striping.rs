@@ -91,7 +91,7 @@ impl Eq for KeyFile {}
 /// What is wrong with a key that has no stripe to be used for: somebody believes that something is encrypted.
 pub fn useless_key(service: &ServiceSettings) -> Option<String> {
     let file = service.stripe.keys.as_ref()?;
-    let mut addresses = service.listening().chain(&service.remote.addresses);
+    let mut addresses = service.listening().chain(service.remote_addresses());
     let path = file.path.display();
     addresses.all(|address| address.stripe().is_none()).then(|| {
         format!("invalid stripe key {path}: the service has no stripe: address, so nothing would be encrypted")
@@ -115,9 +115,10 @@ pub fn warnings(service: &ServiceSettings) -> Vec<String> {
         )
     };
     let listeners = service.listeners.iter().filter(|endpoints| endpoints.addresses.first().is_some_and(leaves));
-    let remote = Some(&service.remote).filter(|endpoints| endpoints.addresses.iter().any(leaves));
+    let remotes = service.remotes.iter().map(|remote| &remote.endpoints);
+    let remotes = remotes.filter(|endpoints| endpoints.addresses.iter().any(leaves));
     let listeners = listeners.map(|endpoints| warning("listener", endpoints));
-    listeners.chain(remote.map(|endpoints| warning("remote", endpoints))).collect()
+    listeners.chain(remotes.map(|endpoints| warning("remote", endpoints))).collect()
 }
 
 #[cfg(test)]

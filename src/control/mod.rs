@@ -17,6 +17,7 @@ use log::warn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::clock::Clock;
 use crate::base::error::error_text;
 use crate::config::settings::{ServiceSettings, Settings};
 use crate::log::flush;
@@ -57,6 +58,7 @@ struct Running {
 
 /// Everything that lasts as long as the process.
 struct Control {
+    clock: Clock,
     settings: Settings,
     services: Vec<Running>,
     listening: Listening,

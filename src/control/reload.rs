@@ -132,7 +132,7 @@ impl Control {
                 Some(same) if same.settings.is_same_for_sessions(wanted) => {
                     services.push(Running { settings: wanted.clone(), service: same.service.clone() });
                 }
-                _ => match running(wanted) {
+                former => match running(wanted, former.map(|former| &*former.service), self.clock) {
                     Ok(running) => services.push(running),
                     Err(error) => errors.push(error),
                 },

@@ -14,6 +14,7 @@ use super::reload::Reloading;
 use super::signals::Signals;
 use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
+use crate::base::clock::Clock;
 use crate::base::error::error_text;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
@@ -38,7 +39,13 @@ pub(super) fn start(
     let pipes = if settings.process.zero_copy == ZeroCopy::Never { 0 } else { pipes_allowed() };
     let descriptors = Descriptors::of_process(settings.process.io_threads, pipes).map_err(named("descriptor limit"));
     let descriptors = descriptors.map_err(one)?;
-    let services = settings.services.iter().map(running).collect::<Result<Vec<_>, _>>().map_err(one)?;
+    let clock = Clock::start();
+    let services = settings
+        .services
+        .iter()
+        .map(|service| running(service, None, clock))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(one)?;
     let mut listening = Listening::new(settings.process.io_threads, settings.process.reuse_port);
     // Before there is a thread: a failure leaves nothing behind.
     let plan = listening.prepare(&wanted(&services))?;
@@ -49,11 +56,12 @@ pub(super) fn start(
     // Before there is a thread whose lines could overtake these.
     flush();
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
-    let io_threads = start_io_threads(&settings.process, descriptors.pipes(), &room, sender).map_err(one)?;
+    let io_threads = start_io_threads(&settings.process, clock, descriptors.pipes(), &room, sender).map_err(one)?;
     let acceptor = start_acceptor(&io_threads, &room, sender).map_err(one)?;
     hang_bells(&room, &io_threads, &acceptor, sender);
     let most_sources = most_sources(most_sessions, &settings);
     let control = Control {
+        clock,
         settings,
         services,
         listening,
@@ -96,10 +104,10 @@ fn refuse_loops(services: &[ServiceSettings]) -> Result<(), Vec<String>> {
     }
 }
 
-/// Makes a service ready for use.
-pub(super) fn running(settings: &ServiceSettings) -> Result<Running, String> {
-    let service = Service::new(settings)
-        .map_err(|error| format!("remote {}: {}", settings.remote.argument, error_text(&error)))?;
+/// Makes a service ready for use; what is known of the remotes of the former one of its name is kept.
+pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, clock: Clock) -> Result<Running, String> {
+    let service = Service::new(settings, former, clock.now())
+        .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }
 
@@ -129,7 +137,7 @@ fn polling_backend() -> &'static str {
 fn log_settings(settings: &Settings) {
     for service in &settings.services {
         let of = if service.name.is_empty() { String::new() } else { format!("service {}: ", service.name) };
-        for address in &service.remote.addresses {
+        for address in service.remote_addresses() {
             info!("{of}remote address = {address}");
         }
     }
@@ -143,6 +151,7 @@ fn log_settings(settings: &Settings) {
 
 fn start_io_threads(
     settings: &ProcessSettings,
+    clock: Clock,
     pipes: usize,
     room: &Arc<Room>,
     notices: &Sender<Notice>,
@@ -151,7 +160,8 @@ fn start_io_threads(
     let lanes = lobby::Shared::default();
     let mut mailboxes = Vec::new();
     for number in 0..settings.io_threads {
-        let share = Share { admission: Admission::new(room, number), pipes: pipes.clone(), lanes: lanes.clone() };
+        let share =
+            Share { clock, admission: Admission::new(room, number), pipes: pipes.clone(), lanes: lanes.clone() };
         let (io_thread, mailbox) = IoThread::new(settings, number, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 
 use super::{Carries, Endpoint, Lane, Readiness, Received, SideName, send_encoded};
 use crate::buffers::batch::{Batch, Encoding, MAX_DATAGRAM};
+use crate::service::pool::ClientKey;
 
 /// Bytes read at once; the largest frame fits, and as many as may be there already.
 const READ: usize = 128 << 10;
@@ -40,6 +41,10 @@ impl<E: Endpoint> Endpoint for Framed<E> {
 
     fn carries(&self) -> Carries {
         Carries::Datagrams { chunk: MAX_DATAGRAM }
+    }
+
+    fn client_key(&self) -> Option<ClientKey> {
+        self.stream.client_key()
     }
 
     fn has_lanes(&self) -> bool {

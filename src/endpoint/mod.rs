@@ -24,6 +24,7 @@ use std::os::fd::RawFd;
 use crate::base::text::ShortText;
 use crate::buffers::batch::{Batch, Encoding};
 use crate::buffers::pipe_pool::Pipe;
+use crate::service::pool::ClientKey;
 use crate::stripe::MOST_LANES;
 
 pub use error::ListenError;
@@ -115,6 +116,11 @@ pub trait Endpoint {
     /// What ends it.
     fn lifetime(&self) -> Lifetime {
         Lifetime::Connection
+    }
+
+    /// What its peer is recognised by when it comes again; `None`: nothing.
+    fn client_key(&self) -> Option<ClientKey> {
+        None
     }
 
     /// Whether it is connected as soon as it is dialled, without an event that says so.

@@ -12,6 +12,7 @@ use super::{Carries, Endpoint, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
+use crate::service::pool::ClientKey;
 use crate::service::{RemoteAddress, SocketOptions, StripeOptions};
 
 /// Any connected endpoint.
@@ -65,6 +66,10 @@ impl Endpoint for Socket {
 
     fn lifetime(&self) -> Lifetime {
         each!(self, endpoint => endpoint.lifetime())
+    }
+
+    fn client_key(&self) -> Option<ClientKey> {
+        each!(self, endpoint => endpoint.client_key())
     }
 
     fn connects_at_once(&self) -> bool {

@@ -20,6 +20,7 @@ use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::base::text::Escaped;
 use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
 use crate::buffers::splice::KernelPipe;
+use crate::service::pool::ClientKey;
 
 /// A bound datagram socket, which many clients share.
 #[derive(Debug)]
@@ -168,6 +169,15 @@ impl Endpoint for SourceEndpoint {
 
     fn carries(&self) -> Carries {
         Carries::Datagrams { chunk: if matches!(self.socket.name, Name::Udp(_)) { UDP_CHUNK } else { MAX_DATAGRAM } }
+    }
+
+    fn client_key(&self) -> Option<ClientKey> {
+        let peer = &self.origin.peer;
+        if let Some(peer) = peer.as_socket() {
+            return Some(ClientKey::of_ip(peer.ip()));
+        }
+        let path = peer.as_pathname().map(|path| path.as_os_str().as_bytes());
+        path.or(peer.as_abstract_namespace()).map(ClientKey::of_bytes)
     }
 
     fn lifetime(&self) -> Lifetime {

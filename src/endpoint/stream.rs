@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use super::{Endpoint, SideName, Socket};
 use crate::buffers::splice::{KernelPipe, splice_in, splice_out};
+use crate::service::pool::ClientKey;
 
 /// A connected, non-blocking stream socket.
 pub trait Stream: AsRawFd {
@@ -41,6 +42,11 @@ pub trait Stream: AsRawFd {
 pub trait Names {
     /// See [`Endpoint::write_route`].
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// See [`Endpoint::client_key`].
+    fn client_key(&self) -> Option<ClientKey> {
+        None
+    }
 }
 
 /// A stream socket with the names of its ends.
@@ -64,6 +70,10 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
     const SHORT_MEANS_BLOCKED: bool = Socket::SHORT_MEANS_BLOCKED;
 
     type Pipe = KernelPipe;
+
+    fn client_key(&self) -> Option<ClientKey> {
+        self.names.client_key()
+    }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.receive(buffer)

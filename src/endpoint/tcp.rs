@@ -15,6 +15,7 @@ use super::{Binding, ListenError, SideName};
 use crate::address::{OriginalForm, add_v4};
 use crate::base::text::ShortText;
 use crate::service::SocketOptions;
+use crate::service::pool::ClientKey;
 
 /// A TCP connection, accepted or begun by us.
 pub type TcpEndpoint = StreamEndpoint<TcpStream, TcpNames>;
@@ -164,6 +165,10 @@ impl Stream for TcpStream {
 }
 
 impl Names for TcpNames {
+    fn client_key(&self) -> Option<ClientKey> {
+        Some(ClientKey::of_ip(self.peer().ip()))
+    }
+
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let TcpNames::V4(peer, Some(local)) = self {
             let (from, to) = if side == SideName::Client { (peer, local) } else { (local, peer) };

@@ -2,16 +2,21 @@
 
 pub mod admission;
 mod options;
+pub mod pool;
 mod remote;
 pub mod stripes;
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::config::settings::{OnReload, ServiceSettings};
+use crate::address::{EndpointAddress, Endpoints};
+use crate::base::random::random;
+use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
+use pool::{Member, Pool, Remote};
 
 pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
@@ -27,8 +32,8 @@ pub struct Service {
     pub id: ServiceId,
     /// Its name; empty for the one of the command line.
     pub name: String,
-    /// The remote's addresses, in the order in which they are tried.
-    pub remotes: Vec<RemoteAddress>,
+    /// Its remotes.
+    pub pool: Pool,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -60,22 +65,52 @@ impl Service {
         if self.name.is_empty() { line.to_string() } else { format!("service {}: {line}", self.name) }
     }
 
-    /// Makes a service ready for use.
+    /// Makes a service ready for use at this time, in milliseconds since the origin that all threads share. What is known
+    /// of the remotes of the one before it, if there was one, is kept.
     ///
     /// # Errors
     ///
-    /// A remote address that the system cannot have.
-    pub fn new(settings: &ServiceSettings) -> io::Result<Service> {
+    /// A remote, as it was written, whose address the system cannot have.
+    pub fn new(settings: &ServiceSettings, former: Option<&Service>, now: u64) -> Result<Service, (String, io::Error)> {
+        let members = members(settings, former)?;
+        // The same for all is as good where there is nothing to guess.
+        let seed = random().map_or(0, u64::from_ne_bytes);
         Ok(Service {
             id: ServiceId::next(),
             name: settings.name.clone(),
-            remotes: settings.remote.addresses.iter().map(RemoteAddress::new).collect::<io::Result<_>>()?,
+            pool: Pool::new(&settings.pool, members, seed, now),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
             on_reload: settings.on_reload,
         })
     }
+}
+
+/// The remotes that are asked for; one that the former service had is the same one.
+fn members(settings: &ServiceSettings, former: Option<&Service>) -> Result<Vec<Member>, (String, io::Error)> {
+    let known = former.map(|service| service.pool.set());
+    let known = known.iter().flat_map(|set| set.members()).map(|member| (&member.remote.at, &member.remote));
+    let known: HashMap<_, _> = known.collect();
+    let named = settings.remotes.iter().filter(|remote| !remote.endpoints.addresses.is_empty());
+    let member = |(name, at, asked): (String, Vec<EndpointAddress>, &RemoteSettings)| {
+        let remote = match known.get(&at) {
+            Some(&remote) => remote.clone(),
+            None => Arc::new(Remote::new(name, at).map_err(|error| (asked.endpoints.argument.clone(), error))?),
+        };
+        let RemoteSettings { weight, is_backup, max_sessions, .. } = *asked;
+        Ok(Member { remote, weight, is_backup, max_sessions })
+    };
+    let each = |remote: &RemoteSettings| {
+        // Only where they are looked up again, each address is a remote.
+        let apart = settings.pool.resolve.is_some();
+        let Endpoints { argument, addresses } = &remote.endpoints;
+        let parts = if apart { addresses.chunks(1) } else { addresses.chunks(addresses.len()) };
+        parts
+            .map(|at| (if at.len() == 1 { at[0].to_string() } else { argument.clone() }, at.to_vec()))
+            .collect::<Vec<_>>()
+    };
+    named.flat_map(|remote| each(remote).into_iter().map(move |(name, at)| (name, at, remote))).map(member).collect()
 }
 
 impl Timeouts {

@@ -1,13 +1,16 @@
-//! How a session gets its remote: dialling one address after the other until one connects.
+//! How a session gets its remote: one is chosen after the other, and its addresses dialled in turn, until one connects.
 
 use log::{info, warn};
+use std::fmt;
 use std::io;
 
 use super::end::{end_for, log_error};
 use super::{End, Outcome, Phase, Session, Turn};
+use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
-use crate::service::Service;
+use crate::service::pool::{Choice, Lease, RemoteId};
+use crate::service::{RemoteAddress, Service};
 
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
@@ -17,18 +20,67 @@ const BUSY_PAUSE: u64 = 50;
 pub enum Dial<E> {
     /// The endpoint is connecting or connected; a writable event will say that it is.
     Started(E),
-    /// The remote's queue is full: the same address is worth another try soon.
+    /// The remote's queue is full: it is worth another try soon.
     Busy,
-    /// It failed at once (and the dialer said why).
-    Failed,
-    /// There is no address of this number.
-    NoSuchAddress,
+    /// It failed at once.
+    Failed(io::Error),
+}
+
+/// What a session has tried before, and until when it may go on.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    /// The remotes that are not to be tried now.
+    tried: Vec<RemoteId>,
+    /// Those of them that were busy, which are worth another try soon.
+    busy: Vec<RemoteId>,
+    /// When all attempts must have come to something.
+    deadline: u64,
+}
+
+impl Default for Attempts {
+    fn default() -> Attempts {
+        Attempts { tried: Vec::new(), busy: Vec::new(), deadline: u64::MAX }
+    }
+}
+
+/// Why an address could not be connected to.
+enum Failure {
+    Timeout,
+    Error(io::Error),
+}
+
+impl Failure {
+    /// The end of a session that has no other address.
+    fn end(&self) -> End {
+        match self {
+            Failure::Timeout => End::ConnectTimeout,
+            Failure::Error(_) => End::ConnectFailed,
+        }
+    }
+
+    /// Whether this machine lacks something, so that it says nothing of the remote.
+    fn is_local(&self) -> bool {
+        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+        match self {
+            Failure::Timeout => false,
+            Failure::Error(error) => error.raw_os_error().is_some_and(|number| lacking.contains(&number)),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Timeout => f.write_str("connect timeout"),
+            Failure::Error(error) => f.write_str(&error_text(error)),
+        }
+    }
 }
 
 /// Connects sessions to their remote.
 pub trait Dialer<E> {
-    /// Starts connecting to the service's remote, at its address of this number, from 0, for a client that carries this.
-    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E>;
+    /// Starts connecting to an address of a remote of the service, for a client that carries this. What fails is logged.
+    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E>;
 
     /// Tends to the lanes of an endpoint that has some: dials, reads and writes what their events and the time ask for.
     /// Returns what can be done with the endpoint now.
@@ -38,33 +90,44 @@ pub trait Dialer<E> {
     }
 }
 
+/// What dialling a remote came to.
+enum Dialled {
+    /// The session's turn ends so.
+    Ends(Outcome),
+    /// The remote is not to be tried again now; this is why the session ends if there is no other.
+    Failed(End),
+}
+
 impl<E: Endpoint> Session<E> {
-    /// Starts connecting to the first address of the remote that can be tried.
+    /// Starts connecting to a remote.
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
-        self.dial(turn.now.saturating_add(self.service.timeouts.connect), End::ConnectFailed, turn, dialer)
+        self.set_deadline(turn.now);
+        self.choose(None, End::ConnectFailed, turn, dialer)
     }
 
     /// Starts connecting a little later, if the client is still there by then.
     pub fn start_later(&mut self, now: u64) -> Outcome {
         info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
         let retry = now.saturating_add(BUSY_PAUSE);
-        self.phase = Phase::Busy { retry, give_up: retry.saturating_add(self.service.timeouts.connect) };
+        self.set_deadline(retry);
+        self.phase = Phase::Busy { retry, give_up: self.give_up(retry) };
         Outcome::Waiting
     }
 
     pub(super) fn connect(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         match (self.phase, &mut self.remote) {
-            (Phase::Busy { give_up, .. }, _) if give_up <= turn.now => {
-                self.try_next_address(End::ConnectTimeout, turn, dialer)
-            }
+            (Phase::Busy { give_up, .. }, _) if give_up <= turn.now => match self.lease {
+                Some(_) => self.try_next_address(Failure::Timeout, turn, dialer),
+                None => Outcome::Ended(End::ConnectTimeout),
+            },
             (Phase::Busy { retry, give_up }, _) if retry <= turn.now => {
                 // Where an event comes only after a call that would block, none has said so.
                 if let Some(error) = self.client.endpoint.take_error() {
                     log_error(&self.client.endpoint, &error);
                     return Outcome::Ended(end_for(&error, SideName::Client));
                 }
-                self.dial(give_up, End::ConnectFailed, turn, dialer)
+                self.choose(Some(give_up), End::ConnectFailed, turn, dialer)
             }
             (Phase::Connecting { .. }, Some(remote)) if remote.ready.writable => {
                 // A failed attempt is writable too, but never without an error or a hang-up.
@@ -83,62 +146,148 @@ impl<E: Endpoint> Session<E> {
                     }
                     Some(error) => {
                         log_error(&remote.endpoint, &error);
-                        self.try_next_address(End::ConnectFailed, turn, dialer)
+                        self.try_next_address(Failure::Error(error), turn, dialer)
                     }
                 }
             }
             (Phase::Connecting { give_up }, Some(remote)) if give_up <= turn.now => {
                 warn!("connect timeout proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
-                self.try_next_address(End::ConnectTimeout, turn, dialer)
+                self.try_next_address(Failure::Timeout, turn, dialer)
             }
             _ => Outcome::Waiting,
         }
     }
 
-    fn try_next_address(&mut self, reason: End, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
-        self.address += 1;
-        self.dial(turn.now.saturating_add(self.service.timeouts.connect), reason, turn, dialer)
+    /// Notes until when a remote must have been found, where that is limited.
+    fn set_deadline(&mut self, now: u64) {
+        if let Some(timeout) = self.service.pool.policy().retry_timeout {
+            self.attempts.get_or_insert_default().deadline = now.saturating_add(timeout);
+        }
     }
 
-    /// Dials the current address, or the next that can be; `reason` is why there is none, if there is none.
-    fn dial(
+    /// When an attempt that begins now is given up.
+    fn give_up(&self, now: u64) -> u64 {
+        let deadline = self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.deadline);
+        now.saturating_add(self.service.timeouts.connect).min(deadline)
+    }
+
+    fn try_next_address(&mut self, failure: Failure, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        let reason = failure.end();
+        self.address += 1;
+        let Some(lease) = self.lease.take() else { return Outcome::Ended(reason) };
+        match self.dial(lease, None, Some(failure), turn, dialer) {
+            Dialled::Ends(outcome) => outcome,
+            Dialled::Failed(reason) => self.choose(None, reason, turn, dialer),
+        }
+    }
+
+    /// Dials a remote that has not been tried, or the next, until one can be dialled. `give_up` is when one that is busy,
+    /// or not there, is not waited for any more; `reason` is why there is none, if there is none.
+    fn choose(
         &mut self,
-        give_up: u64,
+        give_up: Option<u64>,
         mut reason: End,
         turn: &Turn<'_, E::Pipe>,
         dialer: &mut impl Dialer<E>,
     ) -> Outcome {
-        let first = self.address;
         loop {
-            let give_up = match self.address {
-                address if address == first => give_up,
-                _ => turn.now.saturating_add(self.service.timeouts.connect),
+            let choice = match self.lease.take() {
+                Some(lease) => Choice::Remote(lease),
+                None => self.next_remote(turn.now),
             };
-            match dialer.dial(&self.service, self.address as usize, self.client.endpoint.carries()) {
+            let was_busy = self.attempts.as_ref().is_some_and(|attempts| !attempts.busy.is_empty());
+            let give_up = match choice {
+                Choice::Remote(lease) => match self.dial(lease, give_up, None, turn, dialer) {
+                    Dialled::Ends(outcome) => return outcome,
+                    Dialled::Failed(end) => {
+                        reason = end;
+                        continue;
+                    }
+                },
+                // As in the backlog, it waits until there is room.
+                Choice::Full => self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.deadline),
+                Choice::NoneYet => give_up.unwrap_or(self.give_up(turn.now)),
+                Choice::Exhausted if was_busy => give_up.unwrap_or(self.give_up(turn.now)),
+                Choice::Exhausted => return Outcome::Ended(reason),
+            };
+            return self.wait(give_up, reason, turn.now);
+        }
+    }
+
+    fn next_remote(&mut self, now: u64) -> Choice {
+        self.address = 0;
+        let pool = &self.service.pool;
+        let tried = match &self.attempts {
+            None => &[][..],
+            Some(attempts) if attempts.deadline <= now => return Choice::Exhausted,
+            Some(attempts) => &attempts.tried,
+        };
+        if pool.policy().retries.is_some_and(|retries| tried.len() > retries as usize) {
+            return Choice::Exhausted;
+        }
+        pool.choose(|| self.client.endpoint.client_key(), tried, now)
+    }
+
+    /// Waits a little before it looks for a remote again.
+    fn wait(&mut self, give_up: u64, reason: End, now: u64) -> Outcome {
+        self.log_given_up(reason);
+        self.remote = None;
+        if let Some(Attempts { tried, busy, .. }) = self.attempts.as_deref_mut() {
+            tried.retain(|id| !busy.contains(id));
+            busy.clear();
+        }
+        self.phase = Phase::Busy { retry: now.saturating_add(BUSY_PAUSE).min(give_up), give_up };
+        Outcome::Waiting
+    }
+
+    /// Dials a remote: its current address, or the next that can be. `failure` is why the one before could not be.
+    fn dial(
+        &mut self,
+        lease: Lease,
+        give_up: Option<u64>,
+        mut failure: Option<Failure>,
+        turn: &Turn<'_, E::Pipe>,
+        dialer: &mut impl Dialer<E>,
+    ) -> Dialled {
+        let mut give_up = give_up.unwrap_or(self.give_up(turn.now));
+        while let Some(address) = lease.addresses.get(self.address as usize) {
+            match dialer.dial(&self.service, address, self.client.endpoint.carries()) {
                 Dial::Started(endpoint) => {
-                    self.log_given_up(reason);
+                    self.log_given_up(failure.map_or(End::ConnectFailed, |failure| failure.end()));
                     let connected = endpoint.connects_at_once();
                     self.has_lanes |= endpoint.has_lanes();
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
+                    self.lease = Some(lease);
                     self.phase = Phase::Connecting { give_up };
                     if connected {
                         self.open(turn.now);
                     }
-                    return Outcome::Waiting;
+                    return Dialled::Ends(Outcome::Waiting);
+                }
+                Dial::Busy if self.service.pool.set().members().len() == 1 => {
+                    self.lease = Some(lease);
+                    let reason = failure.map_or(End::ConnectFailed, |failure| failure.end());
+                    return Dialled::Ends(self.wait(give_up, reason, turn.now));
                 }
                 Dial::Busy => {
-                    self.log_given_up(reason);
-                    self.remote = None;
-                    self.phase = Phase::Busy { retry: turn.now.saturating_add(BUSY_PAUSE).min(give_up), give_up };
-                    return Outcome::Waiting;
+                    let attempts = self.attempts.get_or_insert_default();
+                    attempts.tried.push(lease.id);
+                    attempts.busy.push(lease.id);
+                    return Dialled::Failed(End::ConnectFailed);
                 }
-                Dial::Failed => {
+                Dial::Failed(error) => {
                     self.address += 1;
-                    reason = End::ConnectFailed;
+                    failure = Some(Failure::Error(error));
+                    give_up = self.give_up(turn.now);
                 }
-                Dial::NoSuchAddress => return Outcome::Ended(reason),
             }
         }
+        let reason = failure.as_ref().map_or(End::ConnectFailed, Failure::end);
+        if let Some(failure) = failure.filter(|failure| !failure.is_local()) {
+            self.service.pool.failed(lease.remote(), &failure, turn.now);
+        }
+        self.attempts.get_or_insert_default().tried.push(lease.id);
+        Dialled::Failed(reason)
     }
 
     /// Logs the end of an attempt that another follows.
@@ -149,6 +298,10 @@ impl<E: Endpoint> Session<E> {
     }
 
     fn open(&mut self, now: u64) {
+        self.attempts = None;
+        if let Some(lease) = &self.lease {
+            self.service.pool.connected(lease.remote(), now);
+        }
         if let Some(Side { endpoint, ready }) = &mut self.remote {
             info!("connect complete proxy to remote {}", Route(endpoint, SideName::Remote));
             ready.writable = true;

@@ -15,7 +15,9 @@ use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Lifetime, SideName};
 use crate::flow::{Flow, Pace, Readiness, Side};
 use crate::service::Service;
+use crate::service::pool::{Lease, RemoteId};
 
+use connect::Attempts;
 pub use connect::{Dial, Dialer};
 pub use end::End;
 use end::pending_error;
@@ -58,7 +60,7 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// The remote was busy: it is to be dialled again at `retry`, and given up at `give_up`.
+    /// The remote was busy, or there was none: it is to be tried again at `retry`, and given up at `give_up`.
     Busy { retry: u64, give_up: u64 },
     /// A connection attempt is under way.
     Connecting { give_up: u64 },
@@ -87,7 +89,11 @@ pub struct Session<E: Endpoint> {
     phase: Phase,
     /// The service that it belongs to, whose settings it keeps.
     service: Arc<Service>,
-    /// The number of the address that is being tried or was connected to.
+    /// Its hold on the remote that is being tried or was connected to.
+    lease: Option<Lease>,
+    /// What was tried before, where that is more than nothing.
+    attempts: Option<Box<Attempts>>,
+    /// The number of the remote's address that is being tried or was connected to.
     address: u32,
     /// It is to end soon, also where its client has no connection to end.
     draining: bool,
@@ -113,6 +119,8 @@ impl<E: Endpoint> Session<E> {
             remote: None,
             phase: Phase::Connecting { give_up: 0 },
             service,
+            lease: None,
+            attempts: None,
             address: 0,
             draining: false,
         }
@@ -201,6 +209,11 @@ impl<E: Endpoint> Session<E> {
     /// The service that it belongs to.
     pub fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// The remote that it is or is about to be joined to, until that has ended.
+    pub fn remote(&self) -> Option<RemoteId> {
+        self.lease.as_ref().map(|lease| lease.id)
     }
 
     /// Has it end soon, where its client has no connection whose end would end it.

@@ -8,12 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::*;
+use crate::address::EndpointAddress;
 use crate::buffers::batch::Batch;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::KernelPipe;
+use crate::config::balancing::PoolSettings;
 use crate::config::settings::{BufferSize, OnReload};
 use crate::endpoint::{Lane, Received};
-use crate::service::{ServiceId, SocketOptions, Timeouts};
+use crate::service::pool::{Member, Pool, Remote};
+use crate::service::{RemoteAddress, ServiceId, SocketOptions, Timeouts};
 
 /// What the tests decide of an endpoint.
 #[derive(Debug, Default)]
@@ -131,8 +134,8 @@ impl Endpoint for Fake {
 }
 
 impl Dialer<Fake> for Option<Fake> {
-    fn dial(&mut self, _service: &Service, _address: usize, _client: Carries) -> Dial<Fake> {
-        self.take().map_or(Dial::NoSuchAddress, Dial::Started)
+    fn dial(&mut self, _service: &Service, _address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+        self.take().map_or(Dial::Failed(io::ErrorKind::ConnectionRefused.into()), Dial::Started)
     }
 
     fn tend(&mut self, _side: SideName, endpoint: &mut Fake, _now: u64) -> Readiness {
@@ -175,10 +178,11 @@ impl Scene {
 
     fn unconnected(datagrams: bool, idle: Option<u64>) -> Scene {
         let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
+        let echo = Remote::new("echo:".to_string(), vec![EndpointAddress::Echo]).unwrap();
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
-            remotes: Vec::new(),
+            pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(echo))], 0, 0),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },

@@ -48,8 +48,7 @@ impl Host<Socket> for ThreadHost<'_> {
         client.register(self.registry, Place::Side { key, side: SideName::Client, lane: None }.token())
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<Socket> {
-        let Some(address) = service.remotes.get(address) else { return Dial::NoSuchAddress };
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<Socket> {
         match self.connect(key, address, service, client) {
             Ok(mut socket) => {
                 if socket.has_lanes() {
@@ -62,7 +61,7 @@ impl Host<Socket> for ThreadHost<'_> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Dial::Busy,
             Err(error) => {
                 warn!("remote socket connect error errno = {}: {}", error_number(&error), error_text(&error));
-                Dial::Failed
+                Dial::Failed(error)
             }
         }
     }

@@ -27,6 +27,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::clock::Clock;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::pools::Pools;
 use crate::config::settings::{ProcessSettings, ZeroCopy};
@@ -95,12 +96,14 @@ pub struct IoThread {
     admission: Admission,
     drain: Drain,
     /// The zero of the milliseconds that sessions count.
-    origin: Instant,
+    clock: Clock,
 }
 
 /// What an I/O thread shares out with the others.
 #[derive(Debug)]
 pub struct Share {
+    /// The zero of the milliseconds that threads count.
+    pub clock: Clock,
     /// Who may come in, and what the thread counts for others.
     pub admission: Admission,
     /// How many pipes there may be.
@@ -129,7 +132,7 @@ impl IoThread {
             lobby: Lobby::new(share.lanes, number, settings.io_threads, share.admission.clone()),
             admission: share.admission,
             drain: Drain::default(),
-            origin: Instant::now(),
+            clock: share.clock,
         };
         Ok((thread, mailbox))
     }
@@ -174,8 +177,7 @@ impl IoThread {
             };
         }
         self.inbox.poll(&mut self.poll, events, wait, || accepting.may_sleep());
-        let now = Instant::now().saturating_duration_since(self.origin);
-        self.sessions.begin_turn(now.as_millis() as u64);
+        self.sessions.begin_turn(self.clock.now());
     }
 
     fn note(&mut self, event: &Event) {

@@ -16,7 +16,7 @@ use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
-use crate::service::{Service, ServiceId};
+use crate::service::{RemoteAddress, Service, ServiceId};
 use crate::session::{Dial, Dialer, End, Outcome, Session, Turn};
 
 /// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
@@ -53,9 +53,9 @@ pub trait Host<E: Endpoint> {
     /// The system's: the session then ends at once.
     fn admit(&mut self, key: usize, client: &mut E, service: &Service) -> std::io::Result<()>;
 
-    /// Starts connecting a session to its service's remote, at its address of this number, for a client that carries
-    /// this; and sees to it that the endpoint's events are noted.
-    fn dial(&mut self, key: usize, service: &Service, address: usize, client: Carries) -> Dial<E>;
+    /// Starts connecting a session to an address of one of its service's remotes, for a client that carries this; and sees
+    /// to it that the endpoint's events are noted.
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E>;
 
     /// Tends to the lanes of an endpoint of the session with this key: see [`Dialer::tend`].
     fn tend(&mut self, key: usize, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
@@ -112,7 +112,7 @@ struct SessionDialer<'a, H> {
 }
 
 impl<E: Endpoint, H: Host<E>> Dialer<E> for SessionDialer<'_, H> {
-    fn dial(&mut self, service: &Service, address: usize, client: Carries) -> Dial<E> {
+    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E> {
         self.host.dial(self.key, service, address, client)
     }
 

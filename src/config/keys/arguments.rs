@@ -3,7 +3,7 @@
 use super::{Key, Kind, Scope, Shown, Value};
 use crate::address::{EndpointAddress, Endpoints};
 use crate::config::draft::{Problem, ProcessDraft, ServiceDraft};
-use crate::config::settings::{BufferSize, ProcessSettings};
+use crate::config::settings::{BufferSize, ProcessSettings, RemoteSettings};
 use crate::config::units::{parse_count, parse_size};
 
 const ADDRESS: Option<Value> =
@@ -46,15 +46,20 @@ pub(super) const KEYS: &[Key] = &[
         value: ADDRESS,
         scope: Scope::Service {
             set: |service, value| {
-                if service.remote.is_some() {
-                    return Err(Problem::Usage("only one remote (-r) can be given".to_string()));
-                }
-                service.remote = Some(endpoints(service, value)?);
+                let endpoints = endpoints(service, value)?;
+                service.settings.remotes.push(RemoteSettings::new(endpoints));
                 Ok(())
             },
-            show: |service| Some(Shown::Text(service.remote.argument.clone())),
+            show: |service| {
+                let mut arguments = service.remotes.iter().map(|remote| remote.endpoints.argument.clone());
+                match service.remotes.len() {
+                    1 => arguments.next().map(Shown::Text),
+                    _ => Some(Shown::Texts(arguments.collect())),
+                }
+            },
         },
         required: true,
+        repeatable: true,
         help: "connect each client to this address",
         details: &["Connect each client to this address. The option must be given exactly once. \
              If the host is a name with several addresses, they are tried in the order in which the resolver \

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::{Endpoint, Lane as LaneNumber, Readiness, Route, SideName, Socket};
 use crate::buffers::splice::KernelPipe;
 use crate::service::StripeOptions;
+use crate::service::pool::ClientKey;
 use crate::service::stripes::Registered;
 use crate::stripe::SessionId;
 use crate::stripe::channel::Channel;
@@ -350,6 +351,11 @@ impl Endpoint for StripeEndpoint {
     const SHORT_MEANS_BLOCKED: bool = Socket::SHORT_MEANS_BLOCKED;
 
     type Pipe = KernelPipe;
+
+    /// That of its first lane: others may come from other addresses of the same peer.
+    fn client_key(&self) -> Option<ClientKey> {
+        self.lanes().next().and_then(|(_, lane)| lane.line.socket.client_key())
+    }
 
     fn has_lanes(&self) -> bool {
         true
