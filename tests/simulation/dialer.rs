@@ -1,6 +1,7 @@
 //! How a session reaches the remote's addresses in a schedule, and the check that it tries them in their order.
 
 use cproxy::session::{Dial, End};
+use std::io;
 
 use super::kernel::{SharedKernel, SimSocket};
 use super::plan::{Address, Answer};
@@ -13,8 +14,6 @@ pub struct Dialling {
     connect_timeout: u64,
     /// The attempt that was made last.
     attempt: Option<Attempt>,
-    /// The session has been told that there is no further address.
-    exhausted: bool,
 }
 
 /// The latest attempt to connect to an address.
@@ -37,7 +36,7 @@ enum Result {
 
 impl Dialling {
     pub fn new(client: usize, addresses: Vec<Address>, connect_timeout: u64) -> Dialling {
-        Dialling { client, addresses, connect_timeout, attempt: None, exhausted: false }
+        Dialling { client, addresses, connect_timeout, attempt: None }
     }
 
     /// The socket of the remote side, if one was made for the address that was dialled last.
@@ -55,15 +54,14 @@ impl Dialling {
 
     /// Checks that a session which could not connect says so rightly.
     pub fn check_end(&self, end: End, kernel: &SharedKernel) {
-        assert!(self.exhausted, "{end:?} with addresses left to try");
         let attempt = self.attempt.expect("an address was dialled");
+        assert_eq!(attempt.address, self.addresses.len() - 1, "{end:?} with addresses left to try");
         let failed = self.has_failed(attempt, kernel);
         assert_eq!(end == End::ConnectFailed, failed, "{end:?} though failed is {failed} of {attempt:?}");
     }
 
     /// Checks that it was time to dial this address, and begins the attempt.
     fn begin(&mut self, address: usize, kernel: &SharedKernel) -> Attempt {
-        assert!(!self.exhausted, "dials though there are no more addresses");
         let now = kernel.borrow().now;
         let fresh = Attempt { address, began: now, dialled: now, result: Result::Failed };
         let Some(last) = self.attempt else {
@@ -92,15 +90,12 @@ impl Dialling {
     /// Dials the address of this number.
     pub fn answer<const SHORT: bool>(&mut self, address: usize, kernel: &SharedKernel) -> Dial<SimSocket<SHORT>> {
         let attempt = self.begin(address, kernel);
-        let Some(target) = self.addresses.get_mut(address) else {
-            self.exhausted = true;
-            return Dial::NoSuchAddress;
-        };
+        let target = &mut self.addresses[address];
         let (dial, result) = if target.busy > 0 {
             target.busy -= 1;
             (Dial::Busy, Result::Busy)
         } else if target.answer == Answer::FailAtOnce {
-            (Dial::Failed, Result::Failed)
+            (Dial::Failed(io::ErrorKind::ConnectionRefused.into()), Result::Failed)
         } else {
             let id = kernel.borrow_mut().connect(self.client, target.answer, &target.server);
             (Dial::Started(SimSocket::new(kernel, id)), Result::Started(id))

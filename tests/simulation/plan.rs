@@ -1,9 +1,13 @@
 //! Everything that a seed decides before a schedule starts.
 
+use cproxy::address::EndpointAddress;
+use cproxy::config::balancing::PoolSettings;
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
-use cproxy::service::{Service, ServiceId, SocketOptions, Timeouts};
+use cproxy::service::pool::{Member, Pool, Remote};
+use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts};
 use cproxy::thread::sessions::Budgets;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::peer::Script;
@@ -88,8 +92,8 @@ pub struct Plan {
     pub pace: Pace,
     pub pipes: PipePlan,
     pub budgets: Budgets,
-    /// Those of each service.
-    pub timeouts: Vec<Timeouts>,
+    /// Those of each service, and how many addresses its remote has.
+    pub services: Vec<(Timeouts, usize)>,
     pub retirement: Option<Retirement>,
     /// Clients are accepted by the thread itself, and not given to it.
     pub accepts: bool,
@@ -110,9 +114,10 @@ impl Plan {
         let scale = if random.once_in(3) { Scale::Many } else { Scale::Few };
         let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
         let services = if random.once_in(3) { random.within(2..=3) } else { 1 };
-        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, services as usize)).collect();
+        let addresses: Vec<_> = (0..services).map(|_| draw_addresses(random)).collect();
+        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &addresses)).collect();
         let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
-        let timeouts = (0..services).map(|_| draw_timeouts(random, idle)).collect();
+        let services: Vec<_> = addresses.into_iter().map(|count| (draw_timeouts(random, idle), count)).collect();
         Plan {
             style,
             error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
@@ -125,8 +130,8 @@ impl Plan {
                 small: draw_size(random, scale, 256) as usize,
                 message: draw_size(random, scale, 64),
             },
-            timeouts,
-            retirement: random.once_in(4).then(|| Retirement::draw(random, services as usize)),
+            retirement: random.once_in(4).then(|| Retirement::draw(random, services.len())),
+            services,
             accepts: random.once_in(2),
             refused_once_in: random.once_in(8).then(|| random.size(8)),
             drain_told: drain.map(|drain| drain.saturating_sub(random.pick(&[0, 1, 100, 1000]))),
@@ -137,19 +142,29 @@ impl Plan {
     }
 }
 
-/// A service whose sessions have these timeouts; whoever simulates it knows its remote.
-pub fn service(timeouts: Timeouts) -> Arc<Service> {
+/// A service whose sessions have these timeouts, and whose remote has so many addresses: whoever simulates it knows what is
+/// there.
+pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
+    let at =
+        (0..addresses).map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
+    let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
     let options = SocketOptions { no_delay: false, keepalive: None };
     let id = ServiceId::next();
     Arc::new(Service {
         id,
         name: String::new(),
-        remotes: Vec::new(),
+        pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(remote))], 0, 0),
         options,
         stripe: Arc::default(),
         timeouts,
         on_reload: OnReload::Keep,
     })
+}
+
+/// Which of a remote's addresses this is.
+pub fn number(address: &RemoteAddress) -> usize {
+    let RemoteAddress::Tcp(address) = address else { panic!("{address:?} is dialled, which no service has") };
+    address.port().into()
 }
 
 /// A size of up to about `limit`, which is for few bytes.
@@ -212,6 +227,11 @@ fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
     Timeouts { connect: random.within(1..=1500), idle, connectionless: None }
 }
 
+/// How many addresses a service's remote has.
+fn draw_addresses(random: &mut Random) -> usize {
+    if random.once_in(5) { random.within(2..=3) as usize } else { 1 }
+}
+
 impl Retirement {
     fn draw(random: &mut Random, services: usize) -> Retirement {
         let told = random.pick(&[0, 1, 20, 300, 1000]);
@@ -221,16 +241,13 @@ impl Retirement {
 }
 
 impl SessionPlan {
-    fn draw(random: &mut Random, scale: Scale, services: usize) -> SessionPlan {
-        let addresses = match random.below(5) {
-            0 => random.within(2..=3),
-            _ => 1,
-        };
+    fn draw(random: &mut Random, scale: Scale, services: &[usize]) -> SessionPlan {
+        let service = random.below(services.len() as u64) as usize;
         SessionPlan {
             arrival: random.pick(&[0, 0, 1, 30, 500]),
-            service: random.below(services as u64) as usize,
+            service,
             client: Connection::draw(random, scale),
-            addresses: (0..addresses).map(|_| Address::draw(random, scale)).collect(),
+            addresses: (0..services[service]).map(|_| Address::draw(random, scale)).collect(),
         }
     }
 

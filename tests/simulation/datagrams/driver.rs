@@ -1,6 +1,7 @@
 //! Runs one session of datagrams as an I/O thread does, turn by turn, and checks what it comes to.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use cproxy::buffers::pools::{DropLog, Pools};
 use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::{Carries, SideName};
 use cproxy::flow::Pace;
-use cproxy::service::Service;
+use cproxy::service::{RemoteAddress, Service};
 use cproxy::session::{Dial, Dialer, End, Outcome, Session, Turn};
 use cproxy::thread::timers::TICK;
 
-use super::super::plan::{Answer, service};
+use super::super::plan::{Answer, number, service};
 use super::super::random::Random;
 use super::super::sight::Sights;
 use super::dropped;
@@ -85,10 +86,9 @@ pub struct Driver<const SHORT: bool> {
 struct Dialling {
     addresses: Vec<Address>,
     remote: Option<usize>,
-    /// The address that was dialled last, and when first; and that there are no more.
+    /// The address that was dialled last, and when first.
     address: Option<usize>,
     began: u64,
-    exhausted: bool,
 }
 
 struct SimDialer<'a> {
@@ -97,15 +97,15 @@ struct SimDialer<'a> {
 }
 
 impl<const SHORT: bool> Dialer<SimEndpoint<SHORT>> for SimDialer<'_> {
-    fn dial(&mut self, _service: &Service, address: usize, client: Carries) -> Dial<SimEndpoint<SHORT>> {
-        let Dialling { addresses, remote, address: last, began, exhausted } = &mut *self.dialling;
+    fn dial(&mut self, _service: &Service, address: &RemoteAddress, client: Carries) -> Dial<SimEndpoint<SHORT>> {
+        let Dialling { addresses, remote, address: last, began } = &mut *self.dialling;
+        let address = number(address);
         let mut world = self.world.borrow_mut();
         assert_eq!(
             client == Carries::Bytes,
             world.side(0).plan.kind == Kind::Stream,
             "the client carries something else"
         );
-        assert!(!*exhausted, "dials though there are no more addresses");
         if *last != Some(address) {
             assert_eq!(address, last.map_or(0, |last| last + 1), "addresses are to be tried in their order");
             (*last, *began) = (Some(address), world.now);
@@ -114,16 +114,13 @@ impl<const SHORT: bool> Dialer<SimEndpoint<SHORT>> for SimDialer<'_> {
             }
         }
         *remote = None;
-        let Some(target) = addresses.get_mut(address) else {
-            *exhausted = true;
-            return Dial::NoSuchAddress;
-        };
+        let target = &mut addresses[address];
         if target.busy > 0 {
             target.busy -= 1;
             return Dial::Busy;
         }
         if target.answer == Answer::FailAtOnce {
-            return Dial::Failed;
+            return Dial::Failed(io::ErrorKind::ConnectionRefused.into());
         }
         let id = world.add(SideName::Remote, &target.peer, Some(target.answer));
         drop(world);
@@ -139,10 +136,13 @@ impl<const SHORT: bool> Driver<SHORT> {
         world.trace(format_args!("{plan:#?}"));
         world.add(SideName::Client, &plan.client, None);
         let world = Rc::new(RefCell::new(world));
-        let dialling =
-            Dialling { addresses: plan.addresses.clone(), remote: None, address: None, began: 0, exhausted: false };
+        let dialling = Dialling { addresses: plan.addresses.clone(), remote: None, address: None, began: 0 };
         Driver {
-            session: Some(Session::new(SimEndpoint::new(&world, 0), service(plan.timeouts), Pace::START)),
+            session: Some(Session::new(
+                SimEndpoint::new(&world, 0),
+                service(plan.timeouts, plan.addresses.len()),
+                Pace::START,
+            )),
             plan,
             world,
             dialling,
@@ -584,7 +584,8 @@ impl<const SHORT: bool> Driver<SHORT> {
                 }
             }
             End::ConnectFailed | End::ConnectTimeout => {
-                assert!(self.dialling.exhausted && self.moved.is_none(), "{end:?} with addresses left to try");
+                let last = Some(self.plan.addresses.len() - 1);
+                assert!(self.dialling.address == last && self.moved.is_none(), "{end:?} with addresses left to try");
                 let late = self.now >= self.dialling.began + self.plan.timeouts.connect;
                 assert!(end == End::ConnectFailed || late || self.dialling.remote.is_none(), "{end:?} too early");
             }

@@ -24,7 +24,7 @@ use super::super::random::Random;
 use super::super::sight::Sights;
 use super::endpoint::SimEnd;
 use super::host::SimHost;
-use super::plan::{Plan, draw_timeouts};
+use super::plan::{Plan, draw_addresses, draw_timeouts};
 use super::record::{Record, Unit};
 use super::register::{Register, Step};
 use super::sight::Sight;
@@ -63,7 +63,8 @@ pub struct Driver {
 impl Driver {
     pub fn new(plan: Plan, mut random: Random, tracing: bool) -> Driver {
         dropped::begin();
-        let services = plan.doors.iter().map(|_| service(draw_timeouts(&mut random))).collect();
+        let services =
+            plan.doors.iter().map(|_| service(draw_timeouts(&mut random), draw_addresses(&mut random))).collect();
         let mut world = World::new(random, &plan, services, tracing);
         world.trace(format_args!("{plan:#?}"));
         for (door, &count) in plan.doors.iter().enumerate() {
@@ -182,8 +183,8 @@ impl Driver {
 
     /// The socket is another service's from now on; sessions of the last one go on, or are to end.
     fn replace_service(&mut self, door: usize) {
-        let timeouts = self.random(draw_timeouts);
-        let old = std::mem::replace(&mut self.world.borrow_mut().doors[door].service, service(timeouts));
+        let new = service(self.random(draw_timeouts), self.random(draw_addresses));
+        let old = std::mem::replace(&mut self.world.borrow_mut().doors[door].service, new);
         self.world.borrow().trace(format_args!("door {door} has another service"));
         if self.random(|random| random.once_in(2)) {
             self.drain_sessions(Some(old.id));

@@ -1,13 +1,14 @@
 //! What the sessions of sources see of their thread, and the checks as they run and end.
 
 use cproxy::endpoint::{Carries, SideName};
-use cproxy::service::{Service, ServiceId};
+use cproxy::service::{RemoteAddress, Service, ServiceId};
 use cproxy::session::{Dial, End, Outcome, Session};
 use cproxy::thread::sessions::{Host, Sessions};
 use cproxy::thread::timers::TICK;
 use std::io;
 
 use super::super::datagrams::dropped;
+use super::super::plan::number;
 use super::super::promise::Promise;
 use super::endpoint::SimEnd;
 use super::plan::Way;
@@ -130,7 +131,7 @@ impl SimHost {
                 world.see(if record.draining.is_some() { Sight::IdleDraining } else { Sight::Idle });
             }
             End::ConnectFailed | End::ConnectTimeout => {
-                assert!(record.exhausted && record.last_moved.is_none(), "{end:?} with addresses left to try");
+                assert!(record.is_last_address() && record.last_moved.is_none(), "{end:?} with addresses left to try");
                 self.register.pause(record.door, world.now);
                 world.see(match end {
                     End::ConnectTimeout => Sight::TimedOut,
@@ -172,16 +173,16 @@ impl Host<SimEnd> for SimHost {
         if record.fate.refused { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(()) }
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: usize, _: Carries) -> Dial<SimEnd> {
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, _: Carries) -> Dial<SimEnd> {
         let id = self.id(key);
         assert_eq!(self.world.borrow().records[id].service, service.id, "a session dials for another service");
+        let address = number(address);
         let way = self.world.borrow_mut().dial(id, address);
         self.world.borrow().trace(format_args!("{id} dials address {address}: {way:?}"));
         match way {
-            None => Dial::NoSuchAddress,
-            Some(Way::Fail) => Dial::Failed,
-            Some(Way::Busy(_)) => Dial::Busy,
-            Some(way) => Dial::Started(SimEnd::remote(&self.world, id, matches!(way, Way::AtOnce))),
+            Way::Fail => Dial::Failed(io::ErrorKind::ConnectionRefused.into()),
+            Way::Busy(_) => Dial::Busy,
+            way => Dial::Started(SimEnd::remote(&self.world, id, matches!(way, Way::AtOnce))),
         }
     }
 

@@ -75,15 +75,19 @@ impl Plan {
     }
 }
 
+/// How many addresses a service's remote has.
+pub fn draw_addresses(random: &mut Random) -> usize {
+    if random.once_in(5) { 2 } else { 1 }
+}
+
 pub fn draw_timeouts(random: &mut Random) -> Timeouts {
     let connectionless = (!random.once_in(3)).then(|| random.within(1..=3000));
     Timeouts { connect: random.within(1..=600), idle: Some(1), connectionless }
 }
 
 impl Fate {
-    pub fn draw(random: &mut Random, trouble: u64) -> Fate {
-        let count = if random.once_in(5) { 2 } else { 1 };
-        let addresses = (0..count).map(|_| Way::draw(random, trouble)).collect();
+    pub fn draw(random: &mut Random, trouble: u64, addresses: usize) -> Fate {
+        let addresses = (0..addresses).map(|_| Way::draw(random, trouble)).collect();
         let breaks_after = random.once_in(5).then(|| random.size(1000));
         Fate { refused: random.once_in(5 * trouble), addresses, breaks_after }
     }

@@ -65,10 +65,9 @@ pub struct Record {
     pub fate: Fate,
     /// Its slot, while it lives.
     pub key: Option<usize>,
-    /// The address that was dialled last, since when, and that there is no other.
+    /// The address that was dialled last, and since when.
     pub address: Option<usize>,
     pub began: u64,
-    pub exhausted: bool,
     /// It could not even be dialled.
     pub failed_at_once: bool,
     pub remote: Option<Remote>,
@@ -115,6 +114,11 @@ pub struct Remote {
 }
 
 impl Record {
+    /// Whether the remote has no address after the one that was dialled last.
+    pub fn is_last_address(&self) -> bool {
+        self.address == Some(self.fate.addresses.len() - 1)
+    }
+
     pub fn new(source: usize, door: usize, service: &Service, fate: Fate, now: u64) -> Record {
         Record {
             source,
@@ -125,7 +129,6 @@ impl Record {
             key: None,
             address: None,
             began: now,
-            exhausted: false,
             failed_at_once: false,
             remote: None,
             last_moved: None,

@@ -122,7 +122,7 @@ impl Register {
             self.lost += 1;
             return;
         }
-        let fate = world.draw_fate();
+        let fate = world.draw_fate(door);
         if fate.fails_at_once() {
             self.pause(door, world.now);
             self.lost += 1;

@@ -95,9 +95,10 @@ impl World {
         self.sights.note(sight);
     }
 
-    /// What will await a session.
-    pub fn draw_fate(&mut self) -> Fate {
-        Fate::draw(&mut self.random, self.trouble)
+    /// What will await a session of a socket's service.
+    pub fn draw_fate(&mut self, door: usize) -> Fate {
+        let addresses = self.doors[door].service.pool.set().members()[0].remote.addresses.len();
+        Fate::draw(&mut self.random, self.trouble, addresses)
     }
 
     /// A source gets a session. Returns its number.
@@ -174,11 +175,11 @@ impl World {
         if *room > 0 { std::mem::take(waiting) } else { Vec::new() }
     }
 
-    /// A session dials the address of this number. `None`: there is none.
-    pub fn dial(&mut self, id: usize, address: usize) -> Option<Way> {
+    /// A session dials the address of this number.
+    pub fn dial(&mut self, id: usize, address: usize) -> Way {
         let (now, room) = (self.now, self.random.size(40));
         let record = &mut self.records[id];
-        assert!(!record.exhausted && !record.fate.refused, "a session dials that has nothing to dial for");
+        assert!(!record.fate.refused, "a session dials that has nothing to dial for");
         if record.address != Some(address) {
             assert_eq!(address, record.address.map_or(0, |last| last + 1), "addresses are to be tried in their order");
             let late = now >= record.began + record.timeouts.connect;
@@ -187,10 +188,7 @@ impl World {
             (record.address, record.began) = (Some(address), now);
         }
         record.remote = None;
-        let Some(way) = record.fate.addresses.get_mut(address) else {
-            record.exhausted = true;
-            return None;
-        };
+        let way = &mut record.fate.addresses[address];
         match way {
             Way::Busy(0) => *way = Way::AtOnce,
             Way::Busy(times) => *times -= 1,
@@ -200,7 +198,7 @@ impl World {
         // What it was, and not what is left of it.
         let way = if let Way::Busy(times) = *way { Way::Busy(times + 1) } else { *way };
         let (answers_at, refuses) = match way {
-            Way::Fail | Way::Busy(_) => return Some(way),
+            Way::Fail | Way::Busy(_) => return way,
             Way::AtOnce | Way::Never => (None, false),
             Way::Connect { after } => (Some(now + after), false),
             Way::Refuse { after } => (Some(now + after), true),
@@ -223,7 +221,7 @@ impl World {
         if at_once {
             record.last_moved = Some(now);
         }
-        Some(way)
+        way
     }
 
     fn remote(&mut self, id: usize) -> &mut Remote {

@@ -1,14 +1,14 @@
 //! What the scheduler of a schedule sees of its thread: dialling, and somebody who checks what it does.
 
 use cproxy::endpoint::{Carries, Endpoint};
-use cproxy::service::{Service, ServiceId, Timeouts};
+use cproxy::service::{RemoteAddress, Service, ServiceId, Timeouts};
 use cproxy::session::{Dial, End, Outcome, Session};
 use cproxy::thread::sessions::Host;
 use std::io;
 
 use super::super::dialer::Dialling;
 use super::super::kernel::{SharedKernel, SimSocket};
-use super::super::plan::{Plan, SessionPlan};
+use super::super::plan::{Plan, SessionPlan, number};
 use super::super::promise::Promise;
 use super::super::sight::Sight;
 use super::super::traffic::Means;
@@ -198,11 +198,11 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         Ok(())
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: usize, _: Carries) -> Dial<SimSocket<SHORT>> {
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, _: Carries) -> Dial<SimSocket<SHORT>> {
         let entry = self.entries[key].as_mut().expect("a session that lives");
         assert_eq!(service.id, entry.service, "a session dials for another service");
         assert!(!entry.refused, "a session dials without a client");
-        entry.dialling.answer(address, &self.kernel)
+        entry.dialling.answer(number(address), &self.kernel)
     }
 
     fn has_room(&mut self) -> bool {

@@ -67,7 +67,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                 plan.budgets,
             ),
             host: SimHost::new(Rc::new(RefCell::new(kernel)), &plan, expected.len()),
-            services: plan.timeouts.iter().map(|&timeouts| service(timeouts)).collect(),
+            services: plan.services.iter().map(|&(timeouts, addresses)| service(timeouts, addresses)).collect(),
             expected,
             messages: retire.into_iter().chain(drain).collect(),
             retired: None,
