@@ -7,6 +7,7 @@ pub mod listening;
 pub mod notify;
 pub mod reload;
 pub mod reloader;
+pub mod resolver;
 mod shutdown;
 pub mod signals;
 mod start;

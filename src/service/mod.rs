@@ -6,7 +6,7 @@ pub mod pool;
 mod remote;
 pub mod stripes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub struct Service {
     pub id: ServiceId,
     /// Its name; empty for the one of the command line.
     pub name: String,
-    /// Its remotes.
-    pub pool: Pool,
+    /// Its remotes, which the keeper replaces; it must not be counted among those who hold the service.
+    pub pool: Arc<Pool>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -72,13 +72,15 @@ impl Service {
     ///
     /// A remote, as it was written, whose address the system cannot have.
     pub fn new(settings: &ServiceSettings, former: Option<&Service>, now: u64) -> Result<Service, (String, io::Error)> {
-        let members = members(settings, former)?;
+        let known = former.map(|service| service.pool.set());
+        let known = known.iter().flat_map(|set| set.members()).map(|member| &member.remote);
+        let members = members(&settings.remotes, settings.pool.resolve.is_some(), known)?;
         // The same for all is as good where there is nothing to guess.
         let seed = random().map_or(0, u64::from_ne_bytes);
         Ok(Service {
             id: ServiceId::next(),
             name: settings.name.clone(),
-            pool: Pool::new(&settings.pool, members, seed, now),
+            pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
@@ -87,30 +89,36 @@ impl Service {
     }
 }
 
-/// The remotes that are asked for; one that the former service had is the same one.
-fn members(settings: &ServiceSettings, former: Option<&Service>) -> Result<Vec<Member>, (String, io::Error)> {
-    let known = former.map(|service| service.pool.set());
-    let known = known.iter().flat_map(|set| set.members()).map(|member| (&member.remote.at, &member.remote));
-    let known: HashMap<_, _> = known.collect();
-    let named = settings.remotes.iter().filter(|remote| !remote.endpoints.addresses.is_empty());
-    let member = |(name, at, asked): (String, Vec<EndpointAddress>, &RemoteSettings)| {
-        let remote = match known.get(&at) {
-            Some(&remote) => remote.clone(),
-            None => Arc::new(Remote::new(name, at).map_err(|error| (asked.endpoints.argument.clone(), error))?),
-        };
-        let RemoteSettings { weight, is_backup, max_sessions, .. } = *asked;
-        Ok(Member { remote, weight, is_backup, max_sessions })
-    };
-    let each = |remote: &RemoteSettings| {
-        // Only where they are looked up again, each address is a remote.
-        let apart = settings.pool.resolve.is_some();
-        let Endpoints { argument, addresses } = &remote.endpoints;
-        let parts = if apart { addresses.chunks(1) } else { addresses.chunks(addresses.len()) };
-        parts
-            .map(|at| (if at.len() == 1 { at[0].to_string() } else { argument.clone() }, at.to_vec()))
-            .collect::<Vec<_>>()
-    };
-    named.flat_map(|remote| each(remote).into_iter().map(move |(name, at)| (name, at, remote))).map(member).collect()
+/// The remotes that are asked for, each once. One that is known, by where it is, is the same one. `apart`: each address is a
+/// remote, as names are looked up again; otherwise the addresses of a name are tried in turn.
+///
+/// # Errors
+///
+/// A remote, as it was written, whose address the system cannot have.
+pub fn members<'a>(
+    asked: impl IntoIterator<Item = &'a RemoteSettings>,
+    apart: bool,
+    known: impl Iterator<Item = &'a Arc<Remote>>,
+) -> Result<Vec<Member>, (String, io::Error)> {
+    let mut known: HashMap<&[EndpointAddress], Arc<Remote>> =
+        known.map(|remote| (remote.at.as_slice(), remote.clone())).collect();
+    let mut there = HashSet::new();
+    let mut members = Vec::new();
+    for RemoteSettings { endpoints: Endpoints { argument, addresses }, weight, is_backup, max_sessions } in asked {
+        let together = if apart { 1 } else { addresses.len().max(1) };
+        for at in addresses.chunks(together).filter(|at| there.insert(*at)) {
+            let remote = match known.remove(at) {
+                Some(remote) => remote,
+                None => {
+                    let name = if at.len() == 1 { at[0].to_string() } else { argument.clone() };
+                    Arc::new(Remote::new(name, at.to_vec()).map_err(|error| (argument.clone(), error))?)
+                }
+            };
+            let (weight, is_backup, max_sessions) = (*weight, *is_backup, *max_sessions);
+            members.push(Member { remote, weight, is_backup, max_sessions });
+        }
+    }
+    Ok(members)
 }
 
 impl Timeouts {
