@@ -7,7 +7,7 @@ mod stripe;
 
 pub use forms::FORMS;
 pub use parse::AddressError;
-pub use resolve::Lookups;
+pub use resolve::{Failure, Lookups, Transport};
 pub use stripe::StripeAddress;
 
 use crate::base::text::{Escaped, ShortText};

@@ -10,7 +10,7 @@ use crate::base::error::error_text;
 
 /// What a name is looked up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Transport {
+pub enum Transport {
     /// For TCP.
     Tcp,
     /// For UDP.
@@ -19,7 +19,7 @@ pub(super) enum Transport {
 
 /// Why there is no address; each is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub enum Failure {
     /// There is none for this name now.
     Name(String),
     /// There will never be one for these arguments.
@@ -36,15 +36,13 @@ pub struct Lookups {
 }
 
 impl Lookups {
-    /// The addresses of a host and a service, which have no NUL in them.
+    /// The addresses of a host and a service, or port, which have no NUL in them. A numeric address takes no call of the
+    /// resolver, which would open and read files for each.
     ///
-    /// A numeric address takes no call of the resolver, which would open and read files for each.
-    pub(super) fn resolve(
-        &mut self,
-        host: &str,
-        service: &str,
-        transport: Transport,
-    ) -> Result<Vec<SocketAddr>, Failure> {
+    /// # Errors
+    ///
+    /// Why there are none.
+    pub fn resolve(&mut self, host: &str, service: &str, transport: Transport) -> Result<Vec<SocketAddr>, Failure> {
         let port = service.bytes().all(|b| b.is_ascii_digit()).then(|| service.parse::<u16>().ok()).flatten();
         if let (Ok(host), Some(port)) = (host.parse::<IpAddr>(), port) {
             return Ok(vec![SocketAddr::new(host, port)]);
