@@ -9,10 +9,7 @@ use super::message::{Reply, Service};
 use super::query::ask;
 use super::resolv_conf::ResolvConf;
 use super::shares::{self, Target};
-use crate::address::{EndpointAddress, Endpoints, Lookups, Transport};
-
-/// What a remote begins with that is looked up by SRV records.
-const SRV: &str = "srv:";
+use crate::address::{EndpointAddress, Endpoints, Lookups, ServiceKind, Transport};
 
 /// How long an answer may be used at least, and at most.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
@@ -62,8 +59,9 @@ pub fn look_up(
     memory: &mut Memory,
     is_over: &dyn Fn() -> bool,
 ) -> Outcome {
-    let found = match argument.strip_prefix(SRV) {
-        Some(name) => by_services(name, &conf(), memory, is_over)
+    let remote = Endpoints { argument: argument.to_string(), addresses: Vec::new() };
+    let found = match remote.service_records() {
+        Some((name, kind)) => by_services(name, kind, &conf(), memory, is_over)
             .map(|(found, life)| (found, Some(life)))
             .map_err(|reason| format!("error resolving address {argument} {reason}")),
         None => by_system(argument).map(|found| (found, None)),
@@ -85,6 +83,7 @@ fn by_system(argument: &str) -> Result<Vec<Found>, String> {
 
 fn by_services(
     name: &str,
+    kind: ServiceKind,
     conf: &ResolvConf,
     memory: &mut Memory,
     is_over: &dyn Fn() -> bool,
@@ -95,9 +94,10 @@ fn by_services(
     if services.is_empty() {
         return Err("the service is not offered".to_string());
     }
-    let is_udp = name.split('.').any(|label| label.eq_ignore_ascii_case("_udp"));
-    let transport = if is_udp { Transport::Udp } else { Transport::Tcp };
-    let kind = if is_udp { EndpointAddress::Udp } else { EndpointAddress::Tcp };
+    let (transport, kind): (_, fn(SocketAddr) -> EndpointAddress) = match kind {
+        ServiceKind::Tcp => (Transport::Tcp, EndpointAddress::Tcp),
+        ServiceKind::Udp => (Transport::Udp, EndpointAddress::Udp),
+    };
     let (targets, longest) = resolved(services, transport, memory, is_over);
     if targets.iter().map(|target| target.addresses.len()).sum::<usize>() > MOST_FOUND {
         return Err(format!("it has more than {MOST_FOUND} addresses"));
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn short_names_are_looked_for_but_not_where_nobody_can_say() {
         let says = |asked: &Asked| match asked.name.as_str() {
-            "_http._tcp.web.internal." | "x.broken.internal." => {
+            "_http._tcp.web.internal." | "_x._tcp.broken.internal." => {
                 Says::services(asked, 60, &[(0, 1, 80, "a.b.", "192.0.2.1")])
             }
             name if name.ends_with(".broken.") => Says::code(2),
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(look("srv:_http._tcp.web.internal", "internal"), "192.0.2.1:80*1");
         let failed = |argument: &str, search: &str| look(argument, search).starts_with("error resolving address");
         assert!(failed("srv:_http._tcp.web.", "internal"));
-        assert!(failed("srv:x.broken", "internal"));
+        assert!(failed("srv:_x._tcp.broken", "internal"));
     }
 
     #[test]
