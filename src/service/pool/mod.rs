@@ -17,7 +17,7 @@ use crate::config::balancing::{Balance, OnDown, PoolSettings};
 
 pub use client::ClientKey;
 pub use lease::Lease;
-pub use remote::{Remote, RemoteId};
+pub use remote::{Checked, Remote, RemoteId};
 pub use set::{Member, Set};
 
 /// The remotes of a service, shared by all threads.
@@ -118,7 +118,9 @@ impl Pool {
         let first = self.cursor.0.fetch_add(1, Relaxed) as usize % set.members().len();
         let (before, after) = set.members().split_at(first);
         let mut full = false;
-        for member in after.iter().chain(before).filter(|member| !tried.contains(&member.remote.id)) {
+        let all = || after.iter().chain(before).filter(|member| !tried.contains(&member.remote.id));
+        let usable = all().filter(|member| member.remote.is_in());
+        for member in usable.chain(all().filter(|member| !member.remote.is_in())) {
             match Lease::new(member) {
                 Some(lease) => return Choice::Remote(lease),
                 None => full = true,

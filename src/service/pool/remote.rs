@@ -1,7 +1,8 @@
 //! One remote, and what is counted and known of it, whichever set it is in.
 
+use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
@@ -35,6 +36,16 @@ pub struct Remote {
     pub(super) sessions: AtomicU32,
     /// Sessions that it ever had.
     pub(super) sessions_ever: AtomicU64,
+    is_down: AtomicBool,
+}
+
+/// What checks have found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It answers as it should.
+    Up,
+    /// It does not.
+    Down,
 }
 
 impl Remote {
@@ -51,6 +62,7 @@ impl Remote {
             at,
             sessions: AtomicU32::new(0),
             sessions_ever: AtomicU64::new(0),
+            is_down: AtomicBool::new(false),
         })
     }
 
@@ -62,5 +74,17 @@ impl Remote {
     /// Sessions that it ever had.
     pub fn sessions_ever(&self) -> u64 {
         self.sessions_ever.load(Relaxed)
+    }
+
+    /// Notes what checks have found, for this reason; whether this is new.
+    pub fn set_checked(&self, checked: Checked, reason: &dyn fmt::Display, now: u64) -> bool {
+        let _ = (reason, now);
+        let is_down = checked == Checked::Down;
+        self.is_down.swap(is_down, Relaxed) != is_down
+    }
+
+    /// Whether nothing speaks against it.
+    pub(super) fn is_in(&self) -> bool {
+        !self.is_down.load(Relaxed)
     }
 }

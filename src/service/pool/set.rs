@@ -41,4 +41,10 @@ impl Set {
     pub fn members(&self) -> &[Member] {
         &self.members
     }
+
+    /// When it is to be made anew though nothing has changed.
+    pub fn next_step(&self, now: u64) -> Option<u64> {
+        let _ = now;
+        None
+    }
 }
