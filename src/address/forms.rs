@@ -27,5 +27,9 @@ pub const FORMS: &[(&str, &str)] = &[
     ("framed:unix:<path>", "datagrams over a Unix stream socket, in the same way"),
     ("tun:<name>", "a network device (Linux); each IP packet is a datagram"),
     ("tap:<name>", "a network device (Linux); each Ethernet frame is a datagram"),
+    (
+        "srv:<name>",
+        "the servers that the SRV records of this name list, as in srv:_http._tcp.example.com, with their ports, weights and priorities; only for -r",
+    ),
     ("echo:", "a service in cproxy itself that answers with what it gets; only for -r"),
 ];

@@ -7,7 +7,7 @@ mod stripe;
 
 pub use forms::FORMS;
 pub use parse::AddressError;
-pub use resolve::Lookups;
+pub use resolve::{Failure, Lookups, Transport};
 pub use stripe::StripeAddress;
 
 use crate::base::text::{Escaped, ShortText};
@@ -232,8 +232,17 @@ pub fn add_v4<const ROOM: usize>(text: &mut ShortText<ROOM>, address: &SocketAdd
 pub struct Endpoints {
     /// The argument as it was written.
     pub argument: String,
-    /// What it resolved to; never empty.
+    /// What it resolved to. It is empty for `srv:`, and where a name that is looked up again had no address at the start.
     pub addresses: Vec<EndpointAddress>,
+}
+
+/// What carries a service that SRV records are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServiceKind {
+    /// TCP (`_tcp`).
+    Tcp,
+    /// UDP (`_udp`).
+    Udp,
 }
 
 #[cfg(test)]

@@ -5,17 +5,21 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::resolve::{Lookups, Transport};
-use super::{DeviceKind, EndpointAddress, Endpoints, StripeAddress, UnixAddress};
+use super::resolve::{Failure, Lookups, Transport};
+use super::{DeviceKind, EndpointAddress, Endpoints, ServiceKind, StripeAddress, UnixAddress};
 use crate::base::text::Escaped;
 
 /// Why an address argument was refused; `Display` is the one-line message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressError(String);
+pub struct AddressError {
+    message: String,
+    /// What the resolver said of a name that it may know later.
+    unresolved: Option<String>,
+}
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped(self.0.as_bytes()).fmt(f)
+        Escaped(self.message.as_bytes()).fmt(f)
     }
 }
 
@@ -25,12 +29,23 @@ impl AddressError {
     /// The original's text for an argument that cannot be split, and after it the reason, if there is more to say.
     pub(super) fn invalid(argument: &str, reason: &str) -> AddressError {
         let colon = if reason.is_empty() { "" } else { ": " };
-        AddressError(format!("invalid address:port argument: '{argument}'{colon}{reason}"))
+        let message = format!("invalid address:port argument: '{argument}'{colon}{reason}");
+        AddressError { message, unresolved: None }
     }
 
-    /// The original's text for a look-up that failed.
+    /// The original's text for an address that cannot be had from the resolver.
+    fn unresolvable(argument: &str, reason: &str) -> AddressError {
+        AddressError { message: format!("error resolving address {argument} {reason}"), unresolved: None }
+    }
+
+    /// The same where the argument is good, and another look-up may succeed.
     fn unresolved(argument: &str, reason: &str) -> AddressError {
-        AddressError(format!("error resolving address {argument} {reason}"))
+        AddressError { unresolved: Some(reason.to_string()), ..AddressError::unresolvable(argument, reason) }
+    }
+
+    /// Why a name has no address now, though nothing is wrong with the argument.
+    pub fn why_unresolved(&self) -> Option<&str> {
+        self.unresolved.as_deref()
     }
 }
 
@@ -41,6 +56,10 @@ const MAX_PORT: usize = 31;
 /// The longest Unix path or abstract name: a NUL comes after the one and before the other.
 const MAX_UNIX: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
+/// The longest name of DNS as it is written, and the longest part of it between dots.
+const MAX_NAME: usize = 254;
+const MAX_LABEL: usize = 63;
+
 /// The longest name of a network device (`IFNAMSIZ` with its final NUL).
 const MAX_DEVICE: usize = 15;
 
@@ -50,15 +69,65 @@ impl Endpoints {
     /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:` or `udp:`; `unix:PATH`,
     /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `stripe:` before one or more TCP
     /// addresses with `+` between them; `framed:` before a TCP, stripe or Unix stream address; `tun:NAME` and `tap:NAME`
-    /// on Linux; `echo:`.
+    /// on Linux; `echo:`; `srv:NAME`, which nothing is looked up for here.
     pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
         Endpoints::parse_with(argument, &mut Lookups::default())
     }
 
     /// The same, with the names that were looked up before, so that none is looked up twice.
     pub fn parse_with(argument: &str, lookups: &mut Lookups) -> Result<Endpoints, AddressError> {
-        Ok(Endpoints { argument: argument.to_string(), addresses: addresses(argument, argument, lookups)? })
+        let endpoints = |addresses| Endpoints { argument: argument.to_string(), addresses };
+        match service_records(argument)? {
+            Some(_) => Ok(endpoints(Vec::new())),
+            None => addresses(argument, argument, lookups).map(endpoints),
+        }
     }
+
+    /// The name whose SRV records say where the servers are (`srv:NAME`), and what carries the service.
+    pub fn service_records(&self) -> Option<(&str, ServiceKind)> {
+        service_records(&self.argument).ok().flatten()
+    }
+
+    /// Whether one of its addresses is a stripe, or would be if its name had an address.
+    pub fn is_stripe(&self) -> bool {
+        let stream = self.argument.strip_prefix("framed:").unwrap_or(&self.argument);
+        let stripe = stream.strip_prefix("stripe:").is_some_and(|rest| rest.contains(':'));
+        if self.addresses.is_empty() { stripe } else { self.addresses.iter().any(|address| address.stripe().is_some()) }
+    }
+
+    /// How many descriptors a session's connection to one of its addresses takes, at most.
+    pub fn descriptors_of_remote(&self, lanes: u8) -> usize {
+        let each = self.addresses.iter().map(|address| address.descriptors_of_remote(lanes));
+        let unknown = if self.is_stripe() { usize::from(lanes) } else { 1 };
+        each.max().unwrap_or(unknown)
+    }
+}
+
+/// The name of SRV records that an argument stands for. A port has neither a dot in it nor an underscore before it, so
+/// that a host called `srv` is a host still.
+fn service_records(argument: &str) -> Result<Option<(&str, ServiceKind)>, AddressError> {
+    let Some(name) = argument.strip_prefix("srv:").filter(|name| name.contains('.') || name.starts_with('_')) else {
+        return Ok(None);
+    };
+    let refuse = |reason: &str| Err(AddressError::invalid(argument, reason));
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    let service = labels.next().unwrap_or_default();
+    let protocol = labels.next().unwrap_or_default().to_ascii_lowercase();
+    let kind = match protocol.as_str() {
+        "_tcp" if service.starts_with('_') => ServiceKind::Tcp,
+        "_udp" if service.starts_with('_') => ServiceKind::Udp,
+        _ => return refuse("srv: takes a name that begins with a service and _tcp or _udp, as _http._tcp.example.com"),
+    };
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    if name.len() > MAX_NAME || service.len() == 1 || !is_label(service) || !labels.clone().all(is_label) {
+        return refuse("not a name of SRV records");
+    }
+    if labels.next().is_none() {
+        return refuse("the name has no domain");
+    }
+    Ok(Some((name, kind)))
 }
 
 /// What `address` resolves to, which is `argument` or the end of it.
@@ -170,13 +239,15 @@ pub(super) fn socket_addresses(
     }
     // glibc would silently use such a number modulo 65536.
     if port_out_of_range(port) {
-        return Err(AddressError::unresolved(argument, "port number out of range"));
+        return Err(AddressError::unresolvable(argument, "port number out of range"));
     }
     if host.contains('\0') || port.contains('\0') {
         return Err(invalid());
     }
-    let resolved =
-        lookups.resolve(host, port, transport).map_err(|reason| AddressError::unresolved(argument, &reason))?;
+    let resolved = lookups.resolve(host, port, transport).map_err(|failure| match failure {
+        Failure::Name(reason) => AddressError::unresolved(argument, &reason),
+        Failure::Argument(reason) => AddressError::unresolvable(argument, &reason),
+    })?;
     let mut addresses = Vec::with_capacity(resolved.len());
     for address in resolved {
         if !addresses.contains(&address) {

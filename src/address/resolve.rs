@@ -10,11 +10,20 @@ use crate::base::error::error_text;
 
 /// What a name is looked up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Transport {
+pub enum Transport {
     /// For TCP.
     Tcp,
     /// For UDP.
     Udp,
+}
+
+/// Why there is no address; each is one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// There is none for this name now.
+    Name(String),
+    /// There will never be one for these arguments.
+    Argument(String),
 }
 
 /// A host, and its service where that is a name.
@@ -23,19 +32,17 @@ type Name = (String, Option<String>, Transport);
 /// What names were looked up and what came of it: within one of these, no name is looked up twice.
 #[derive(Debug, Default)]
 pub struct Lookups {
-    done: HashMap<Name, Result<Vec<SocketAddr>, String>>,
+    done: HashMap<Name, Result<Vec<SocketAddr>, Failure>>,
 }
 
 impl Lookups {
-    /// The addresses of a host and a service, which have no NUL in them; an error is one line.
+    /// The addresses of a host and a service, or port, which have no NUL in them. A numeric address takes no call of the
+    /// resolver, which would open and read files for each.
     ///
-    /// A numeric address takes no call of the resolver, which would open and read files for each.
-    pub(super) fn resolve(
-        &mut self,
-        host: &str,
-        service: &str,
-        transport: Transport,
-    ) -> Result<Vec<SocketAddr>, String> {
+    /// # Errors
+    ///
+    /// Why there are none.
+    pub fn resolve(&mut self, host: &str, service: &str, transport: Transport) -> Result<Vec<SocketAddr>, Failure> {
         let port = service.bytes().all(|b| b.is_ascii_digit()).then(|| service.parse::<u16>().ok()).flatten();
         if let (Ok(host), Some(port)) = (host.parse::<IpAddr>(), port) {
             return Ok(vec![SocketAddr::new(host, port)]);
@@ -44,7 +51,7 @@ impl Lookups {
         let name = (host.to_string(), port.is_none().then(|| service.to_string()), transport);
         let found = self.done.entry(name).or_insert_with(|| {
             let (Ok(host), Ok(service)) = (CString::new(host), CString::new(service)) else {
-                return Err("a name with a NUL character".to_string());
+                return Err(Failure::Argument("a name with a NUL character".to_string()));
             };
             resolve(&host, &service, transport)
         });
@@ -69,10 +76,10 @@ impl Drop for AddressList {
     }
 }
 
-/// Asks the system's resolver for the addresses of a host and a service, in its order; an error is one line.
+/// Asks the system's resolver for the addresses of a host and a service, in its order.
 ///
 /// It is asked directly because std takes neither service names nor `AI_ADDRCONFIG`, and words its errors otherwise.
-fn resolve(host: &CStr, service: &CStr, transport: Transport) -> Result<Vec<SocketAddr>, String> {
+fn resolve(host: &CStr, service: &CStr, transport: Transport) -> Result<Vec<SocketAddr>, Failure> {
     let (socket_type, protocol) = match transport {
         Transport::Tcp => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
         Transport::Udp => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
@@ -92,7 +99,8 @@ fn resolve(host: &CStr, service: &CStr, transport: Transport) -> Result<Vec<Sock
         // What an error leaves in the pointer is unspecified: there is no list to free.
         let errno = io::Error::last_os_error();
         list.0 = ptr::null_mut();
-        return Err(resolver_error(code, &errno));
+        let reason = resolver_error(code, &errno);
+        return Err(if code == libc::EAI_SERVICE { Failure::Argument(reason) } else { Failure::Name(reason) });
     }
 
     let mut addresses = Vec::new();
@@ -161,8 +169,9 @@ mod tests {
         let expected = Ok(vec![SocketAddr::from(([192, 0, 2, 1], 53))]);
         assert_eq!(lookups.resolve("known.invalid", "53", Transport::Udp), expected);
         let failed = ("localhost".to_string(), Some("no-such-service".to_string()), Transport::Tcp);
-        lookups.done.insert(failed, Err("as before".to_string()));
-        assert_eq!(lookups.resolve("localhost", "no-such-service", Transport::Tcp), Err("as before".to_string()));
+        let error = Err(Failure::Name("as before".to_string()));
+        lookups.done.insert(failed, error.clone());
+        assert_eq!(lookups.resolve("localhost", "no-such-service", Transport::Tcp), error);
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -106,7 +106,7 @@ impl fmt::Display for Escaped<'_> {
 
 /// Whether a character does something else than to stand in its line: controls, separators of lines and paragraphs, and
 /// what changes the direction of writing (Unicode's `Bidi_Control`).
-fn misleads(c: char) -> bool {
+pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

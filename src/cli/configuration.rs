@@ -4,10 +4,10 @@ use super::Command;
 use crate::address::Lookups;
 use crate::config::draft::{Missing, Problem, ProcessDraft, ServiceDraft, Wishes};
 use crate::config::file::{self, ConfigSource, Overrides};
+use crate::config::judge::{problems, warnings};
 use crate::config::keys::{Key, Scope};
 use crate::config::loops::loops;
 use crate::config::settings::Settings;
-use crate::config::striping::{self, useless_key};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -22,11 +22,11 @@ pub struct CommandLine<'a> {
 }
 
 impl<'a> CommandLine<'a> {
-    /// Nothing as yet, of a command line that names a file or not.
-    pub fn new(has_file: bool, lookups: &'a mut Lookups) -> CommandLine<'a> {
+    /// Nothing as yet, of a command line that names a file or not, and that has names followed or not.
+    pub fn new(has_file: bool, follows_names: bool, lookups: &'a mut Lookups) -> CommandLine<'a> {
         CommandLine {
             process: ProcessDraft::default(),
-            service: ServiceDraft::new("", Path::new(""), lookups),
+            service: ServiceDraft { follows_names, ..ServiceDraft::new("", Path::new(""), lookups) },
             wishes: Wishes::default(),
             has_file,
             overrides: Overrides::default(),
@@ -49,8 +49,8 @@ impl<'a> CommandLine<'a> {
                 set(&mut self.wishes, value);
                 Ok(())
             }
-            // The one is none of the command line's, and the others were dealt with before.
-            Scope::Include | Scope::Print(_) => Ok(()),
+            // These are none of the command line's, and what is printed was dealt with before.
+            Scope::Remote { .. } | Scope::Include | Scope::Print(_) => Ok(()),
         }
     }
 
@@ -89,8 +89,8 @@ fn settings(process: ProcessDraft, service: ServiceDraft<'_>) -> Result<Settings
             Missing::Remote => "a remote address (-r) is required".to_string(),
         })
     })?;
-    match useless_key(&service) {
-        Some(message) => Err(Problem::explained(message)),
+    match problems(&service).into_iter().next() {
+        Some((_, message)) => Err(Problem::explained(message)),
         None => Ok(Settings { process: process.finish(None), services: vec![service] }),
     }
 }
@@ -100,7 +100,7 @@ fn judge(settings: Settings) -> Result<Settings, Problem> {
     let twice = file::taken_twice(file::listening(&settings.services)).first().map(|(_, second)| *second);
     match twice.and_then(|number| settings.services[0].listeners.get(number)) {
         Some(listener) => Err(Problem::explained(format!("duplicate listener {}", listener.argument))),
-        None => match loops(&settings.services).pop() {
+        None => match loops(&settings.services).into_iter().next() {
             Some((_, message)) => Err(Problem::explained(message)),
             None => Ok(settings),
         },
@@ -108,20 +108,20 @@ fn judge(settings: Settings) -> Result<Settings, Problem> {
 }
 
 /// What becomes of good settings.
-fn done(settings: Settings, mut warnings: Vec<String>, wishes: &Wishes, source: Option<ConfigSource>) -> Command {
-    warnings.extend(settings.services.iter().flat_map(striping::warnings));
+fn done(settings: Settings, mut said: Vec<String>, wishes: &Wishes, source: Option<ConfigSource>) -> Command {
+    said.extend(settings.services.iter().flat_map(warnings));
     if wishes.print {
-        let comments: String = warnings.iter().map(|warning| format!("# {warning}\n")).collect();
+        let comments: String = said.iter().map(|warning| format!("# {warning}\n")).collect();
         return Command::Print(comments + &file::print(&settings));
     }
     if wishes.check {
-        let mut text: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
+        let mut text: String = said.iter().map(|warning| format!("{warning}\n")).collect();
         let what = source.map_or("the command line".to_string(), |source| source.path.display().to_string());
         let listeners = counted(file::listening(&settings.services).count(), "listener");
         let _ = writeln!(text, "{what} is good: {}, {listeners}", counted(settings.services.len(), "service"));
         return Command::Print(text);
     }
-    Command::Run(Box::new(settings), warnings, source)
+    Command::Run(Box::new(settings), said, source)
 }
 
 /// `1 service`, `2 services`

@@ -73,7 +73,9 @@ pub fn synopsis_parts() -> Vec<String> {
         let part = flag.value.map_or(name.clone(), |value| format!("{name} {}", value.name));
         match (flag.required, flag.repeatable) {
             (true, false) => parts.push(part),
-            (true, true) => parts.extend([part.clone(), format!("[{part}]...")]),
+            // As in the original, where only this one could be given again.
+            (true, true) if flag.long == "listen" => parts.extend([part.clone(), format!("[{part}]...")]),
+            (true, true) => parts.push(part),
             (false, false) => parts.push(format!("[{part}]")),
             (false, true) => parts.push(format!("[{part}]...")),
         }

@@ -15,6 +15,7 @@ use crate::config::draft::Problem;
 use crate::config::file::{ConfigError, ConfigSource};
 use crate::config::keys::{self, Group, Key, Print, Scope, alternatives};
 use crate::config::settings::Settings;
+use crate::config::units::parse_duration;
 use crate::stripe::key::make_key;
 use configuration::CommandLine;
 use getopts::{Fail, HasArg, Matches, Occur, Options};
@@ -89,7 +90,9 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args_without_program_name: I) -> 
     }
     let mut lookups = Lookups::default();
     let has_file = given.iter().any(|(key, _)| key.long == "config");
-    let mut line = CommandLine::new(has_file, &mut lookups);
+    let resolve = given.iter().rev().find(|(key, _)| key.long == "resolve").map(|(_, value)| parse_duration(value));
+    let follows_names = resolve.is_some_and(|time| time.is_ok_and(|time| !time.is_zero()));
+    let mut line = CommandLine::new(has_file, follows_names, &mut lookups);
     for (key, value) in &given {
         if damaged && value.contains(char::REPLACEMENT_CHARACTER) {
             let message = format!("the value of --{} is not valid UTF-8: '{value}'", key.long);

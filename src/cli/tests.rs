@@ -94,6 +94,7 @@ fn defaults_are_the_tables() {
             "info" => continue, // RUST_LOG stands before it.
             // They cannot be asked for.
             "the system's choice" | "no key" => continue,
+            "nothing" => "",
             // A given size is kept to, the default one may grow; and the default depends on the client.
             "16384" | "none, or 60s for clients without a connection" => continue,
             default => default,

@@ -64,6 +64,18 @@ pub enum OnDown {
     Reset,
 }
 
+impl PoolSettings {
+    /// The least that `--resolve` takes, apart from none.
+    pub const MIN_RESOLVE: Duration = Duration::from_millis(100);
+}
+
+impl CheckSettings {
+    /// The least that `--check-interval` takes, apart from none.
+    pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+    /// The most bytes that are sent, or that are expected.
+    pub const MAX_TEXT: usize = 16 << 10;
+}
+
 impl Default for PoolSettings {
     fn default() -> PoolSettings {
         PoolSettings {

@@ -1,7 +1,7 @@
 //! Settings in the making: what the keys of the table write to, one value after the other.
 
 use crate::address::{Endpoints, Lookups};
-use crate::config::settings::{ProcessSettings, ServiceSettings};
+use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Unresolved};
 use crate::log::LogSettings;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,9 @@ pub struct ServiceDraft<'a> {
     pub settings: ServiceSettings,
     /// The folder that relative paths of files are relative to; empty: the current one.
     pub folder: PathBuf,
+    /// Whether names of remotes are looked up again, so that one without an address is no error. Whoever has all options
+    /// before it sets this, as they come in any order.
+    pub follows_names: bool,
     /// The names that were looked up for this service and those before it.
     pub lookups: &'a mut Lookups,
 }
@@ -102,7 +105,26 @@ impl<'a> ServiceDraft<'a> {
     pub fn new(name: &str, folder: &Path, lookups: &'a mut Lookups) -> ServiceDraft<'a> {
         let no_remote_yet = Endpoints { argument: String::new(), addresses: Vec::new() };
         let settings = ServiceSettings { remotes: Vec::new(), ..ServiceSettings::new(name, Vec::new(), no_remote_yet) };
-        ServiceDraft { settings, folder: folder.to_path_buf(), lookups }
+        ServiceDraft { settings, folder: folder.to_path_buf(), follows_names: false, lookups }
+    }
+
+    /// A remote at this address, without options.
+    ///
+    /// # Errors
+    ///
+    /// The address is bad, or it is a name that has no address and is not looked up again.
+    pub fn remote(&mut self, address: &str) -> Result<RemoteSettings, Problem> {
+        match Endpoints::parse_with(address, self.lookups) {
+            Ok(endpoints) => Ok(RemoteSettings::new(endpoints)),
+            Err(error) => match error.why_unresolved().filter(|_| self.follows_names) {
+                Some(reason) => {
+                    let endpoints = Endpoints { argument: address.to_string(), addresses: Vec::new() };
+                    let unresolved = Some(Unresolved(reason.to_string()));
+                    Ok(RemoteSettings { unresolved, ..RemoteSettings::new(endpoints) })
+                }
+                None => Err(Problem::explained(error.to_string())),
+            },
+        }
     }
 
     /// The settings, if everything that is required was given.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::settings::{RemoteSettings, ServiceSettings};
 use crate::address::{EndpointAddress, Endpoints, UnixAddress};
 
-/// For each remote that is one of the listeners: the number of its service, and a line that names both.
-pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
+/// For each remote that is one of the listeners: the number of its service and its own, and a line that names both.
+pub fn loops(services: &[ServiceSettings]) -> Vec<((usize, usize), String)> {
     // By what only a few have, as there may be thousands.
     let mut listeners: HashMap<Key, Vec<Listener<'_>>> = HashMap::new();
     for service in services {
@@ -24,8 +24,9 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<(usize, String)> {
     let of_remote = |remote: &Endpoints| remote.addresses.iter().flat_map(lanes).find_map(|remote| find(&remote));
     let mut found = Vec::new();
     for (number, service) in services.iter().enumerate() {
-        for RemoteSettings { endpoints, .. } in &service.remotes {
-            found.extend(of_remote(endpoints).map(|listener| (number, complaint(service, endpoints, listener))));
+        for (remote, RemoteSettings { endpoints, .. }) in service.remotes.iter().enumerate() {
+            let complaint = |listener| complaint(service, endpoints, listener);
+            found.extend(of_remote(endpoints).map(|listener| ((number, remote), complaint(listener))));
         }
     }
     found

@@ -2,7 +2,9 @@
 
 pub mod balancing;
 pub mod draft;
+pub mod escapes;
 pub mod file;
+pub mod judge;
 pub mod keys;
 pub mod loops;
 pub mod settings;

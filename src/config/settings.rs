@@ -72,7 +72,21 @@ pub struct RemoteSettings {
     pub is_backup: bool,
     /// How many sessions it may have at once; `None`: any number.
     pub max_sessions: Option<u32>,
+    /// Why its name had no address when the settings were made, though it is looked up again.
+    pub unresolved: Option<Unresolved>,
 }
+
+/// Why a name had no address, for a warning. Settings that differ only in this are the same, so that all are equal.
+#[derive(Debug, Clone)]
+pub struct Unresolved(pub String);
+
+impl PartialEq for Unresolved {
+    fn eq(&self, _: &Unresolved) -> bool {
+        true
+    }
+}
+
+impl Eq for Unresolved {}
 
 impl RemoteSettings {
     /// The most that `weight=` takes.
@@ -80,7 +94,7 @@ impl RemoteSettings {
 
     /// The defaults, at this address.
     pub fn new(endpoints: Endpoints) -> RemoteSettings {
-        RemoteSettings { endpoints, weight: 1, is_backup: false, max_sessions: None }
+        RemoteSettings { endpoints, weight: 1, is_backup: false, max_sessions: None, unresolved: None }
     }
 }
 
@@ -132,11 +146,27 @@ impl ServiceSettings {
         }
     }
 
+    /// Whether these ask for the same. What names of remotes stand for is not asked for where they are looked up again
+    /// while the program runs.
+    pub fn is_same(&self, other: &ServiceSettings) -> bool {
+        if self.pool.resolve.is_none() || self.remotes.len() != other.remotes.len() {
+            return self == other;
+        }
+        let mut remotes = self.remotes.clone();
+        for (remote, other) in remotes.iter_mut().zip(&other.remotes) {
+            if remote.endpoints.argument == other.endpoints.argument {
+                remote.endpoints.addresses.clone_from(&other.endpoints.addresses);
+                remote.unresolved.clone_from(&other.unresolved);
+            }
+        }
+        ServiceSettings { remotes, ..self.clone() } == *other
+    }
+
     /// Whether sessions would be the same ones with these: only where clients come from may differ.
     pub fn is_same_for_sessions(&self, other: &ServiceSettings) -> bool {
         let listening_as_other =
             ServiceSettings { listeners: other.listeners.clone(), backlog: other.backlog, ..self.clone() };
-        listening_as_other == *other
+        listening_as_other.is_same(other)
     }
 
     /// All addresses of all remotes, as far as they are known at the start.

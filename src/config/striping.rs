@@ -91,9 +91,9 @@ impl Eq for KeyFile {}
 /// What is wrong with a key that has no stripe to be used for: somebody believes that something is encrypted.
 pub fn useless_key(service: &ServiceSettings) -> Option<String> {
     let file = service.stripe.keys.as_ref()?;
-    let mut addresses = service.listening().chain(service.remote_addresses());
+    let remotes = service.remotes.iter().map(|remote| &remote.endpoints);
     let path = file.path.display();
-    addresses.all(|address| address.stripe().is_none()).then(|| {
+    (!service.listeners.iter().chain(remotes).any(Endpoints::is_stripe)).then(|| {
         format!("invalid stripe key {path}: the service has no stripe: address, so nothing would be encrypted")
     })
 }
@@ -116,7 +116,9 @@ pub fn warnings(service: &ServiceSettings) -> Vec<String> {
     };
     let listeners = service.listeners.iter().filter(|endpoints| endpoints.addresses.first().is_some_and(leaves));
     let remotes = service.remotes.iter().map(|remote| &remote.endpoints);
-    let remotes = remotes.filter(|endpoints| endpoints.addresses.iter().any(leaves));
+    // Nobody knows where one leads whose name has no address yet.
+    let unknown = |endpoints: &Endpoints| endpoints.addresses.is_empty() && endpoints.is_stripe();
+    let remotes = remotes.filter(|endpoints| unknown(endpoints) || endpoints.addresses.iter().any(leaves));
     let listeners = listeners.map(|endpoints| warning("listener", endpoints));
     listeners.chain(remotes.map(|endpoints| warning("remote", endpoints))).collect()
 }

@@ -86,8 +86,8 @@ fn most_remotes(service: &ServiceSettings) -> usize {
 fn per_session(settings: &Settings) -> usize {
     let of_service = |service: &ServiceSettings| {
         let client = service.listening().map(EndpointAddress::descriptors_of_client).max().unwrap_or(1);
-        let of_remote = |address: &EndpointAddress| address.descriptors_of_remote(service.stripe.lanes);
-        let remote = service.remote_addresses().map(of_remote).max().unwrap_or(1);
+        let of_remote = |remote: &RemoteSettings| remote.endpoints.descriptors_of_remote(service.stripe.lanes);
+        let remote = service.remotes.iter().map(of_remote).max().unwrap_or(1);
         client + remote
     };
     settings.services.iter().map(of_service).max().unwrap_or(2)
@@ -165,11 +165,14 @@ mod tests {
         let endpoints = |argument| Endpoints::parse(argument).unwrap();
         let service = &mut settings.services[0];
         service.stripe.lanes = 7;
-        service.remotes[0].endpoints = endpoints("framed:stripe:127.0.0.1:1+127.0.0.1:2");
+        service.remotes.push(RemoteSettings::new(endpoints("framed:stripe:127.0.0.1:1+127.0.0.1:2")));
+        assert_eq!(per_session(&settings), 8);
+        // As many where a name has no address yet.
+        settings.services[0].remotes[1].endpoints.addresses.clear();
         assert_eq!(per_session(&settings), 8);
         settings.services[0].listeners = vec![endpoints("stripe:127.0.0.1:0")];
         assert_eq!(per_session(&settings), 8);
-        settings.services[0].remotes[0].endpoints = endpoints("127.0.0.1:1");
+        settings.services[0].remotes.truncate(1);
         assert_eq!(per_session(&settings), 2);
     }
 

@@ -14,9 +14,9 @@ use super::reloader::Asker;
 use super::start::{judge_picked, most_sources, running};
 use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
 use crate::base::error::error_text;
+use crate::config::judge::warnings;
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
-use crate::config::striping;
 use crate::service::Service;
 use crate::thread::Message;
 
@@ -191,7 +191,7 @@ impl Control {
                     warn_of(settings);
                     difference.added += 1;
                 }
-                Some(before) if before.settings == *settings => {}
+                Some(before) if before.settings.is_same(settings) => {}
                 Some(before) => {
                     info!("reload: service {} changed: {}", settings.name, changed_keys(&before.settings, settings));
                     warn_of(settings);
@@ -245,7 +245,7 @@ impl Control {
 
 /// Warns of what the start would have warned of.
 fn warn_of(settings: &ServiceSettings) {
-    for warning in striping::warnings(settings) {
+    for warning in warnings(settings) {
         warn!("reload: {warning}");
     }
 }

@@ -17,10 +17,11 @@ use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
 use crate::base::clock::Clock;
 use crate::base::error::error_text;
+use crate::base::text::Escaped;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
 use crate::config::loops::loops;
-use crate::config::settings::{ProcessSettings, ServiceSettings, Settings, ZeroCopy};
+use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::log::flush;
 use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
@@ -142,8 +143,13 @@ fn polling_backend() -> &'static str {
 fn log_settings(settings: &Settings) {
     for service in &settings.services {
         let of = if service.name.is_empty() { String::new() } else { format!("service {}: ", service.name) };
-        for address in service.remote_addresses() {
-            info!("{of}remote address = {address}");
+        for RemoteSettings { endpoints, .. } in &service.remotes {
+            for address in &endpoints.addresses {
+                info!("{of}remote address = {address}");
+            }
+            if endpoints.addresses.is_empty() {
+                info!("{of}remote address = {}", Escaped(endpoints.argument.as_bytes()));
+            }
         }
     }
     info!("buffer size = {}", settings.process.buffer_size.bytes());

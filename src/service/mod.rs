@@ -104,7 +104,7 @@ pub fn members<'a, 'b>(
         known.map(|remote| (remote.at.as_slice(), remote.clone())).collect();
     let mut there = HashSet::new();
     let mut members = Vec::new();
-    for RemoteSettings { endpoints: Endpoints { argument, addresses }, weight, is_backup, max_sessions } in asked {
+    for RemoteSettings { endpoints: Endpoints { argument, addresses }, weight, is_backup, max_sessions, .. } in asked {
         let together = if apart { 1 } else { addresses.len().max(1) };
         for at in addresses.chunks(together).filter(|at| there.insert(*at)) {
             let remote = match known.remove(at) {

@@ -36,7 +36,7 @@ zork = 1
 
 [service.a]
 listen = ["127.0.0.1:1", 5, "nocolon"]
-remote = ["127.0.0.1:2"]
+remote = ["127.0.0.1:2", 7, { weight = 0 }]
 connect-timeout = 0
 io-threads = 2
 no-delay = 1
@@ -66,7 +66,8 @@ zero-copy = "auto"
         "cproxy.toml:7:1: unknown key `zork`",
         "cproxy.toml:10:26: a whole number in the array of `listen`; expected a string with an address",
         "cproxy.toml:10:29: invalid address:port argument: 'nocolon'",
-        "cproxy.toml:11:10: `remote` is an array; expected a string with an address",
+        "cproxy.toml:11:26: a whole number in the array of `remote`; expected a string with an address",
+        "cproxy.toml:11:40: invalid weight 0: expected a whole number from 1 to 256",
         "cproxy.toml:12:19: invalid connect timeout 0: expected more than 0",
         "cproxy.toml:13:1: `io-threads` is an option of the process: put it at the top of the file, before the first table",
         "cproxy.toml:14:12: `no-delay` is a whole number; expected true or false",

@@ -65,7 +65,8 @@ fn every_option_has_its_value() {
 fn an_argument_is_one_address_however_many_it_stands_for() {
     let settings = run(&["-l", "stripe:localhost:1", "-r", "stripe:localhost:2+localhost:3"]);
     let service = &settings.services[0];
-    let [EndpointAddress::Stripe(remote)] = &service.remote.addresses[..] else { panic!("{:?}", service.remote) };
+    let remote = &service.remotes[0].endpoints;
+    let [EndpointAddress::Stripe(remote)] = &remote.addresses[..] else { panic!("{remote:?}") };
     assert_eq!(remote.targets.len(), 2);
     // A listener is at the first only, so that it is the same one whatever comes after that in another answer.
     let [EndpointAddress::Stripe(listener)] = &service.listeners[0].addresses[..] else { panic!("{service:?}") };

@@ -28,21 +28,30 @@ pub fn print(settings: &Settings) -> String {
 }
 
 fn line(file: &mut String, name: &str, value: Option<Shown>) {
-    let value = match value {
-        None => return,
-        Some(Shown::Text(text)) => quoted(&text),
-        Some(Shown::Number(number)) => number.to_string(),
-        Some(Shown::On) => "true".to_string(),
-        Some(Shown::Texts(texts)) => {
-            let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
-            format!("[{}]", texts.join(", "))
-        }
-    };
-    let _ = writeln!(file, "{name} = {value}");
+    if let Some(value) = value {
+        let _ = writeln!(file, "{name} = {}", written(&value));
+    }
 }
 
-/// A string as TOML writes it.
+/// A value as TOML writes it.
+fn written(value: &Shown) -> String {
+    match value {
+        Shown::Text(text) => quoted(text),
+        Shown::Number(number) => number.to_string(),
+        Shown::On => "true".to_string(),
+        Shown::Several(values) => format!("[{}]", values.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Shown::Table(entries) => {
+            let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name} = {}", written(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+    }
+}
+
+/// A string as TOML writes it; one with backslashes as it is, where that can be.
 fn quoted(text: &str) -> String {
+    if text.contains('\\') && !text.contains(|c: char| c == '\'' || c.is_control()) {
+        return format!("'{text}'");
+    }
     let mut quoted = "\"".to_string();
     for c in text.chars() {
         match c {

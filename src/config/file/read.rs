@@ -166,10 +166,10 @@ impl Reader {
         let (places, services): (Vec<_>, Vec<_>) = self
             .services
             .iter()
-            .filter_map(|found| found.settings.clone().map(|settings| (found.remote.clone(), settings)))
+            .filter_map(|found| found.settings.clone().map(|settings| (found.remotes.clone(), settings)))
             .unzip();
-        for (number, message) in loops(&services) {
-            if let Some(place) = &places[number] {
+        for ((service, remote), message) in loops(&services) {
+            if let Some(place) = places[service].get(remote) {
                 self.errors.add(place, &message);
             }
         }

@@ -2,13 +2,14 @@
 
 use super::source::{Errors, Place, Source};
 use super::syntax::{Entry, in_order, type_name};
-use super::value::take;
+use super::value::{take, take_element};
 use super::{is_service_name, similar::similar};
 use crate::address::{Endpoints, Lookups};
-use crate::config::draft::ServiceDraft;
-use crate::config::keys::{self, Key, Scope};
-use crate::config::settings::ServiceSettings;
-use crate::config::striping::useless_key;
+use crate::config::draft::{Problem, ServiceDraft};
+use crate::config::judge::{Culprit, problems};
+use crate::config::keys::{self, Scope, remote};
+use crate::config::settings::{RemoteSettings, ServiceSettings};
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use toml::de::{DeTable, DeValue};
@@ -19,8 +20,8 @@ pub struct Found {
     pub name: String,
     /// Its listeners, and where each stands.
     pub listeners: Vec<(Endpoints, Place)>,
-    /// Where its remote stands.
-    pub remote: Option<Place>,
+    /// Where each of its remotes stands.
+    pub remotes: Vec<Place>,
     /// What it is, if nothing is missing.
     pub settings: Option<ServiceSettings>,
 }
@@ -36,8 +37,8 @@ pub struct ServiceReader<'a> {
 /// The key that may have a table.
 const REMOTE: &str = "remote";
 
-/// The key that is of no use without a stripe.
-const STRIPE_KEY: &str = "stripe-key";
+/// The key that says that names are looked up again.
+const RESOLVE: &str = "resolve";
 
 /// The key of the table of a remote.
 const ADDRESS: &str = "address";
@@ -62,68 +63,95 @@ impl ServiceReader<'_> {
         };
         let folder = self.source.path.parent().unwrap_or(Path::new(""));
         let mut draft = ServiceDraft::new(entry.name, folder, lookups);
-        let mut places = Vec::new();
+        let mut places = Places::default();
         let mut given = Vec::new();
-        for option in in_order(table) {
-            given.extend(self.option(&option, &mut draft, &mut places));
+        let before = self.errors.count();
+        let mut options = in_order(table);
+        // It decides what becomes of a remote without an address.
+        options.sort_by_key(|option| option.name != RESOLVE);
+        for option in &options {
+            given.extend(self.option(option, &mut draft, &mut places));
+            draft.follows_names = draft.settings.pool.resolve.is_some();
         }
         self.judge_missing(entry.name, &place, &given);
-        let listeners = draft.settings.listeners.iter().cloned().zip(places).collect();
-        let place_of = |name: &str| {
-            let option = in_order(table).into_iter().find(|option| option.name == name);
-            option.map(|option| self.source.place(option.value.span()))
-        };
-        let remote = place_of(REMOTE);
+        let listeners = draft.settings.listeners.iter().cloned().zip(places.listeners).collect();
+        let is_whole = self.errors.count() == before;
         let settings = draft.finish().ok();
-        if let (Some(message), Some(place)) = (settings.as_ref().and_then(useless_key), place_of(STRIPE_KEY)) {
-            self.errors.add(&place, &message);
+        for (culprit, message) in settings.iter().flat_map(problems) {
+            let place = match culprit {
+                Culprit::Remote(number) => places.remotes.get(number).cloned(),
+                // That an option has no effect may follow from what is wrong with another.
+                Culprit::Option(_) if !is_whole => continue,
+                Culprit::Option(name) => {
+                    let option = options.iter().find(|option| option.name == name);
+                    option.map(|option| self.source.place(option.value.span()))
+                }
+            };
+            self.errors.add(&place.unwrap_or_else(|| self.source.place(entry.span.clone())), &message);
         }
-        Some(Found { name: entry.name.to_string(), listeners, remote, settings })
+        Some(Found { name: entry.name.to_string(), listeners, remotes: places.remotes, settings })
     }
 
     /// Takes one option in, and says which one it was, or was meant to be.
-    fn option(
-        &mut self,
-        entry: &Entry<'_>,
-        draft: &mut ServiceDraft<'_>,
-        places: &mut Vec<Place>,
-    ) -> Option<&'static str> {
+    fn option(&mut self, entry: &Entry<'_>, draft: &mut ServiceDraft<'_>, places: &mut Places) -> Option<&'static str> {
         let key = keys::of_service().find(|key| key.long == entry.name);
         let Some((key, Scope::Service { set, .. })) = key.map(|key| (key, key.scope)) else {
             return self.unknown(entry);
         };
-        if let (true, DeValue::Table(table)) = (key.long == REMOTE, entry.value.get_ref()) {
-            self.remote(table, key, entry, draft);
-            return Some(key.long);
-        }
-        take(self.source, self.errors, key, entry, |text, place| {
-            let before = draft.settings.listeners.len();
+        let set = |draft: &mut ServiceDraft<'_>, places: &mut Places, text: &str, place: Place| {
             set(draft, text)?;
-            if draft.settings.listeners.len() > before {
-                places.push(place);
-            }
+            // At most one of both has become longer.
+            places.listeners.resize(draft.settings.listeners.len(), place.clone());
+            places.remotes.resize(draft.settings.remotes.len(), place);
             Ok(())
-        });
+        };
+        match entry.value.get_ref() {
+            DeValue::Table(table) if key.long == REMOTE => self.remote(table, entry.span.clone(), draft, places),
+            DeValue::Array(values) if key.long == REMOTE && !values.is_empty() => {
+                for value in values.iter() {
+                    match value.get_ref() {
+                        DeValue::Table(table) => self.remote(table, value.span(), draft, places),
+                        _ => take_element(self.source, self.errors, key, value, |text, place| {
+                            set(draft, places, text, place)
+                        }),
+                    }
+                }
+            }
+            _ => take(self.source, self.errors, key, entry, |text, place| set(draft, places, text, place)),
+        }
         Some(key.long)
     }
 
-    /// A remote that is a table.
-    fn remote(&mut self, table: &DeTable<'_>, key: &Key, entry: &Entry<'_>, draft: &mut ServiceDraft<'_>) {
-        let Scope::Service { set, .. } = key.scope else { return };
+    /// A remote that is a table, which stands here.
+    fn remote(&mut self, table: &DeTable<'_>, span: Range<usize>, draft: &mut ServiceDraft<'_>, places: &mut Places) {
+        let known = || [ADDRESS].into_iter().chain(remote::KEYS.iter().map(|key| key.long));
         let mut has_address = false;
+        let mut found = None;
+        let nowhere = Endpoints { argument: String::new(), addresses: Vec::new() };
+        let mut options = RemoteSettings::new(nowhere);
         for entry in in_order(table) {
             if entry.name == ADDRESS {
-                let address = Key { long: ADDRESS, ..*key };
-                take(self.source, self.errors, &address, &entry, |text, _| set(draft, text));
+                take(self.source, self.errors, &remote::ADDRESS, &entry, |text, place| {
+                    found = Some((remote_at(draft, text)?, place));
+                    Ok(())
+                });
                 has_address = true;
+            } else if let Some((key, Scope::Remote { set, .. })) =
+                remote::KEYS.iter().find(|key| key.long == entry.name).map(|key| (key, key.scope))
+            {
+                take(self.source, self.errors, key, &entry, |text, _| set(&mut options, text));
             } else {
-                let message = unknown(entry.name, [ADDRESS].into_iter(), " of a remote").0;
-                has_address |= similar(entry.name, [ADDRESS].into_iter()).is_some();
+                let (message, meant) = unknown(entry.name, known(), " of a remote");
+                has_address |= meant == Some(ADDRESS);
                 self.errors.add(&self.source.place(entry.span), &message);
             }
         }
         if !has_address && self.source.is_whole() {
-            self.errors.add(&self.source.place(entry.span.clone()), "the remote has no `address`");
+            self.errors.add(&self.source.place(span), "the remote has no `address`");
+        }
+        if let Some((RemoteSettings { endpoints, unresolved, .. }, place)) = found {
+            draft.settings.remotes.push(RemoteSettings { endpoints, unresolved, ..options });
+            places.remotes.push(place);
         }
     }
 
@@ -150,6 +178,25 @@ impl ServiceReader<'_> {
                 self.errors.add(place, &format!("service `{name}` has no `{}`", key.long));
             }
         }
+    }
+}
+
+/// Where what a service has several of stands.
+#[derive(Default)]
+struct Places {
+    listeners: Vec<Place>,
+    remotes: Vec<Place>,
+}
+
+/// The remote of a table at this address, in which a comma begins nothing.
+fn remote_at(draft: &mut ServiceDraft<'_>, address: &str) -> Result<RemoteSettings, Problem> {
+    match draft.remote(address) {
+        Err(problem) if remote::split(address).1.is_empty() => Err(problem),
+        Err(_) => {
+            let message = format!("invalid address {address}: in a table, options are keys beside `address`");
+            Err(Problem::explained(message))
+        }
+        remote => remote,
     }
 }
 

@@ -166,6 +166,11 @@ impl Errors {
         self.found.len() >= MOST_ERRORS
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.found.len() + self.untold
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()

@@ -17,36 +17,63 @@ pub fn take(
     entry: &Entry<'_>,
     mut set: impl FnMut(&str, Place) -> Result<(), Problem>,
 ) {
-    for (text, span) in texts(key, entry) {
-        let place = source.place(span);
-        if !place.is_certain() {
-            continue;
-        }
-        let outcome = text.and_then(|text| set(&text, place.clone()).map_err(|problem| message(key, problem)));
-        if let Err(message) = outcome {
-            errors.add(&place, &message);
-        }
+    for found in texts(key, entry) {
+        take_one(source, errors, key, found, &mut set);
     }
 }
 
-/// A value's texts, or what is wrong with them, each with its place.
-fn texts(key: &Key, entry: &Entry<'_>) -> Vec<(Result<String, String>, Range<usize>)> {
+/// The same for one element of an array.
+pub fn take_element(
+    source: &Rc<Source>,
+    errors: &mut Errors,
+    key: &Key,
+    value: &Spanned<DeValue<'_>>,
+    mut set: impl FnMut(&str, Place) -> Result<(), Problem>,
+) {
+    take_one(source, errors, key, element(key, value), &mut set);
+}
+
+/// A text that stands for a value, or what is wrong with it, and where it stands.
+type Found = (Result<String, String>, Range<usize>);
+
+fn take_one(
+    source: &Rc<Source>,
+    errors: &mut Errors,
+    key: &Key,
+    (text, span): Found,
+    set: &mut impl FnMut(&str, Place) -> Result<(), Problem>,
+) {
+    let place = source.place(span);
+    if !place.is_certain() {
+        return;
+    }
+    let outcome = text.and_then(|text| set(&text, place.clone()).map_err(|problem| message(key, problem)));
+    if let Err(message) = outcome {
+        errors.add(&place, &message);
+    }
+}
+
+/// A value's texts.
+fn texts(key: &Key, entry: &Entry<'_>) -> Vec<Found> {
     match entry.value.get_ref() {
         DeValue::Array(values) if key.repeatable && values.is_empty() && key.required => {
             vec![(Err(format!("`{}` is empty; expected {}", key.long, key.expected())), entry.value.span())]
         }
-        DeValue::Array(values) if key.repeatable => {
-            let wrong = |value: &DeValue<'_>| {
-                let expected = key.value.map_or("", |value| value.expected);
-                format!("{} in the array of `{}`; expected {expected}", type_name(value), key.long)
-            };
-            values.iter().map(|value| (text(key, value).ok_or_else(|| wrong(value.get_ref())), value.span())).collect()
-        }
+        DeValue::Array(values) if key.repeatable => values.iter().map(|value| element(key, value)).collect(),
         value => {
             let wrong = || format!("`{}` is {}; expected {}", key.long, type_name(value), key.expected());
             vec![(text(key, entry.value).ok_or_else(wrong), entry.value.span())]
         }
     }
+}
+
+/// The text of an element of an array.
+fn element(key: &Key, value: &Spanned<DeValue<'_>>) -> Found {
+    let wrong = || {
+        let expected = key.value.map_or("", |value| value.expected);
+        format!("{} in the array of `{}`; expected {expected}", type_name(value.get_ref()), key.long)
+    };
+    (text(key, value).ok_or_else(wrong), value.span())
 }
 
 /// The flag's form of one value, if it is of a type that the key takes.

@@ -1,9 +1,9 @@
 //! The options of the original.
 
-use super::{Key, Kind, Scope, Shown, Value};
+use super::{Key, Kind, Scope, Shown, Value, one_or_several, remote};
 use crate::address::{EndpointAddress, Endpoints};
 use crate::config::draft::{Problem, ProcessDraft, ServiceDraft};
-use crate::config::settings::{BufferSize, ProcessSettings, RemoteSettings};
+use crate::config::settings::{BufferSize, ProcessSettings};
 use crate::config::units::{parse_count, parse_size};
 
 const ADDRESS: Option<Value> =
@@ -21,11 +21,8 @@ pub(super) const KEYS: &[Key] = &[
                 Ok(())
             },
             show: |service| {
-                let mut arguments = service.listeners.iter().map(|listener| listener.argument.clone());
-                match service.listeners.len() {
-                    1 => arguments.next().map(Shown::Text),
-                    _ => Some(Shown::Texts(arguments.collect())),
-                }
+                let listeners = service.listeners.iter();
+                one_or_several(listeners.map(|listener| Shown::Text(listener.argument.clone())).collect())
             },
         },
         required: true,
@@ -46,24 +43,29 @@ pub(super) const KEYS: &[Key] = &[
         value: ADDRESS,
         scope: Scope::Service {
             set: |service, value| {
-                let endpoints = endpoints(service, value)?;
-                service.settings.remotes.push(RemoteSettings::new(endpoints));
+                let (address, options) = remote::split(value);
+                let mut remote = service.remote(address)?;
+                remote::apply(value, &options, &mut remote)?;
+                service.settings.remotes.push(remote);
                 Ok(())
             },
-            show: |service| {
-                let mut arguments = service.remotes.iter().map(|remote| remote.endpoints.argument.clone());
-                match service.remotes.len() {
-                    1 => arguments.next().map(Shown::Text),
-                    _ => Some(Shown::Texts(arguments.collect())),
-                }
-            },
+            show: |service| one_or_several(service.remotes.iter().map(remote::shown).collect()),
         },
         required: true,
         repeatable: true,
-        help: "connect each client to this address",
-        details: &["Connect each client to this address. The option must be given exactly once. \
+        help: "connect clients to this address; may be given again",
+        details: &[
+            "Connect clients to this address. The option must be given at least once. \
              If the host is a name with several addresses, they are tried in the order in which the resolver \
-             returned them, until one can be connected to."],
+             returned them, until one can be connected to; with `--resolve`, each of them is a remote of its own.",
+            "Give the option again for each further remote. `--balance` says which of them a session gets, and one that \
+             cannot be connected to is passed over. After the address, separated by commas, there can be `weight=`<n> \
+             from 1 to 256, so that a remote of weight 3 gets three times as many sessions as one of weight 1; \
+             `backup` for one that is used only when no other is usable; and `max=`<n>, the most sessions that it may \
+             have at once. \
+             In a file, several remotes are an array of such strings, or a table each with the keys `address`, \
+             `weight`, `backup` and `max`.",
+        ],
         example: r#""127.0.0.1:22""#,
         ..Key::USUAL
     },
@@ -142,16 +144,12 @@ pub(super) const KEYS: &[Key] = &[
     },
 ];
 
-/// Resolves an address.
-fn endpoints(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, Problem> {
-    Endpoints::parse_with(value, service.lookups).map_err(|error| Problem::explained(error.to_string()))
-}
-
 /// Resolves an address that is to be listened at.
 fn listener(service: &mut ServiceDraft<'_>, value: &str) -> Result<Endpoints, Problem> {
-    let mut listener = endpoints(service, value)?;
+    let listener = Endpoints::parse_with(value, service.lookups);
+    let mut listener = listener.map_err(|error| Problem::explained(error.to_string()))?;
     let refuse = |reason: &str| Err(Problem::explained(format!("invalid listen address {value}: {reason}")));
-    if !listener.addresses.iter().all(EndpointAddress::can_listen) {
+    if listener.service_records().is_some() || !listener.addresses.iter().all(EndpointAddress::can_listen) {
         return refuse("it can only be a remote (-r)");
     }
     let targets = listener.addresses.iter().filter_map(EndpointAddress::stripe).map(|stripe| stripe.targets.len());

@@ -4,13 +4,20 @@
 //! its own function takes its value from either. So a new option is a field of the settings and an entry here.
 
 mod arguments;
+mod balancing;
+mod health;
 mod program;
+pub mod remote;
 mod striping;
 mod tuning;
 
 use crate::config::draft::{Problem, ProcessDraft, ServiceDraft, Wishes};
-use crate::config::settings::{ProcessSettings, ServiceSettings};
+use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings};
+use crate::config::units::{format_duration, parse_count, parse_duration};
+use std::time::Duration;
 
+pub use balancing::BALANCE;
+pub use health::ON_DOWN;
 pub use program::{LEVELS, SHELLS};
 pub use striping::STRIPE_MODE;
 pub use tuning::{ON_RELOAD, ZERO_COPY};
@@ -28,6 +35,10 @@ pub enum Group {
     Sockets,
     /// Limits in time.
     Timeouts,
+    /// Which remote a session gets.
+    Balancing,
+    /// Which remotes work.
+    Health,
     /// Sessions over several connections.
     Striping,
     /// What is logged.
@@ -38,12 +49,14 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 8] = [
+    pub const ALL: [Group; 10] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
         Group::Sockets,
         Group::Timeouts,
+        Group::Balancing,
+        Group::Health,
         Group::Striping,
         Group::Logging,
         Group::Information,
@@ -57,6 +70,8 @@ impl Group {
             Group::Performance => "Performance",
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
+            Group::Balancing => "Balancing",
+            Group::Health => "Health",
             Group::Striping => "Striping",
             Group::Logging => "Logging",
             Group::Information => "Information",
@@ -110,8 +125,10 @@ pub enum Shown {
     Number(u64),
     /// As `true`.
     On,
-    /// As an array of strings.
-    Texts(Vec<String>),
+    /// As an array.
+    Several(Vec<Shown>),
+    /// As a table in the line.
+    Table(Vec<(&'static str, Shown)>),
 }
 
 /// What an option belongs to, how its value is taken (an option without one takes `true` and `false`), and how it is
@@ -131,6 +148,13 @@ pub enum Scope {
         set: fn(&mut ServiceDraft<'_>, &str) -> Result<(), Problem>,
         /// Shows it.
         show: fn(&ServiceSettings) -> Option<Shown>,
+    },
+    /// A remote.
+    Remote {
+        /// Takes a value.
+        set: fn(&mut RemoteSettings, &str) -> Result<(), Problem>,
+        /// Shows it.
+        show: fn(&RemoteSettings) -> Option<Shown>,
     },
     /// The run of the program.
     Program {
@@ -246,7 +270,8 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 4] = [arguments::KEYS, tuning::KEYS, striping::KEYS, program::KEYS];
+const TABLES: [&[Key]; 6] =
+    [arguments::KEYS, tuning::KEYS, balancing::KEYS, health::KEYS, striping::KEYS, program::KEYS];
 
 /// Every option, in the order in which they are shown.
 pub fn all() -> impl Iterator<Item = &'static Key> {
@@ -276,6 +301,50 @@ pub fn of_service() -> impl Iterator<Item = &'static Key> {
 /// The one of this name.
 pub fn named(name: &str) -> Option<&'static Key> {
     TABLES.into_iter().flatten().find(|key| key.long == name)
+}
+
+/// One value alone, or several as an array; `None` without any.
+fn one_or_several(mut shown: Vec<Shown>) -> Option<Shown> {
+    match shown.len() {
+        0 | 1 => shown.pop(),
+        _ => Some(Shown::Several(shown)),
+    }
+}
+
+/// A value that is a duration.
+const DURATION: Option<Value> = Some(Value {
+    name: "<duration>",
+    kind: Kind::Number,
+    expected: "a string such as \"30s\", or a whole number of seconds",
+});
+
+/// Reads a duration.
+fn duration(what: &str, value: &str) -> Result<Duration, Problem> {
+    parse_duration(value).map_err(|reason| Problem::invalid(what, value, &reason))
+}
+
+fn shown_duration(duration: Duration) -> Shown {
+    Shown::Text(format_duration(duration))
+}
+
+/// A duration that is not the default.
+fn unless(duration: Duration, default: Duration) -> Option<Shown> {
+    (duration != default).then(|| shown_duration(duration))
+}
+
+/// The most that [`counted`] takes.
+const MOST: u32 = 65535;
+
+/// Reads a whole number from `least`, which is 0 or 1, to [`MOST`].
+fn counted(what: &str, value: &str, least: u32) -> Result<u32, Problem> {
+    if least == 0 && value.trim() == "0" {
+        return Ok(0);
+    }
+    let count = parse_count(value, MOST.into()).map_err(|reason| {
+        let expected = format!("expected a whole number from {least} to {MOST}");
+        Problem::invalid(what, value, if reason.is_empty() { &expected } else { &reason })
+    })?;
+    Ok(count as u32)
 }
 
 /// `a, b or c`

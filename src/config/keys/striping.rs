@@ -1,9 +1,9 @@
 //! Options of stripes: sessions over several connections.
 
-use super::{Group, Key, Kind, Scope, Shown, Value, alternatives};
+use super::{DURATION, Group, Key, Kind, Scope, Shown, Value, alternatives, duration, one_or_several, unless};
 use crate::config::draft::{Problem, ServiceDraft};
 use crate::config::striping::{KeyFile, StripeMode, StripeSettings};
-use crate::config::units::{format_duration, parse_count, parse_duration, parse_size};
+use crate::config::units::{parse_count, parse_size};
 use crate::stripe::key::read_keys;
 use std::path::Path;
 
@@ -41,12 +41,8 @@ pub(super) const KEYS: &[Key] = &[
         scope: Scope::Service {
             set: lane_source,
             show: |service| {
-                let mut sources = service.stripe.lane_sources.iter().map(ToString::to_string);
-                match service.stripe.lane_sources.len() {
-                    0 => None,
-                    1 => sources.next().map(Shown::Text),
-                    _ => Some(Shown::Texts(sources.collect())),
-                }
+                let sources = service.stripe.lane_sources.iter();
+                one_or_several(sources.map(|source| Shown::Text(source.to_string())).collect())
             },
         },
         repeatable: true,
@@ -62,17 +58,10 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         long: "lane-timeout",
-        value: Some(Value {
-            name: "<duration>",
-            kind: Kind::Number,
-            expected: "a string such as \"30s\", or a whole number of seconds",
-        }),
+        value: DURATION,
         scope: Scope::Service {
             set: lane_timeout,
-            show: |service| {
-                let timeout = service.stripe.lane_timeout;
-                (timeout != StripeSettings::DEFAULT_LANE_TIMEOUT).then(|| Shown::Text(format_duration(timeout)))
-            },
+            show: |service| unless(service.stripe.lane_timeout, StripeSettings::DEFAULT_LANE_TIMEOUT),
         },
         default: Some("30s"),
         help: "reset a session that has had no lane for this long",
@@ -190,10 +179,9 @@ fn lane_source(service: &mut ServiceDraft<'_>, value: &str) -> Result<(), Proble
 }
 
 fn lane_timeout(service: &mut ServiceDraft<'_>, value: &str) -> Result<(), Problem> {
-    let invalid = |reason: &str| Problem::invalid("lane timeout", value, reason);
-    let timeout = parse_duration(value).map_err(|reason| invalid(&reason))?;
+    let timeout = duration("lane timeout", value)?;
     if timeout.is_zero() {
-        return Err(invalid("expected more than 0"));
+        return Err(Problem::invalid("lane timeout", value, "expected more than 0"));
     }
     service.settings.stripe.lane_timeout = timeout;
     Ok(())

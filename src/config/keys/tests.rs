@@ -16,7 +16,7 @@ fn no_name_occurs_twice() {
 
 #[test]
 fn every_option_is_described() {
-    for key in all() {
+    for key in all().chain([&remote::ADDRESS]).chain(remote::KEYS) {
         assert!(key.long.len() > 1 && key.long.is_ascii(), "{}", key.long);
         assert!(!key.help.is_empty() && !key.help.ends_with('.'), "{}", key.long);
         assert!(!key.help.contains(['\n', '`']), "{}", key.long);
@@ -50,6 +50,7 @@ fn an_option_is_given_where_its_scope_is_known() {
         match key.scope {
             Scope::Program { .. } | Scope::Print(_) => assert_eq!(key.place, Place::CommandLine, "{}", key.long),
             Scope::Include => assert_eq!(key.place, Place::File, "{}", key.long),
+            Scope::Remote { .. } => panic!("{} is none of a service", key.long),
             Scope::Process { .. } | Scope::Service { .. } => {}
         }
     }

@@ -1,16 +1,10 @@
 //! Options for performance, sockets and time.
 
-use super::{Group, Key, Kind, Place, Scope, Shown, Value, alternatives};
+use super::{DURATION, Group, Key, Kind, Place, Scope, Shown, Value, alternatives, duration, shown_duration, unless};
 use crate::config::draft::{Problem, ServiceDraft};
 use crate::config::settings::{IdleTimeout, OnReload, ProcessSettings, ServiceSettings, ZeroCopy};
-use crate::config::units::{format_duration, parse_count, parse_duration};
+use crate::config::units::{parse_count, parse_duration};
 use std::time::Duration;
-
-const DURATION: Option<Value> = Some(Value {
-    name: "<duration>",
-    kind: Kind::Number,
-    expected: "a string such as \"30s\", or a whole number of seconds",
-});
 
 /// The words that `zero-copy` takes.
 pub const ZERO_COPY: &[&str] = &["auto", "always", "never"];
@@ -204,20 +198,6 @@ pub(super) const KEYS: &[Key] = &[
         ..Key::USUAL
     },
 ];
-
-/// Reads a duration.
-fn duration(what: &str, value: &str) -> Result<Duration, Problem> {
-    parse_duration(value).map_err(|reason| Problem::invalid(what, value, &reason))
-}
-
-fn shown_duration(duration: Duration) -> Shown {
-    Shown::Text(format_duration(duration))
-}
-
-/// A duration that is not the default.
-fn unless(duration: Duration, default: Duration) -> Option<Shown> {
-    (duration != default).then(|| shown_duration(duration))
-}
 
 fn zero_copy(value: &str) -> Result<ZeroCopy, Problem> {
     match value {

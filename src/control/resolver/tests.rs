@@ -1,0 +1,1 @@
+//! The whole, with servers at ports of the kernel's.
