@@ -32,6 +32,12 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<((usize, usize), String)> {
     found
 }
 
+/// The one of these addresses, at which the program listens, that a remote leads to.
+pub fn own_listener<'a>(remote: &EndpointAddress, listening: &'a [EndpointAddress]) -> Option<&'a EndpointAddress> {
+    let leads = |listener: &&EndpointAddress| lanes(remote).iter().any(|remote| leads_to(remote, listener));
+    listening.iter().find(leads)
+}
+
 /// Where a service listens.
 struct Listener<'a> {
     service: &'a ServiceSettings,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::health::{changes, needs_keeper};
 use crate::address::EndpointAddress;
 use crate::config::settings::{RemoteSettings, ServiceSettings, Settings};
 
@@ -43,10 +44,42 @@ impl Descriptors {
         let (listeners, io_threads, pipes) = (listeners as u64, self.io_threads as u64, self.pipes as u64);
         // A poll and its waker for each thread; one session too many for each thread that admits clients; and some to
         // spare for libraries.
-        let own = listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 7;
+        let own = listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 7 + self.health(settings);
         let free = self.limit.saturating_sub(self.open + own);
         usize::try_from(free / per_session(settings) as u64).unwrap_or(usize::MAX).max(1)
     }
+
+    /// How many checks of remotes may be under way at once.
+    pub fn checks(&self, settings: &Settings) -> usize {
+        let checked = settings.services.iter().filter(|service| service.pool.check.interval.is_some());
+        let most: usize = checked.map(most_remotes).sum();
+        let share = usize::try_from(self.limit / CHECKS_SHARE).unwrap_or(usize::MAX);
+        most.min(share.max(1))
+    }
+
+    /// What is found out about remotes, without a session, takes so many descriptors.
+    fn health(&self, settings: &Settings) -> u64 {
+        let threads = if settings.services.iter().any(needs_keeper) { KEEPER } else { 0 };
+        threads + self.checks(settings) as u64
+    }
+}
+
+/// At most one descriptor of so many is for checks.
+const CHECKS_SHARE: u64 = 16;
+
+/// What a name is taken to stand for at most, for the descriptors of checks: more wait for their turn.
+const REMOTES_OF_NAME: usize = 16;
+
+/// The poll and the waker of the keeper, and what looks names up.
+const KEEPER: u64 = 10;
+
+/// How many remotes a service may come to have.
+fn most_remotes(service: &ServiceSettings) -> usize {
+    let of = |remote: &RemoteSettings| match changes(remote, &service.pool) {
+        true => remote.endpoints.addresses.len().max(REMOTES_OF_NAME),
+        false => 1,
+    };
+    service.remotes.iter().map(of).sum()
 }
 
 /// How many descriptors a session takes, at most.

@@ -143,6 +143,15 @@ impl Listening {
         any.then_some(changes)
     }
 
+    /// Everything that is listened on, at the ports that the system picked.
+    pub fn addresses(&self) -> Vec<EndpointAddress> {
+        let address = |entry: &Entry| match entry.picked {
+            Some(port) => entry.address.clone().with_port(port),
+            None => entry.address.clone(),
+        };
+        self.entries.iter().map(address).collect()
+    }
+
     fn no_changes(&self) -> Changes {
         let mut changes = Changes::default();
         changes.threads.resize_with(self.io_threads, Default::default);

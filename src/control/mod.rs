@@ -2,6 +2,7 @@
 //!
 //! In the order in which a process lives: `start`, `listening`, `reload`, `shutdown`.
 
+mod health;
 pub mod limits;
 pub mod listening;
 pub mod notify;
@@ -27,6 +28,7 @@ use crate::service::admission::Room;
 use crate::thread::Message;
 use crate::thread::acceptor::Command;
 use crate::thread::mailbox::Mailbox;
+use health::Health;
 use limits::Descriptors;
 use listening::{Changes, Listening, Plan, Wanted};
 use reload::{Load, Reloading};
@@ -65,6 +67,7 @@ struct Control {
     listening: Listening,
     descriptors: Descriptors,
     room: Arc<Room>,
+    health: Health,
     acceptor: Mailbox<Command>,
     io_threads: Vec<Mailbox<Message>>,
     notices: Receiver<Notice>,

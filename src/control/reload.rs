@@ -164,6 +164,8 @@ impl Control {
         self.settings = Settings { process, services: settings.services };
         let most_sessions = self.descriptors.sessions(self.listening.descriptors(), &self.settings);
         self.room.set_most_sessions(most_sessions);
+        let most_checks = self.descriptors.checks(&self.settings);
+        self.health.follow_if_possible(&self.services, self.listening.addresses(), most_checks);
         self.tell(changes, most_sources(most_sessions, &self.settings));
 
         let (mut difference, replaced) = self.compare(former);

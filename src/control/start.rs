@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::health::Health;
 use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
 use super::reload::Reloading;
@@ -61,6 +62,9 @@ pub(super) fn start(
     let acceptor = start_acceptor(&io_threads, &room, sender).map_err(one)?;
     hang_bells(&room, &io_threads, &acceptor, sender);
     let most_sources = most_sources(most_sessions, &settings);
+    let mut health = Health::new(clock, &io_threads);
+    let most_checks = descriptors.checks(&settings);
+    health.follow(&services, listening.addresses(), most_checks).map_err(named("starting a thread")).map_err(one)?;
     let control = Control {
         clock,
         settings,
@@ -68,6 +72,7 @@ pub(super) fn start(
         listening,
         descriptors,
         room,
+        health,
         acceptor,
         io_threads,
         notices,

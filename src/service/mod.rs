@@ -95,10 +95,10 @@ impl Service {
 /// # Errors
 ///
 /// A remote, as it was written, whose address the system cannot have.
-pub fn members<'a>(
+pub fn members<'a, 'b>(
     asked: impl IntoIterator<Item = &'a RemoteSettings>,
     apart: bool,
-    known: impl Iterator<Item = &'a Arc<Remote>>,
+    known: impl Iterator<Item = &'b Arc<Remote>>,
 ) -> Result<Vec<Member>, (String, io::Error)> {
     let mut known: HashMap<&[EndpointAddress], Arc<Remote>> =
         known.map(|remote| (remote.at.as_slice(), remote.clone())).collect();

@@ -7,7 +7,7 @@ use std::io;
 use super::end::{end_for, log_error};
 use super::{End, Outcome, Phase, Session, Turn};
 use crate::base::error::error_text;
-use crate::endpoint::{Carries, Endpoint, Route, SideName};
+use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
 use crate::service::pool::{Choice, Lease, RemoteId};
 use crate::service::{RemoteAddress, Service};
@@ -103,7 +103,7 @@ impl<E: Endpoint> Session<E> {
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
         self.set_deadline(turn.now);
-        self.choose(None, End::ConnectFailed, turn, dialer)
+        self.choose(u64::MAX, End::ConnectFailed, turn, dialer)
     }
 
     /// Starts connecting a little later, if the client is still there by then.
@@ -127,7 +127,7 @@ impl<E: Endpoint> Session<E> {
                     log_error(&self.client.endpoint, &error);
                     return Outcome::Ended(end_for(&error, SideName::Client));
                 }
-                self.choose(Some(give_up), End::ConnectFailed, turn, dialer)
+                self.choose(give_up, End::ConnectFailed, turn, dialer)
             }
             (Phase::Connecting { .. }, Some(remote)) if remote.ready.writable => {
                 // A failed attempt is writable too, but never without an error or a hang-up.
@@ -158,60 +158,87 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    /// Notes until when a remote must have been found, where that is limited.
+    /// Notes until when a remote must have been connected to, where that is limited.
     fn set_deadline(&mut self, now: u64) {
         if let Some(timeout) = self.service.pool.policy().retry_timeout {
             self.attempts.get_or_insert_default().deadline = now.saturating_add(timeout);
         }
     }
 
+    /// When all attempts must have come to something.
+    fn deadline_of_attempts(&self) -> u64 {
+        self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.deadline)
+    }
+
     /// When an attempt that begins now is given up.
     fn give_up(&self, now: u64) -> u64 {
-        let deadline = self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.deadline);
-        now.saturating_add(self.service.timeouts.connect).min(deadline)
+        now.saturating_add(self.service.timeouts.connect).min(self.deadline_of_attempts())
     }
 
     fn try_next_address(&mut self, failure: Failure, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         let reason = failure.end();
         self.address += 1;
         let Some(lease) = self.lease.take() else { return Outcome::Ended(reason) };
-        match self.dial(lease, None, Some(failure), turn, dialer) {
+        match self.dial(lease, self.give_up(turn.now), Some(failure), reason, turn, dialer) {
             Dialled::Ends(outcome) => outcome,
-            Dialled::Failed(reason) => self.choose(None, reason, turn, dialer),
+            Dialled::Failed(reason) => self.choose(u64::MAX, reason, turn, dialer),
         }
     }
 
     /// Dials a remote that has not been tried, or the next, until one can be dialled. `give_up` is when one that is busy,
-    /// or not there, is not waited for any more; `reason` is why there is none, if there is none.
+    /// or not there, is not waited for any more; `reason` is why the last attempt failed.
     fn choose(
         &mut self,
-        give_up: Option<u64>,
+        give_up: u64,
         mut reason: End,
         turn: &Turn<'_, E::Pipe>,
         dialer: &mut impl Dialer<E>,
     ) -> Outcome {
         loop {
-            let choice = match self.lease.take() {
-                Some(lease) => Choice::Remote(lease),
-                None => self.next_remote(turn.now),
+            let (choice, until) = match self.lease.take() {
+                // It has been busy all the time.
+                Some(lease) => (Choice::Remote(lease), give_up),
+                None => (self.next_remote(turn.now), self.give_up(turn.now)),
             };
             let was_busy = self.attempts.as_ref().is_some_and(|attempts| !attempts.busy.is_empty());
             let give_up = match choice {
-                Choice::Remote(lease) => match self.dial(lease, give_up, None, turn, dialer) {
+                Choice::Remote(lease) => match self.dial(lease, until, None, reason, turn, dialer) {
                     Dialled::Ends(outcome) => return outcome,
                     Dialled::Failed(end) => {
                         reason = end;
                         continue;
                     }
                 },
-                // As in the backlog, it waits until there is room.
-                Choice::Full => self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.deadline),
-                Choice::NoneYet => give_up.unwrap_or(self.give_up(turn.now)),
-                Choice::Exhausted if was_busy => give_up.unwrap_or(self.give_up(turn.now)),
+                // As in the backlog, it waits until there is room; but nobody would see a source go.
+                Choice::Full if self.has_connection() => self.deadline_of_attempts(),
+                Choice::NoneYet | Choice::Full => give_up.min(until),
+                Choice::Exhausted if was_busy => give_up.min(until),
                 Choice::Exhausted => return Outcome::Ended(reason),
             };
             return self.wait(give_up, reason, turn.now);
         }
+    }
+
+    /// Gives a remote up that is being connected to and has been found down, if there is another to try. `None`: it is
+    /// another one, or goes on being tried.
+    pub fn leave(
+        &mut self,
+        remote: RemoteId,
+        turn: &Turn<'_, E::Pipe>,
+        dialer: &mut impl Dialer<E>,
+    ) -> Option<Outcome> {
+        let is_tried = matches!(self.phase, Phase::Busy { .. } | Phase::Connecting { .. });
+        self.lease.as_ref().filter(|lease| is_tried && lease.id == remote)?;
+        let pool = &self.service.pool;
+        let tried = self.attempts.as_ref().map_or(&[][..], |attempts| &attempts.tried);
+        if pool.policy().retries.is_some_and(|retries| tried.len() >= retries as usize) {
+            return None;
+        }
+        let is_another = |id: &RemoteId| *id != remote && !tried.contains(id);
+        pool.set().members().iter().map(|member| &member.remote.id).find(|id| is_another(id))?;
+        self.lease = None;
+        self.attempts.get_or_insert_default().tried.push(remote);
+        Some(self.choose(u64::MAX, End::RemoteDown, turn, dialer))
     }
 
     fn next_remote(&mut self, now: u64) -> Choice {
@@ -240,20 +267,23 @@ impl<E: Endpoint> Session<E> {
         Outcome::Waiting
     }
 
-    /// Dials a remote: its current address, or the next that can be. `failure` is why the one before could not be.
+    /// Dials a remote: its current address, or the next that can be, the first of them until `give_up`. `failure` is why
+    /// the one before could not be connected to, `reason` why the last attempt of all failed.
     fn dial(
         &mut self,
         lease: Lease,
-        give_up: Option<u64>,
+        mut give_up: u64,
         mut failure: Option<Failure>,
+        mut reason: End,
         turn: &Turn<'_, E::Pipe>,
         dialer: &mut impl Dialer<E>,
     ) -> Dialled {
-        let mut give_up = give_up.unwrap_or(self.give_up(turn.now));
-        while let Some(address) = lease.addresses.get(self.address as usize) {
+        let is_over = self.deadline_of_attempts() <= turn.now;
+        let mut was_busy = false;
+        while let Some(address) = lease.addresses.get(self.address as usize).filter(|_| !is_over) {
             match dialer.dial(&self.service, address, self.client.endpoint.carries()) {
                 Dial::Started(endpoint) => {
-                    self.log_given_up(failure.map_or(End::ConnectFailed, |failure| failure.end()));
+                    self.log_given_up(reason);
                     let connected = endpoint.connects_at_once();
                     self.has_lanes |= endpoint.has_lanes();
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
@@ -266,27 +296,27 @@ impl<E: Endpoint> Session<E> {
                 }
                 Dial::Busy if self.service.pool.set().members().len() == 1 => {
                     self.lease = Some(lease);
-                    let reason = failure.map_or(End::ConnectFailed, |failure| failure.end());
                     return Dialled::Ends(self.wait(give_up, reason, turn.now));
                 }
-                Dial::Busy => {
-                    let attempts = self.attempts.get_or_insert_default();
-                    attempts.tried.push(lease.id);
-                    attempts.busy.push(lease.id);
-                    return Dialled::Failed(End::ConnectFailed);
-                }
+                Dial::Busy => was_busy = true,
                 Dial::Failed(error) => {
-                    self.address += 1;
-                    failure = Some(Failure::Error(error));
-                    give_up = self.give_up(turn.now);
+                    let error = Failure::Error(error);
+                    reason = error.end();
+                    failure = Some(error);
                 }
             }
+            self.address += 1;
+            give_up = self.give_up(turn.now);
         }
-        let reason = failure.as_ref().map_or(End::ConnectFailed, Failure::end);
-        if let Some(failure) = failure.filter(|failure| !failure.is_local()) {
-            self.service.pool.failed(lease.remote(), &failure, turn.now);
+        match failure.filter(|failure| !failure.is_local()) {
+            Some(failure) if !was_busy => self.service.pool.failed(lease.remote(), &failure, turn.now),
+            _ => {}
         }
-        self.attempts.get_or_insert_default().tried.push(lease.id);
+        let attempts = self.attempts.get_or_insert_default();
+        attempts.tried.push(lease.id);
+        if was_busy {
+            attempts.busy.push(lease.id);
+        }
         Dialled::Failed(reason)
     }
 
@@ -299,8 +329,8 @@ impl<E: Endpoint> Session<E> {
 
     fn open(&mut self, now: u64) {
         self.attempts = None;
-        if let Some(lease) = &self.lease {
-            self.service.pool.connected(lease.remote(), now);
+        if !self.remote.as_ref().is_some_and(|remote| is_silent(&remote.endpoint)) {
+            remote_works(&self.service, self.lease.as_ref(), now);
         }
         if let Some(Side { endpoint, ready }) = &mut self.remote {
             info!("connect complete proxy to remote {}", Route(endpoint, SideName::Remote));
@@ -312,4 +342,28 @@ impl<E: Endpoint> Session<E> {
         }
         self.phase = Phase::Open { last_moved: now, unsent: 0 };
     }
+
+    /// The remote has ended, or its connection has: from now on the session is none of its.
+    pub(super) fn remote_is_gone(&mut self, end: End, now: u64) {
+        let Some(lease) = self.lease.take() else { return };
+        if end == End::Refused && self.downstream.moved() == 0 {
+            self.service.pool.failed(
+                lease.remote(),
+                &Failure::Error(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+                now,
+            );
+        }
+    }
+}
+
+/// Tells the pool that a session's remote is there.
+pub(super) fn remote_works(service: &Service, lease: Option<&Lease>, now: u64) {
+    if let Some(lease) = lease {
+        service.pool.connected(lease.remote(), now);
+    }
+}
+
+/// Whether only an answer says that something is there: it has no connection.
+pub(super) fn is_silent<E: Endpoint>(remote: &E) -> bool {
+    remote.carries() != Carries::Bytes && !remote.takes_an_end() && remote.lifetime() == Lifetime::Connection
 }

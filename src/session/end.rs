@@ -20,6 +20,10 @@ pub enum End {
     Reset(SideName),
     /// A side failed in another way, named by the system's error in the line before.
     Error(SideName),
+    /// Nobody is at the remote's address, as was heard only when something had been sent there.
+    Refused,
+    /// It was found that the remote does not work, for which its sessions are ended.
+    RemoteDown,
     /// No address of the remote could be connected to.
     ConnectFailed,
     /// The last address of the remote did not answer in time.
@@ -37,6 +41,7 @@ impl End {
     pub(super) fn broken_side(self) -> Option<SideName> {
         match self {
             End::Reset(side) | End::Error(side) => Some(side),
+            End::Refused => Some(SideName::Remote),
             _ => None,
         }
     }
@@ -48,6 +53,8 @@ impl fmt::Display for End {
             End::EndOfStream => f.write_str("end of stream"),
             End::Reset(side) => write!(f, "reset by {side}"),
             End::Error(side) => write!(f, "error on {side}"),
+            End::Refused => write!(f, "error on {}", SideName::Remote),
+            End::RemoteDown => f.write_str("remote down"),
             End::ConnectFailed => f.write_str("connect failed"),
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
@@ -134,9 +141,10 @@ pub(super) fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName
 }
 
 pub(super) fn end_for(error: &io::Error, side: SideName) -> End {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
     match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Reset(side),
+        ConnectionRefused if side == SideName::Remote => End::Refused,
         _ => End::Error(side),
     }
 }

@@ -23,6 +23,9 @@ impl<E: Endpoint> Session<E> {
         turn: &mut Turn<'_, E::Pipe>,
     ) -> Outcome {
         self.phase = Phase::LastWords { of, end, progressed: turn.now, look: turn.now, unsent: 0 };
+        if of == SideName::Remote {
+            self.remote_is_gone(end, turn.now);
+        }
         let speaker = match of {
             SideName::Client => Some(&mut self.client),
             SideName::Remote => self.remote.as_mut(),

@@ -211,9 +211,10 @@ impl<E: Endpoint> Session<E> {
         &self.service
     }
 
-    /// The remote that it is or is about to be joined to, until that has ended.
-    pub fn remote(&self) -> Option<RemoteId> {
-        self.lease.as_ref().map(|lease| lease.id)
+    /// Whether it is joined to this remote, and that has not ended. One that is being connected may go to another yet.
+    pub fn is_on(&self, remote: RemoteId) -> bool {
+        let is_joined = !matches!(self.phase, Phase::Busy { .. } | Phase::Connecting { .. });
+        is_joined && self.lease.as_ref().is_some_and(|lease| lease.id == remote)
     }
 
     /// Has it end soon, where its client has no connection whose end would end it.

@@ -2,6 +2,7 @@
 
 use log::warn;
 
+use super::connect::{is_silent, remote_works};
 use super::end::{Dropped, ended_by, unread_error};
 use super::{End, LAST_BYTES, Outcome, Phase, Session, Turn, gets_less};
 use crate::buffers::batch::Batch;
@@ -63,8 +64,13 @@ impl<E: Endpoint> Session<E> {
     pub(super) fn relay(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let before = self.progress();
         let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
+        let unheard = self.upstream.ends_session() && self.downstream.moved() == 0;
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
+        if remote.ready.read_closed || matches!(down, Ok(Stopped::Drained)) {
+            // It says nothing more, so another session may have its place.
+            self.lease = None;
+        }
         match (&up, &down) {
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) if self.has_lanes => return self.both_ended(before, turn),
             // Closing the sockets says what is still to be said.
@@ -108,6 +114,9 @@ impl<E: Endpoint> Session<E> {
         }
 
         if self.upstream.ends_session() {
+            if unheard && self.downstream.moved() > 0 && is_silent(&remote.endpoint) {
+                remote_works(&self.service, self.lease.as_ref(), turn.now);
+            }
             let told = match (&up, &down) {
                 (Ok(Stopped::Drained), _) => Some(remote.endpoint.takes_an_end()),
                 (_, Ok(Stopped::Drained)) => Some(client.endpoint.takes_an_end()),

@@ -30,6 +30,7 @@ use std::time::Instant;
 use crate::base::clock::Clock;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::pools::Pools;
+use crate::config::balancing::OnDown;
 use crate::config::settings::{ProcessSettings, ZeroCopy};
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::{Listener, Socket};
@@ -37,6 +38,7 @@ use crate::flow::{Pace, Readiness};
 use crate::log::flush;
 use crate::service::ServiceId;
 use crate::service::admission::Admission;
+use crate::service::pool::RemoteId;
 use crate::session::End;
 use accepting::{Accepting, Client, STOP_TIMEOUT};
 use change::{Change, Done};
@@ -65,6 +67,8 @@ pub enum Message {
     Listen(Box<Own>),
     /// A reload has replaced a service: its sessions are to end, and what is left of them is reset at this time.
     Retire(ServiceId, Instant),
+    /// A remote has been found down: clients that wait for it go to another, and its sessions go on or are reset.
+    Down(RemoteId, OnDown),
     /// No more clients will come: end when the last session has, and reset what is left at this time.
     Drain(Instant),
 }
@@ -209,6 +213,7 @@ impl IoThread {
                     sessions.drain(Some(service), host);
                     self.drain.service_by(service, deadline);
                 }
+                Message::Down(remote, on_down) => sessions.remote_is_down(remote, on_down, host),
                 Message::Drain(deadline) => {
                     accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
                     sessions.close_doors();

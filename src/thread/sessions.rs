@@ -14,8 +14,10 @@ use super::timers::{FINE_REACH, FINE_TICK, TICK, Timers};
 use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
+use crate::config::balancing::OnDown;
 use crate::endpoint::{Carries, Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
+use crate::service::pool::RemoteId;
 use crate::service::{RemoteAddress, Service, ServiceId};
 use crate::session::{Dial, Dialer, End, Outcome, Session, Turn};
 
@@ -297,6 +299,22 @@ impl<E: Endpoint> Sessions<E> {
     pub fn end_all(&mut self, service: Option<ServiceId>, end: End, host: &mut impl Host<E>) {
         for key in self.keys_of(service) {
             self.after(key, Outcome::Ended(end), host);
+        }
+    }
+
+    /// A remote has been found down: those that are being connected to it go to another, and those that are joined to it
+    /// go on or end.
+    pub fn remote_is_down(&mut self, remote: RemoteId, on_down: OnDown, host: &mut impl Host<E>) {
+        for key in self.keys_of(None) {
+            let session = &mut self.slab[key];
+            let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+            let outcome = match on_down {
+                OnDown::Reset if session.is_on(remote) => Some(Outcome::Ended(End::RemoteDown)),
+                _ => session.leave(remote, &turn, &mut SessionDialer { host, key }),
+            };
+            if let Some(outcome) = outcome {
+                self.after(key, outcome, host);
+            }
         }
     }
 

@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::mix::{fnv1a, splitmix64};
+
 /// What a client's address comes to, without its port: the same in every process and on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey(u64);
+
+/// Clients with the same number of so many bits have the same remote.
+pub const BUCKET_BITS: u32 = 20;
 
 impl ClientKey {
     /// Of an IP address; an IPv4 address that is written as an IPv6 one is the same.
@@ -17,11 +22,11 @@ impl ClientKey {
 
     /// Of any other address.
     pub fn of_bytes(bytes: &[u8]) -> ClientKey {
-        ClientKey(hash(bytes))
+        ClientKey(fnv1a(bytes))
     }
-}
 
-/// FNV-1a (RFC 9923), whose last step is repeated on other bits by whoever needs all of them to be mixed.
-pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    /// Which of the 2^20 groups of clients it is in, of which each has one remote.
+    pub fn bucket(self) -> u32 {
+        (splitmix64(self.0) >> (u64::BITS - BUCKET_BITS)) as u32
+    }
 }

@@ -13,10 +13,29 @@ pub struct Lease(Arc<Remote>);
 impl Lease {
     /// One more session of a remote; `None`: it has as many as it may have.
     pub fn new(Member { remote, max_sessions, .. }: &Member) -> Option<Lease> {
-        let most = max_sessions.unwrap_or(u32::MAX);
-        remote.sessions.fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1)).ok()?;
+        match *max_sessions {
+            None => {
+                remote.sessions.fetch_add(1, Relaxed);
+            }
+            Some(most) => {
+                remote.sessions.fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1)).ok()?;
+            }
+        }
+        Some(Lease::counted(remote))
+    }
+
+    /// One more session of a remote that has exactly so many; `None`: it has more or fewer by now, or as many as it may.
+    pub(super) fn after(Member { remote, max_sessions, .. }: &Member, sessions: u32) -> Option<Lease> {
+        if max_sessions.is_some_and(|most| sessions >= most) {
+            return None;
+        }
+        remote.sessions.compare_exchange(sessions, sessions + 1, Relaxed, Relaxed).ok()?;
+        Some(Lease::counted(remote))
+    }
+
+    fn counted(remote: &Arc<Remote>) -> Lease {
         remote.sessions_ever.fetch_add(1, Relaxed);
-        Some(Lease(remote.clone()))
+        Lease(remote.clone())
     }
 
     /// The remote.

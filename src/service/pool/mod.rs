@@ -4,26 +4,40 @@
 //! the keeper, replaces the set that they choose from.
 
 mod client;
+mod cycle;
+mod draw;
+mod growth;
+mod health;
 mod lease;
+mod least;
+mod mix;
 mod remote;
 mod set;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tier;
 
 use arc_swap::{ArcSwap, Guard};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+
+use tier::Turn;
 
 use crate::config::balancing::{Balance, OnDown, PoolSettings};
 
 pub use client::ClientKey;
 pub use lease::Lease;
-pub use remote::{Remote, RemoteId};
-pub use set::{Member, Set};
+pub use remote::{Checked, Remote, RemoteId, State};
+pub use set::{MOST_MEMBERS, Member, Set};
 
 /// The remotes of a service, shared by all threads.
 pub struct Pool {
     policy: Policy,
     set: ArcSwap<Set>,
+    /// No session need try a remote that is out before this time.
+    retry_at: AtomicU64,
     /// What `round-robin` goes through and `random` draws with.
     cursor: Cursor,
     seed: u64,
@@ -84,8 +98,10 @@ impl Pool {
     /// all threads share.
     pub fn new(settings: &PoolSettings, members: Vec<Member>, seed: u64, now: u64) -> Pool {
         let policy = Policy::new(settings);
-        let set = Set::new(members, &policy, now);
-        Pool { policy, set: ArcSwap::from_pointee(set), cursor: Cursor::default(), seed, keeper: OnceLock::new() }
+        let set = ArcSwap::from_pointee(Set::new(members, &policy, now));
+        // A remote that is known already may be out.
+        let retry_at = AtomicU64::new(now);
+        Pool { policy, set, retry_at, cursor: Cursor::default(), seed, keeper: OnceLock::new() }
     }
 
     /// How remotes are chosen.
@@ -101,6 +117,7 @@ impl Pool {
     /// Replaces the remotes, or makes their set anew where what is known of them has changed. Only the keeper calls this.
     pub fn replace(&self, members: Vec<Member>, now: u64) {
         self.set.store(Arc::new(Set::new(members, &self.policy, now)));
+        self.retry_at.fetch_min(now, AcqRel);
     }
 
     /// Says who is told what happens to remotes; once.
@@ -108,33 +125,75 @@ impl Pool {
         let _ = self.keeper.set(keeper);
     }
 
+    /// How many more sessions there may be on the remotes that are in use; `None`: any number.
+    pub fn room(&self) -> Option<u64> {
+        self.set.load().room()
+    }
+
     /// Chooses a remote for a session, but none of those that it has tried.
     pub fn choose(&self, client: impl FnOnce() -> Option<ClientKey>, tried: &[RemoteId], now: u64) -> Choice {
-        let _ = (client, now, self.seed);
         let set = self.set.load();
-        if set.members().is_empty() {
-            return Choice::NoneYet;
+        match set.members() {
+            [] => return Choice::NoneYet,
+            [only] if tried.contains(&only.remote.id) => return Choice::Exhausted,
+            [only] => return Lease::new(only).map_or(Choice::Full, Choice::Remote),
+            _ => (),
         }
-        let first = self.cursor.0.fetch_add(1, Relaxed) as usize % set.members().len();
-        let (before, after) = set.members().split_at(first);
-        let mut full = false;
-        for member in after.iter().chain(before).filter(|member| !tried.contains(&member.remote.id)) {
-            match Lease::new(member) {
-                Some(lease) => return Choice::Remote(lease),
-                None => full = true,
+        if self.retry_at.load(Relaxed) <= now {
+            if let Some(lease) = self.retry(&set, tried, now) {
+                return Choice::Remote(lease);
             }
         }
-        if full { Choice::Full } else { Choice::Exhausted }
+        let client = (self.policy.balance == Balance::Source).then(client).flatten();
+        set.choose(Turn { cursor: &self.cursor.0, seed: self.seed, client }, tried)
+    }
+
+    /// Has the session try a remote that has been out for long enough, if there is one that no other session tries.
+    #[cold]
+    fn retry(&self, set: &Set, tried: &[RemoteId], now: u64) -> Option<Lease> {
+        // Whoever takes a remote out from here on makes it earlier again.
+        self.retry_at.swap(u64::MAX, AcqRel);
+        let mut lease = None;
+        let retry_at = set.on_trial().filter_map(|member| {
+            let Member { remote, .. } = member;
+            let is_free = lease.is_none() && !tried.contains(&remote.id) && !member.is_full();
+            if is_free && remote.claim(&self.policy, now) {
+                lease = Lease::new(member);
+            }
+            remote.retry_at()
+        });
+        let retry_at = retry_at.min().unwrap_or(u64::MAX);
+        self.retry_at.fetch_min(retry_at, AcqRel);
+        lease
     }
 
     /// Notes that a session has been connected to a remote.
     pub fn connected(&self, remote: &Arc<Remote>, now: u64) {
-        let _ = (remote, now);
+        if remote.connected(now) {
+            self.tell(Event::In(remote.clone()));
+        }
     }
 
     /// Notes that a session could not be connected to a remote, and why.
     pub fn failed(&self, remote: &Arc<Remote>, reason: &dyn fmt::Display, now: u64) {
-        let _ = (remote, reason, now);
+        remote.count_failure();
+        let set = self.set.load();
+        let has_others = set.members().len() > 1;
+        if !has_others || set.members().iter().all(|member| member.remote.id != remote.id) {
+            return;
+        }
+        if let Some(was_in) = remote.failed(&self.policy, reason, now) {
+            self.retry_at.fetch_min(now, AcqRel);
+            if was_in {
+                self.tell(Event::Out(remote.clone(), reason.to_string()));
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper(event);
+        }
     }
 }
 

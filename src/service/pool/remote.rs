@@ -1,8 +1,14 @@
 //! One remote, and what is counted and known of it, whichever set it is in.
 
+use arc_swap::ArcSwapOption;
+use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::Policy;
+use super::health::Health;
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
 
@@ -35,6 +41,36 @@ pub struct Remote {
     pub(super) sessions: AtomicU32,
     /// Sessions that it ever had.
     pub(super) sessions_ever: AtomicU64,
+    failures_ever: AtomicU64,
+    /// A packed [`Health`].
+    health: AtomicU64,
+    /// When it became what it is, and why.
+    since: AtomicU64,
+    why: ArcSwapOption<String>,
+    /// When it came back, or came; 0: it has been there from the start.
+    up_since: AtomicU64,
+}
+
+/// What is known of a remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing speaks against it.
+    Up,
+    /// Sessions could not connect to it.
+    Out,
+    /// The same, and one session tries it now.
+    Trying,
+    /// Checks have found it down.
+    Down,
+}
+
+/// What checks have found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It answers as it should.
+    Up,
+    /// It does not.
+    Down,
 }
 
 impl Remote {
@@ -51,6 +87,11 @@ impl Remote {
             at,
             sessions: AtomicU32::new(0),
             sessions_ever: AtomicU64::new(0),
+            failures_ever: AtomicU64::new(0),
+            health: AtomicU64::new(Health::GOOD.pack()),
+            since: AtomicU64::new(0),
+            why: ArcSwapOption::empty(),
+            up_since: AtomicU64::new(0),
         })
     }
 
@@ -59,8 +100,122 @@ impl Remote {
         self.sessions.load(Relaxed)
     }
 
-    /// Sessions that it ever had.
+    /// Sessions that it ever had, those that could not connect to it among them.
     pub fn sessions_ever(&self) -> u64 {
         self.sessions_ever.load(Relaxed)
+    }
+
+    /// Sessions that could not connect to it.
+    pub fn failures_ever(&self) -> u64 {
+        self.failures_ever.load(Relaxed)
+    }
+
+    /// What is known of it. The last one of a set that is usable is used whatever this says.
+    pub fn state(&self) -> State {
+        match self.health() {
+            Health::In { .. } => State::Up,
+            Health::Out { .. } => State::Out,
+            Health::Trying { .. } => State::Trying,
+            Health::Down => State::Down,
+        }
+    }
+
+    /// When it became up, out or down, in milliseconds; 0: it has been up from the start.
+    pub fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    /// Why it became what it is; `None`: nothing has happened yet.
+    pub fn why(&self) -> Option<Arc<String>> {
+        self.why.load_full()
+    }
+
+    /// When it came back, or came; `None`: it has been there from the start.
+    pub fn up_since(&self) -> Option<u64> {
+        Some(self.up_since.load(Relaxed)).filter(|&since| since > 0)
+    }
+
+    /// Notes that it came after the start, at this time, so that its share grows slowly if that is asked for.
+    pub fn appeared(&self, now: u64) {
+        self.since.store(now, Relaxed);
+        self.up_since.store(now.max(1), Relaxed);
+    }
+
+    /// Notes what checks have found, for this reason: after as many in a row as it takes. Up also ends an outage that
+    /// sessions have found. Returns whether this is new; then the sets that it is in are to be made anew.
+    pub fn set_checked(&self, checked: Checked, reason: &dyn fmt::Display, now: u64) -> bool {
+        // Failures that are counted, and have not taken it out, are none of the checks' business.
+        let (health, changed) = match checked {
+            Checked::Up => (Health::GOOD, self.replace(|health| (!health.is_in()).then_some(Health::GOOD))),
+            Checked::Down => (Health::Down, self.replace(|health| (health != Health::Down).then_some(Health::Down))),
+        };
+        if changed.is_some() {
+            self.note_change(health, reason, now);
+        }
+        changed.is_some()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health::unpack(self.health.load(Acquire))
+    }
+
+    /// Whether neither sessions nor checks have anything against it.
+    pub(super) fn is_in(&self) -> bool {
+        Health::unpack(self.health.load(Relaxed)).is_in()
+    }
+
+    /// Counts a failure, and nothing else.
+    pub(super) fn count_failure(&self) {
+        self.failures_ever.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that a session could not connect to it. If it is out because of this, says whether it was in before.
+    pub(super) fn failed(&self, policy: &Policy, reason: &dyn fmt::Display, now: u64) -> Option<bool> {
+        let was = self.replace(|health| health.failed(policy, now))?;
+        let is = was.failed(policy, now)?;
+        if is.is_in() {
+            return None;
+        }
+        if was.is_in() {
+            self.note_change(is, reason, now);
+        }
+        Some(was.is_in())
+    }
+
+    /// Notes that a session could connect to it; returns whether it was out.
+    pub(super) fn connected(&self, now: u64) -> bool {
+        // What is seldom otherwise is only read.
+        if self.health.load(Relaxed) == Health::GOOD.pack() {
+            return false;
+        }
+        let came_back = self.replace(Health::connected).is_some_and(|was| !was.is_in());
+        if came_back {
+            self.note_change(Health::GOOD, &"connected", now);
+        }
+        came_back
+    }
+
+    /// When one session may try it, if it is out.
+    pub(super) fn retry_at(&self) -> Option<u64> {
+        self.health().retry_at()
+    }
+
+    /// Makes sure that the caller is the one who tries it.
+    pub(super) fn claim(&self, policy: &Policy, now: u64) -> bool {
+        self.replace(|health| health.claimed(policy, now)).is_some()
+    }
+
+    /// Returns what was there, if it has been replaced.
+    fn replace(&self, by: impl Fn(Health) -> Option<Health>) -> Option<Health> {
+        let replaced = self.health.fetch_update(AcqRel, Acquire, |word| by(Health::unpack(word)).map(Health::pack));
+        replaced.ok().map(Health::unpack)
+    }
+
+    fn note_change(&self, is: Health, reason: &dyn fmt::Display, now: u64) {
+        self.why.store(Some(Arc::new(reason.to_string())));
+        self.since.store(now, Relaxed);
+        if is.is_in() {
+            self.up_since.store(now.max(1), Relaxed);
+        }
     }
 }

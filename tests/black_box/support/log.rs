@@ -33,11 +33,13 @@ impl Line {
             return wrong("thread");
         };
         let io_thread = thread.strip_prefix("io-").is_some_and(|number| number.parse::<u32>().is_ok());
-        if !io_thread && !["main", "acceptor", "log"].contains(&thread) {
+        if !io_thread && !["main", "acceptor", "log", "health"].contains(&thread) {
             return wrong("thread name");
         }
         // One that is torn has another in it.
-        let torn = [" [main] ", " [acceptor] ", " [log] ", " [io-"].iter().any(|thread| message.contains(thread));
+        let torn = [" [main] ", " [acceptor] ", " [log] ", " [health] ", " [io-"]
+            .iter()
+            .any(|thread| message.contains(thread));
         if message.is_empty() || torn || message.contains("(os error") {
             return wrong("message");
         }

@@ -599,7 +599,8 @@ impl<const SHORT: bool> Driver<SHORT> {
                 }
             }
             End::Drain => {}
-            End::MadeRoom => unreachable!("nobody needs room"),
+            End::Refused => unreachable!("a datagram is never refused by the remote's system"),
+            End::MadeRoom | End::RemoteDown => unreachable!("nobody needs room, and nothing is checked"),
         }
         if let (true, Some(sight)) = (kept, sight_of(end)) {
             world.see(sight);
@@ -696,7 +697,7 @@ fn sight_of(end: End) -> Option<Sight> {
         End::IdleTimeout => Some(Sight::IdleTimeoutWithKept),
         End::Drain => Some(Sight::DrainWithKept),
         End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
-        End::EndOfStream | End::MadeRoom => None,
+        End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown => None,
     }
 }
 

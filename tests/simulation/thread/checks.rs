@@ -202,7 +202,8 @@ impl SimHost {
                 assert!(!taking, "the idle timeout fires though a peer takes what was sent to it");
             }
             End::Drain => {}
-            End::MadeRoom => unreachable!("every client has a connection"),
+            End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
+            End::RemoteDown => unreachable!("no remote is found down"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {

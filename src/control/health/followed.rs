@@ -1,0 +1,289 @@
+//! One service whose remotes are kept: what it asks for, what names stand for, and the remotes that come of both.
+
+use log::{info, warn};
+use std::collections::HashSet;
+use std::fmt::{Display, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::plan::Plan;
+use crate::address::{EndpointAddress, Endpoints};
+use crate::base::error::error_text;
+use crate::config::balancing::PoolSettings;
+use crate::config::loops::own_listener;
+use crate::config::settings::RemoteSettings;
+use crate::control::Running;
+use crate::control::resolver::{Found, Name};
+use crate::service::pool::{Member, Pool, Remote, RemoteId};
+use crate::service::{ServiceId, members};
+
+/// How many addresses a line of the log names.
+const MOST_NAMED: usize = 8;
+
+/// A service as it was asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub id: ServiceId,
+    name: String,
+    pub pool: Arc<Pool>,
+    remotes: Vec<RemoteSettings>,
+    pub settings: PoolSettings,
+}
+
+impl Wanted {
+    /// The remotes of this one.
+    pub fn new(Running { settings, service }: &Running) -> Wanted {
+        Wanted {
+            id: service.id,
+            name: settings.name.clone(),
+            pool: service.pool.clone(),
+            remotes: settings.remotes.clone(),
+            settings: settings.pool.clone(),
+        }
+    }
+}
+
+/// Whether what a remote stands for may change while the program runs.
+pub fn changes(remote: &RemoteSettings, settings: &PoolSettings) -> bool {
+    is_srv(remote) || settings.resolve.is_some() && has_name(&remote.endpoints)
+}
+
+/// Whether a remote was written as a name, of which other addresses may be known later.
+fn has_name(Endpoints { argument, addresses }: &Endpoints) -> bool {
+    let is_inet = |address: &EndpointAddress| {
+        let stream = if let EndpointAddress::Framed(stream) = address { stream } else { address };
+        matches!(stream, EndpointAddress::Tcp(_) | EndpointAddress::Udp(_) | EndpointAddress::Stripe(_))
+    };
+    let address = argument.strip_prefix("framed:").unwrap_or(argument);
+    let address = ["stripe:", "udp:"].iter().find_map(|kind| address.strip_prefix(kind)).unwrap_or(address);
+    let is_number = |part: &str| {
+        let part = part.strip_prefix("tcp:").unwrap_or(part);
+        let host = part.rsplit_once(':').map_or(part, |(host, _)| host);
+        host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    };
+    addresses.iter().all(is_inet) && !address.split('+').all(is_number)
+}
+
+fn is_srv(remote: &RemoteSettings) -> bool {
+    remote.endpoints.argument.starts_with("srv:")
+}
+
+/// A service whose remotes are kept.
+#[derive(Debug)]
+pub struct Followed {
+    pub wanted: Wanted,
+    pub plan: Option<Arc<Plan>>,
+    /// For each remote that was asked for, what is known of its name.
+    names: Vec<Known>,
+    members: Vec<Member>,
+    /// The set is to be made anew, as something has changed.
+    pub is_stale: bool,
+    /// When it is to be made anew though nothing has changed.
+    pub next_step: Option<u64>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Default)]
+struct Known {
+    /// What it stands for; `None`: nobody has said so yet.
+    found: Option<Vec<Found>>,
+    /// The last answer was none.
+    fails: bool,
+    /// Addresses that are ours, and have been told of.
+    ours: HashSet<EndpointAddress>,
+}
+
+impl Followed {
+    /// What the one of the same name knew, if there was one, is kept.
+    pub fn new(wanted: Wanted, former: Option<Followed>, now: u64) -> Followed {
+        let (mut names, known) = former.map_or_else(Default::default, |former| {
+            let arguments = former.wanted.remotes.into_iter().map(|remote| remote.endpoints.argument);
+            (arguments.zip(former.names).collect::<Vec<_>>(), former.members)
+        });
+        let mut of = |remote: &RemoteSettings| {
+            let same = |(argument, _): &(String, Known)| *argument == remote.endpoints.argument;
+            let place = names.iter().position(same).filter(|_| changes(remote, &wanted.settings));
+            place.map_or_else(Known::default, |place| names.swap_remove(place).1)
+        };
+        let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
+        let is_stale = names.iter().any(|name| name.found.is_some());
+        let mut followed = Followed {
+            plan: Plan::new(&wanted.settings.check).map(Arc::new),
+            names,
+            members: wanted.pool.set().members().to_vec(),
+            is_stale: false,
+            next_step: None,
+            wanted,
+        };
+        if is_stale {
+            followed.make_members(&known);
+        }
+        followed.replace_if_stale(now);
+        followed
+    }
+
+    /// A line of the log, with the service's name before it where it has one.
+    pub fn named(&self, line: impl Display) -> String {
+        let name = &self.wanted.name;
+        if name.is_empty() { line.to_string() } else { format!("service {name}: {line}") }
+    }
+
+    /// What is to be looked up.
+    pub fn names(&self) -> impl Iterator<Item = Name> {
+        let Wanted { id, settings, remotes, .. } = &self.wanted;
+        let changing = remotes.iter().enumerate().filter(|(_, remote)| changes(remote, settings));
+        changing.map(|(number, remote)| Name {
+            service: *id,
+            remote: number,
+            argument: remote.endpoints.argument.clone(),
+            every: settings.resolve,
+        })
+    }
+
+    /// The remotes as they are now.
+    pub fn remotes(&self) -> impl Iterator<Item = &Arc<Remote>> {
+        self.members.iter().map(|member| &member.remote)
+    }
+
+    /// Whether it is the one that is wanted, or the one before it.
+    pub fn is_of_same_name(&self, wanted: &Wanted) -> bool {
+        self.wanted.name == wanted.name
+    }
+
+    /// Whether it has this remote.
+    pub fn has(&self, remote: RemoteId) -> bool {
+        self.remotes().any(|other| other.id == remote)
+    }
+
+    /// A name stands for this now. Whether that changes anything.
+    pub fn answer(&mut self, number: usize, found: Result<Vec<Found>, String>, listening: &[EndpointAddress]) -> bool {
+        let Some(RemoteSettings { endpoints, .. }) = self.wanted.remotes.get(number) else { return false };
+        let argument = endpoints.argument.clone();
+        let found = match found {
+            Ok(found) => self.without_ours(number, found, listening),
+            Err(reason) => {
+                if !std::mem::replace(&mut self.names[number].fails, true) {
+                    warn!("{}", self.named(format!("remote {argument} is left as it is: {reason}")));
+                }
+                return false;
+            }
+        };
+        if std::mem::take(&mut self.names[number].fails) {
+            info!("{}", self.named(format!("remote {argument} can be looked up again")));
+        }
+        // One without an answer changes nothing, so neither does one of which nothing is left.
+        if found.is_empty() || self.names[number].found.as_ref() == Some(&found) {
+            return false;
+        }
+        self.names[number].found = Some(found);
+        let before = self.members.clone();
+        self.make_members(&[]);
+        self.log_difference(&argument, &before);
+        true
+    }
+
+    /// Leaves out what would lead back to the program itself, and says so once.
+    fn without_ours(&mut self, number: usize, mut found: Vec<Found>, listening: &[EndpointAddress]) -> Vec<Found> {
+        let mut ours = HashSet::new();
+        found.retain(|Found { address, .. }| {
+            let listener = own_listener(address, listening);
+            if let Some(listener) = listener {
+                if !self.names[number].ours.contains(address) {
+                    let argument = &self.wanted.remotes[number].endpoints.argument;
+                    let line = format!(
+                        "remote {argument}: {address} is left out, as it is the proxy's own listener {listener}"
+                    );
+                    warn!("{}", self.named(line));
+                }
+                ours.insert(address.clone());
+            }
+            listener.is_none()
+        });
+        self.names[number].ours = ours;
+        found
+    }
+
+    /// Makes the remotes anew, of what is asked for and what names stand for; those that are known stay the same.
+    fn make_members(&mut self, former: &[Member]) {
+        let Wanted { remotes, settings, .. } = &self.wanted;
+        let asked: Vec<RemoteSettings> =
+            remotes.iter().zip(&self.names).flat_map(|(remote, name)| effective(remote, name)).collect();
+        let current: Vec<Arc<Remote>> = self.remotes().cloned().collect();
+        // Of two at one address the former one is the one that sessions know.
+        match members(
+            &asked,
+            settings.resolve.is_some(),
+            current.iter().chain(former.iter().map(|member| &member.remote)),
+        ) {
+            Ok(members) => (self.members, self.is_stale) = (members, true),
+            Err((remote, error)) => {
+                warn!("{}", self.named(format!("remote {remote} is left as it is: {}", error_text(&error))));
+            }
+        }
+    }
+
+    /// Makes the set anew that sessions choose from, if that is due.
+    pub fn replace_if_stale(&mut self, now: u64) {
+        if self.is_stale || self.next_step.is_some_and(|step| step <= now) {
+            self.wanted.pool.replace(self.members.clone(), now);
+            self.is_stale = false;
+        }
+        self.next_step = self.wanted.pool.set().next_step(now);
+    }
+
+    fn log_difference(&self, argument: &str, before: &[Member]) {
+        let ids = |members: &[Member]| members.iter().map(|member| member.remote.id).collect::<HashSet<_>>();
+        let (was, is) = (ids(before), ids(&self.members));
+        let added: Vec<&Remote> =
+            self.remotes().filter(|remote| !was.contains(&remote.id)).map(|remote| &**remote).collect();
+        let removed = before.iter().map(|member| &*member.remote);
+        let removed: Vec<&Remote> = removed.filter(|remote| !is.contains(&remote.id)).collect();
+        let mut parts = Vec::new();
+        if !added.is_empty() {
+            parts.push(format!("{} added", list(&added)));
+        }
+        if !removed.is_empty() {
+            let sessions: u64 = removed.iter().map(|remote| u64::from(remote.sessions())).sum();
+            parts.push(format!("{} removed, with {}", list(&removed), sessions_text(sessions)));
+        }
+        if parts.is_empty() {
+            // Another weight or order.
+            return;
+        }
+        info!("{}", self.named(format!("remote {argument}: {}", parts.join("; "))));
+    }
+}
+
+/// What is asked for instead of a name: each of its addresses.
+fn effective(remote: &RemoteSettings, name: &Known) -> Vec<RemoteSettings> {
+    let Some(found) = &name.found else { return vec![remote.clone()] };
+    let each = |Found { address, weight, is_backup }: &Found| RemoteSettings {
+        endpoints: Endpoints { argument: remote.endpoints.argument.clone(), addresses: vec![address.clone()] },
+        weight: weight.unwrap_or(remote.weight),
+        is_backup: remote.is_backup || *is_backup,
+        max_sessions: remote.max_sessions,
+    };
+    found.iter().map(each).collect()
+}
+
+fn list(remotes: &[&Remote]) -> String {
+    let mut text = String::new();
+    for (number, remote) in remotes.iter().take(MOST_NAMED).enumerate() {
+        let comma = if number == 0 { "" } else { ", " };
+        // A string takes whatever is written to it.
+        let _ = write!(text, "{comma}{}", remote.name);
+    }
+    match remotes.len().saturating_sub(MOST_NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+/// How many sessions there are, in words.
+pub fn sessions_text(count: u64) -> String {
+    match count {
+        0 => "no session".to_string(),
+        1 => "1 session".to_string(),
+        count => format!("{count} sessions"),
+    }
+}

@@ -1,0 +1,113 @@
+//! How the remotes of a service are checked, ready for use.
+
+use crate::config::balancing::CheckSettings;
+
+/// A check begins earlier than the interval says by a random part of it, up to one of so many: so that checks which began
+/// together do not stay together.
+const JITTER: u64 = 8;
+
+/// The options of checks; times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// From the beginning of one check to that of the next, at most.
+    pub interval: u64,
+    /// How long one check may take: it is over before the next one begins.
+    pub timeout: u64,
+    /// After so many in a row that passed, a remote is up.
+    pub rise: u32,
+    /// After so many in a row that failed, it is down.
+    pub fall: u32,
+    /// What is sent.
+    pub send: Vec<u8>,
+    /// The same as one frame, for a stream that carries datagrams.
+    pub framed: Vec<u8>,
+    /// What the answer must have in it.
+    pub expect: Vec<u8>,
+}
+
+impl Plan {
+    /// The options of a service; `None`: nothing is checked.
+    pub fn new(settings: &CheckSettings) -> Option<Plan> {
+        let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+        let interval = milliseconds(settings.interval?);
+        let send = settings.send.clone();
+        let length = u16::try_from(send.len()).unwrap_or(u16::MAX);
+        let framed = match send.is_empty() {
+            true => Vec::new(),
+            false => length.to_be_bytes().iter().chain(&send).copied().collect(),
+        };
+        Some(Plan {
+            interval,
+            timeout: milliseconds(settings.timeout).min((interval / 4).saturating_mul(3)).max(1),
+            rise: settings.rise,
+            fall: settings.fall,
+            send,
+            framed,
+            expect: settings.expect.clone(),
+        })
+    }
+
+    /// Whether a check is more than a connection.
+    pub fn talks(&self) -> bool {
+        !self.send.is_empty() || !self.expect.is_empty()
+    }
+
+    /// When the first check begins, with a number from 0 to `u32::MAX` that was drawn: at any time of the interval.
+    pub fn first(&self, now: u64, drawn: u32) -> u64 {
+        now.saturating_add(part(self.interval, drawn))
+    }
+
+    /// When the check after one that began at this time begins, with such a number.
+    pub fn next(&self, began: u64, drawn: u32) -> u64 {
+        began.saturating_add(self.interval - part(self.interval / JITTER, drawn))
+    }
+}
+
+/// A part of `whole` as large as `drawn` is of all that can be drawn.
+fn part(whole: u64, drawn: u32) -> u64 {
+    (u128::from(whole) * u128::from(drawn) >> 32) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn plan(interval: Duration) -> Plan {
+        let settings = CheckSettings { interval: Some(interval), ..CheckSettings::default() };
+        Plan::new(&settings).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_checked_without_an_interval() {
+        assert_eq!(Plan::new(&CheckSettings::default()), None);
+    }
+
+    #[test]
+    fn a_check_is_over_before_the_next_begins() {
+        assert_eq!(plan(Duration::from_secs(60)).timeout, 2000);
+        for interval in [1, 2, 10, 500, 1000, 2000] {
+            let plan = plan(Duration::from_millis(interval));
+            assert!(plan.timeout <= (interval * 3 / 4).max(1), "{plan:?}");
+            assert!(plan.next(0, u32::MAX) >= plan.timeout.min(interval), "{plan:?}");
+        }
+        // Two that fail are over soon: 0.5 s until the first, and as long again, and what the second takes.
+        assert!(500 + 500 + plan(Duration::from_millis(500)).timeout < 1400);
+    }
+
+    #[test]
+    fn checks_are_never_later_than_the_interval_and_not_all_at_once() {
+        let plan = plan(Duration::from_secs(8));
+        assert_eq!((plan.first(5, 0), plan.first(5, 1 << 31), plan.first(5, u32::MAX)), (5, 4005, 8004));
+        assert_eq!((plan.next(5, 0), plan.next(5, 1 << 31), plan.next(5, u32::MAX)), (8005, 7505, 7006));
+        let long = Plan { interval: u64::MAX, ..plan };
+        assert_eq!(long.next(5, 0), u64::MAX);
+    }
+
+    #[test]
+    fn a_frame_has_its_length_before_it() {
+        let settings =
+            CheckSettings { interval: Some(Duration::from_secs(1)), send: b"ab".to_vec(), ..Default::default() };
+        assert_eq!(Plan::new(&settings).unwrap().framed, b"\0\x02ab");
+    }
+}
