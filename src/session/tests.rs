@@ -182,7 +182,7 @@ impl Scene {
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
-            pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(echo))], 0, 0),
+            pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(echo))], 0, 0).into(),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },

@@ -153,7 +153,7 @@ pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
     Arc::new(Service {
         id,
         name: String::new(),
-        pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(remote))], 0, 0),
+        pool: Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(remote))], 0, 0).into(),
         options,
         stripe: Arc::default(),
         timeouts,

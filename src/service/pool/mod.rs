@@ -6,6 +6,7 @@
 mod client;
 mod lease;
 mod remote;
+mod room;
 mod set;
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,10 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::balancing::{Balance, OnDown, PoolSettings};
+use crate::service::waiters::Waiters;
+use room::OnTheWay;
 
 pub use client::ClientKey;
 pub use lease::Lease;
 pub use remote::{Remote, RemoteId};
+pub use room::{Full, Reservation};
 pub use set::{Member, Set};
 
 /// The remotes of a service, shared by all threads.
@@ -28,6 +32,9 @@ pub struct Pool {
     cursor: Cursor,
     seed: u64,
     keeper: OnceLock<Keeper>,
+    /// Where remotes may have only so many sessions: who is on the way to one, and who waits.
+    on_the_way: OnTheWay,
+    waiters: OnceLock<Arc<Waiters>>,
 }
 
 /// In a cache line of its own, as every session changes it.
@@ -85,7 +92,15 @@ impl Pool {
     pub fn new(settings: &PoolSettings, members: Vec<Member>, seed: u64, now: u64) -> Pool {
         let policy = Policy::new(settings);
         let set = Set::new(members, &policy, now);
-        Pool { policy, set: ArcSwap::from_pointee(set), cursor: Cursor::default(), seed, keeper: OnceLock::new() }
+        Pool {
+            policy,
+            set: ArcSwap::from_pointee(set),
+            cursor: Cursor::default(),
+            seed,
+            keeper: OnceLock::new(),
+            on_the_way: OnTheWay::default(),
+            waiters: OnceLock::new(),
+        }
     }
 
     /// How remotes are chosen.
@@ -101,11 +116,17 @@ impl Pool {
     /// Replaces the remotes, or makes their set anew where what is known of them has changed. Only the keeper calls this.
     pub fn replace(&self, members: Vec<Member>, now: u64) {
         self.set.store(Arc::new(Set::new(members, &self.policy, now)));
+        self.tell_waiters();
     }
 
     /// Says who is told what happens to remotes; once.
     pub fn set_keeper(&self, keeper: Keeper) {
         let _ = self.keeper.set(keeper);
+    }
+
+    /// How many more sessions there may be on the remotes that are in use; `None`: any number.
+    pub fn room(&self) -> Option<u64> {
+        self.set.load().room()
     }
 
     /// Chooses a remote for a session, but none of those that it has tried.

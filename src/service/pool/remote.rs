@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::room::Freed;
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
 
@@ -35,6 +36,8 @@ pub struct Remote {
     pub(super) sessions: AtomicU32,
     /// Sessions that it ever had.
     pub(super) sessions_ever: AtomicU64,
+    /// Whom it tells when it has one less.
+    pub(super) freed: Freed,
 }
 
 impl Remote {
@@ -51,6 +54,7 @@ impl Remote {
             at,
             sessions: AtomicU32::new(0),
             sessions_ever: AtomicU64::new(0),
+            freed: Freed::default(),
         })
     }
 

@@ -34,11 +34,18 @@ impl Set {
     /// The set of these remotes, by what is known of them at this time.
     pub fn new(members: Vec<Member>, policy: &Policy, now: u64) -> Set {
         let _ = (policy, now);
+        members.iter().filter(|member| member.max_sessions.is_some()).for_each(|member| member.remote.freed.limit());
         Set { members }
     }
 
     /// All remotes, usable or not, in the order given.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// How many more sessions there may be; `None`: any number.
+    pub fn room(&self) -> Option<u64> {
+        let room = |member: &Member| Some(u64::from(member.max_sessions?.saturating_sub(member.remote.sessions())));
+        if self.members.is_empty() { None } else { self.members.iter().map(room).sum() }
     }
 }
