@@ -228,7 +228,7 @@ impl Followed {
             self.wanted.pool.replace(self.members.clone(), now);
             self.is_stale = false;
         }
-        self.next_step = self.wanted.pool.set().next_step(now);
+        self.next_step = self.wanted.pool.set().next_step();
     }
 
     fn log_difference(&self, argument: &str, before: &[Member]) {
@@ -261,7 +261,7 @@ fn effective(remote: &RemoteSettings, name: &Known) -> Vec<RemoteSettings> {
         endpoints: Endpoints { argument: remote.endpoints.argument.clone(), addresses: vec![address.clone()] },
         weight: weight.unwrap_or(remote.weight),
         is_backup: remote.is_backup || *is_backup,
-        max_sessions: remote.max_sessions,
+        ..remote.clone()
     };
     found.iter().map(each).collect()
 }
