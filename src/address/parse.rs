@@ -397,6 +397,79 @@ mod tests {
     }
 
     #[test]
+    fn service_records_are_not_looked_up_here() {
+        let longest = format!("_a._tcp.{}", "b".repeat(MAX_LABEL));
+        for (argument, name, kind) in [
+            ("srv:_http._tcp.web.internal", "_http._tcp.web.internal", ServiceKind::Tcp),
+            ("srv:_dns._UDP.example.", "_dns._UDP.example.", ServiceKind::Udp),
+            ("srv:_a-b._tcp.x_y.9", "_a-b._tcp.x_y.9", ServiceKind::Tcp),
+            (&format!("srv:{longest}"), &longest, ServiceKind::Tcp),
+        ] {
+            let endpoints = Endpoints::parse(argument).unwrap();
+            assert_eq!(endpoints.addresses, []);
+            assert_eq!(endpoints.service_records(), Some((name, kind)));
+        }
+        assert_eq!(Endpoints::parse("127.0.0.1:1").unwrap().service_records(), None);
+        let form = "srv: takes a name that begins with a service and _tcp or _udp, as _http._tcp.example.com";
+        let name = "not a name of SRV records";
+        for (rest, reason) in [
+            ("web.internal", form),
+            ("_http.web.internal", form),
+            ("http._tcp.web.internal", form),
+            ("_http._sctp.web", form),
+            ("_http", form),
+            ("_tcp.web", form),
+            (".", form),
+            ("_a._tcp", "the name has no domain"),
+            ("_a._tcp.", "the name has no domain"),
+            ("_._tcp.web", name),
+            ("_a._tcp..web", name),
+            ("_a._tcp.web..", name),
+            ("_a._tcp.we b", name),
+            ("_a._tcp.web:80", name),
+            ("_a._tcp.w\u{e9}b", name),
+            (&format!("{longest}b"), name),
+            (&format!("_a._tcp{}", ".b".repeat(125)), name),
+        ] {
+            let expected = format!("invalid address:port argument: 'srv:{rest}': {reason}");
+            assert_eq!(error(&format!("srv:{rest}")), expected);
+        }
+        // A host of this name.
+        for argument in ["srv:5000", "srv:no-such-service-here"] {
+            if let Err(error) = Endpoints::parse(argument) {
+                assert!(error.to_string().starts_with(&format!("error resolving address {argument} ")), "{error}");
+            }
+        }
+        assert!(error("framed:srv:_a._tcp.b").contains("framed:srv:_a._tcp.b"));
+    }
+
+    #[test]
+    fn what_another_look_up_may_mend_is_told_apart() {
+        let is_passing = |argument| Endpoints::parse(argument).expect_err(argument).why_unresolved().is_some();
+        for argument in ["no.such.host.invalid:5", "udp:no.such.host.invalid:5", "framed:no.such.host.invalid:5"] {
+            assert!(is_passing(argument), "{argument}");
+        }
+        for argument in ["nocolon", "no.such.host.invalid:70000", "127.0.0.1:no-such-service-here", "unix:", "a\0:5"] {
+            assert!(!is_passing(argument), "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_stripe_is_one_before_its_name_has_an_address() {
+        for (argument, is_stripe) in [
+            ("stripe:192.0.2.1:1", true),
+            ("framed:stripe:192.0.2.1:1", true),
+            ("192.0.2.1:1", false),
+            ("framed:192.0.2.1:1", false),
+        ] {
+            let mut endpoints = Endpoints::parse(argument).unwrap();
+            assert_eq!((endpoints.is_stripe(), endpoints.descriptors_of_remote(7) == 7), (is_stripe, is_stripe));
+            endpoints.addresses.clear();
+            assert_eq!((endpoints.is_stripe(), endpoints.descriptors_of_remote(7) == 7), (is_stripe, is_stripe));
+        }
+    }
+
+    #[test]
     fn ports_out_of_range_do_not_wrap() {
         for port in ["65536", "99999", "-1", "+70000", " 70000", "9999999999999999999999999"] {
             let argument = format!("127.0.0.1:{port}");

@@ -142,6 +142,8 @@ const ZSH_ADDRESS: &str = r#"_cproxy_address() {
         _files
     elif compset -P '((framed:|)stripe|tcp|udp|framed):'; then
         if compset -P '*:'; then _ports; else compadd -S '' -- localhost:; fi
+    elif compset -P 'srv:'; then
+        _message 'name of SRV records, such as _http._tcp.example.com'
     elif compset -P '*:'; then
         _ports
     else

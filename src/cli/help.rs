@@ -25,7 +25,7 @@ pub fn help() -> String {
     wrap(
         &mut text,
         0,
-        "cproxy is a proxy. It accepts clients, connects each of them to the remote, and passes on what either side sends. It carries TCP and Unix streams, and UDP and other datagrams.",
+        "cproxy is a proxy. It accepts clients, connects each of them to a remote, and passes on what either side sends. It carries TCP and Unix streams, and UDP and other datagrams.",
     );
     text.push('\n');
     text.push_str(&usage());
@@ -34,6 +34,12 @@ pub fn help() -> String {
     for (form, meaning) in FORMS {
         entry(&mut text, form, width, meaning);
     }
+    text.push('\n');
+    wrap(
+        &mut text,
+        0,
+        "After the address of -r there can be its own options, as in -r host:80,weight=3,backup,max=100.",
+    );
     text.push('\n');
     wrap(
         &mut text,
@@ -115,6 +121,7 @@ fn wrap(text: &mut String, column: usize, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::remote;
 
     #[test]
     fn the_usage_starts_as_the_originals() {
@@ -151,6 +158,9 @@ mod tests {
     #[test]
     fn help_shows_every_form_of_address() {
         let help = help();
+        for key in remote::KEYS {
+            assert!(help.contains(&format!(",{}", key.long)), "{}", key.long);
+        }
         for (form, _) in FORMS {
             assert!(help.contains(&format!("\n  {form} ")), "{form}");
         }

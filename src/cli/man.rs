@@ -30,7 +30,7 @@ pub fn page() -> String {
     paragraphs(
         &mut page,
         &[
-            "`cproxy` accepts clients at one or more addresses, and opens a connection to the remote for each of them. \
+            "`cproxy` accepts clients at one or more addresses, and opens a connection to a remote for each of them. \
              What comes in on one side goes out on the other, in both directions at once, and cproxy does not look at it.",
             "When one side ends its stream, what it sent before is delivered, and then writing is shut down on the other \
              side. The other direction goes on until it ends too. A reset is passed on as a reset, and a client whose \
@@ -44,8 +44,7 @@ pub fn page() -> String {
         &mut page,
         &[
             "Letters can be combined and values attached to them, as in `-nt2`. Where an option that takes one value is \
-             given again, the last holds; `-r` must not be given again. Arguments that are no option are ignored with a \
-             warning.",
+             given again, the last holds. Arguments that are no option are ignored with a warning.",
             "A duration is a number with `ms`, `s`, `m` or `h`, such as `500ms` or `1.5h`; a bare number is seconds. \
              A size is a number of bytes, or a number with `k`, `m` or `g`.",
         ],
@@ -67,7 +66,7 @@ pub fn page() -> String {
     paragraphs(
         &mut page,
         &[
-            "Names are looked up once, when the program starts. An IPv6 address can have a scope, as in \
+            "Names are looked up once, when the program starts; those of remotes again and again with `--resolve`. An IPv6 address can have a scope, as in \
              `fe80::1%eth0`. A host with the name of another kind, such as unix, can only be written as \
              `tcp:unix:`<port>. Any listener can be joined to any remote.",
             "A stream (`tcp:`, `unix:`, `stripe:`) has no boundaries; every other kind carries datagrams, and between two of these \
@@ -87,6 +86,10 @@ pub fn page() -> String {
              addresses are given, as in `stripe:a.example:7000+b.example:7000`, the lanes go to them in turn. \
              A listener has one address. Without a `--stripe-key`, anybody on the way can read and change what the lanes \
              carry, and add lanes of their own.",
+            "`srv:`<name> stands for the servers that the SRV records of a name list. The name begins with a service and \
+             `_tcp` or `_udp`, which says what carries it, as in `srv:_http._tcp.example.com`. The weights of the records \
+             are weights here, the servers with the lowest number as their priority are remotes, and those with a higher \
+             one are backups. The records are looked up again when their time to live is over.",
             "`framed:` is a stream of datagrams, each behind its length in two bytes, big-endian; its peers are other \
              `cproxy` processes and programs that use dgrelay. A `tun:` or `tap:` device is opened, or created where \
              there is none of its name, which needs the right to do so (`CAP_NET_ADMIN`); with `-l` it is the one \
@@ -160,6 +163,10 @@ pub fn page() -> String {
         (
             "cproxy -l 127.0.0.1:6379 -r unix:/run/redis.sock --idle-timeout 10m",
             "Offer a Unix socket's service on a TCP port.",
+        ),
+        (
+            "cproxy -l 0.0.0.0:80 -r web1:80,weight=3 -r web2:80 -r web3:80,backup",
+            "Spread clients over two servers, three to one, and use the third when neither works.",
         ),
         ("cproxy -l udp:127.0.0.1:5300 -r udp:192.0.2.53:53", "Forward DNS queries."),
         (

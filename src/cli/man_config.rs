@@ -2,7 +2,7 @@
 
 use super::man::DATE;
 use super::roff::{literal, paragraphs, roff, section, tagged, text};
-use crate::config::keys::{self, Key};
+use crate::config::keys::{self, Key, remote};
 use std::fmt::Write;
 
 /// The manual page, cproxy.toml(5).
@@ -21,8 +21,8 @@ pub fn page() -> String {
         &mut page,
         &[
             "The file says what one `cproxy` process does: options of the process, and any number of services. \
-             A service has a name, the addresses where it accepts clients, the remote to which it connects each of \
-             them, and options for its sessions. All services share the process's threads, descriptors and log.",
+             A service has a name, the addresses where it accepts clients, the remotes to one of which it connects \
+             each of them, and options for its sessions. All services share the process's threads, descriptors and log.",
             "The file is written in TOML (https://toml.io). Its keys are the long options of cproxy(1), and their \
              values mean the same. Options of the process stand at the top, before the first table. Each service is a \
              table `[service.`<name>`]`; the name is made of letters, digits, `-`, `_` and `.`, and one with a dot is \
@@ -43,13 +43,18 @@ pub fn page() -> String {
     for key in keys::of_service() {
         option(&mut page, key);
     }
+
+    section(&mut page, "OPTIONS OF A REMOTE");
     paragraphs(
         &mut page,
-        &[
-            "The remote can also be a table with the key `address`: `remote = { address = \"127.0.0.1:22\" }`, or a table \
-         `[service.`<name>`.remote]`.",
-        ],
+        &["A remote is a string, with its options behind the address and commas before them: \
+             `remote = \"192.0.2.1:80,weight=3\"`. It can also be a table with the keys below: \
+             `remote = { address = \"192.0.2.1:80\", weight = 3 }`. Several remotes are an array of these, or a table \
+             `[[service.`<name>`.remote]]` each."],
     );
+    for key in [&remote::ADDRESS].into_iter().chain(remote::KEYS) {
+        option(&mut page, key);
+    }
 
     section(&mut page, "ERRORS");
     paragraphs(
@@ -83,7 +88,7 @@ pub fn page() -> String {
     page
 }
 
-/// Two services, as in the documentation.
+/// Services, as in the documentation.
 pub const EXAMPLE: &str = r#"io-threads = "auto"
 
 [service.ssh]
@@ -94,6 +99,18 @@ idle-timeout = "1h"
 [service.dns]
 listen = "udp:127.0.0.1:5300"
 remote = "udp:192.0.2.53:53"
+
+[service.db]
+listen = "127.0.0.1:5432"
+check-interval = "2s"
+[[service.db.remote]]
+address = "192.0.2.1:5432"
+weight = 3
+[[service.db.remote]]
+address = "192.0.2.2:5432"
+[[service.db.remote]]
+address = "192.0.2.3:5432"
+backup = true
 "#;
 
 /// One option's entry.

@@ -84,6 +84,9 @@ fn the_man_page_of_the_file_shows_every_key() {
         let default = key.default.unwrap_or(if key.required { "Required" } else { "false" });
         assert!(words.contains(&format!("{default}.")), "{default}");
     }
+    for key in keys::remote::KEYS {
+        assert_eq!(page.matches(&format!(".TP\n\\fB{}\\fR = ", key.long)).count(), 1, "{}", key.long);
+    }
     for quiet in ["quiet", "verbose", "check", "help"] {
         assert!(!page.contains(&format!(".TP\n\\fB{quiet}\\fR")), "{quiet}");
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::address::{EndpointAddress, UnixAddress};
+use crate::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
 use crate::config::settings::{BufferSize, IdleTimeout};
 use crate::log::LogSettings;
 use ::log::LevelFilter;
@@ -174,6 +175,163 @@ fn listeners_keep_their_order() {
     assert_eq!(arguments, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
 }
 
+/// The address, weight, backup and max of each remote.
+fn remotes(settings: &Settings) -> Vec<(&str, u16, bool, Option<u32>)> {
+    let remotes = settings.services[0].remotes.iter();
+    remotes.map(|r| (r.endpoints.argument.as_str(), r.weight, r.is_backup, r.max_sessions)).collect()
+}
+
+#[test]
+fn remotes_keep_their_order_and_have_options() {
+    let settings = with(&[
+        "-r",
+        "127.0.0.1:23,weight=256",
+        "-r[::1]:22,backup,max=7",
+        "--remote=unix:/tmp/a,b,max=4294967295,weight=+2",
+        "-r",
+        "srv:_http._tcp.web.internal,weight=3",
+    ]);
+    assert_eq!(
+        remotes(&settings),
+        [
+            ("127.0.0.1:22", 1, false, None),
+            ("127.0.0.1:23", 256, false, None),
+            ("[::1]:22", 1, true, Some(7)),
+            ("unix:/tmp/a,b", 2, false, Some(u32::MAX)),
+            ("srv:_http._tcp.web.internal", 3, false, None),
+        ]
+    );
+    assert_eq!(settings.services[0].remotes[1].endpoints.addresses, tcp("127.0.0.1:23"));
+    let path = EndpointAddress::Unix(UnixAddress::Path("/tmp/a,b".into()));
+    assert_eq!(settings.services[0].remotes[3].endpoints.addresses, [path]);
+    assert_eq!(settings.services[0].remotes[4].endpoints.addresses, []);
+}
+
+#[test]
+fn bad_options_of_remotes() {
+    let of = |options: &str| invalid(&["-r", &format!("127.0.0.1:23{options}")]);
+    let option = |option: &str, all: &str, reason: &str| {
+        format!("invalid option '{option}' of remote 127.0.0.1:23{all}: {reason}")
+    };
+    let expected = "expected weight=<n>, backup or max=<n>";
+    for (options, name, reason) in [
+        (",weigth=3", "weigth=3", expected),
+        (",", "", expected),
+        (",backup,", "", expected),
+        (",backup,x,weight=0", "x", expected),
+        (",weight", "weight", "it needs a value"),
+        (",backup=true", "backup=true", "it takes no value"),
+        (",max=1,max=1", "max=1", "it is given twice"),
+    ] {
+        assert_eq!(of(options), option(name, options, reason));
+    }
+    let weight = "expected a whole number from 1 to 256";
+    for (options, reason) in [
+        (",weight=0", format!("invalid weight 0: {weight}")),
+        (",weight=257", format!("invalid weight 257: {weight}")),
+        (",weight=", format!("invalid weight : {weight}")),
+        (",weight=1k", format!("invalid weight 1k: {weight}")),
+        (",max=0", "invalid max 0: expected a whole number above 0".to_string()),
+        (",max=4294967296", "invalid max 4294967296: more than 4294967295".to_string()),
+    ] {
+        assert_eq!(of(options), format!("remote 127.0.0.1:23{options}: {reason}"));
+    }
+    assert!(invalid(&["-r", "unix:/tmp/s,weight=0"]).starts_with("remote unix:/tmp/s,weight=0: invalid weight 0: "));
+    assert_eq!(invalid(&["-l", "127.0.0.1:1,backup"]).split(':').next(), Some("error resolving address 127.0.0.1"));
+    assert_eq!(invalid(&["-l", "srv:_a._tcp.b"]), "invalid listen address srv:_a._tcp.b: it can only be a remote (-r)");
+    let twice = [&BOTH[..], &["-r", "127.0.0.1:23", "-r", "127.0.0.1:22,weight=2"]].concat();
+    assert_eq!(invalid(&twice), "duplicate remote 127.0.0.1:22");
+}
+
+#[test]
+fn options_of_several_remotes() {
+    let settings = with(&[
+        "--balance=source",
+        "--retries=0",
+        "--retry-timeout=5s",
+        "--max-fails=0",
+        "--fail-timeout=1m",
+        "--check-interval=500ms",
+        "--check-timeout=1s",
+        "--rise=65535",
+        "--fall=1",
+        r"--check-send=PING\r\n\x00",
+        "--check-expect=+PONG",
+        "--slow-start=30s",
+        "--on-down=reset",
+        "--resolve=5s",
+    ]);
+    let expected = PoolSettings {
+        balance: Balance::Source,
+        retries: Some(0),
+        retry_timeout: Some(secs(5)),
+        max_fails: 0,
+        fail_timeout: secs(60),
+        check: CheckSettings {
+            interval: Some(Duration::from_millis(500)),
+            timeout: secs(1),
+            rise: 65535,
+            fall: 1,
+            send: b"PING\r\n\0".to_vec(),
+            expect: b"+PONG".to_vec(),
+        },
+        slow_start: Some(secs(30)),
+        on_down: OnDown::Reset,
+        resolve: Some(secs(5)),
+    };
+    assert_eq!(settings.services[0].pool, expected);
+    assert_eq!(with(&[]).services[0].pool, PoolSettings::default());
+    let off = ["--retry-timeout=0", "--check-interval=0", "--slow-start=0", "--resolve=0", "--retries=all"];
+    assert_eq!(with(&off).services[0].pool, PoolSettings::default());
+    for (word, balance) in
+        [("round-robin", Balance::RoundRobin), ("least-sessions", Balance::LeastSessions), ("random", Balance::Random)]
+    {
+        assert_eq!(with(&["--balance", word]).services[0].pool.balance, balance);
+    }
+}
+
+#[test]
+fn an_option_that_can_have_no_effect_is_an_error() {
+    let of = |arguments: &[&str]| invalid(&[&BOTH, arguments].concat());
+    let unchecked = "nothing is checked without a check-interval";
+    assert_eq!(of(&["--check-send=x"]), format!("invalid check send: {unchecked}"));
+    assert_eq!(of(&["--check-expect=x", "--check-interval=0"]), format!("invalid check expect: {unchecked}"));
+    assert!(of(&["--on-down=reset"]).starts_with("invalid on down reset: "));
+    assert!(of(&["--slow-start=5s", "--max-fails=0"]).starts_with("invalid slow start: "));
+    with(&["--slow-start=5s"]);
+    with(&["--slow-start=5s", "--max-fails=0", "--resolve=5s"]);
+    with(&["--check-send=x", "--check-interval=1s"]);
+}
+
+/// Whether the option comes before or after the name.
+#[test]
+fn a_name_without_an_address_is_an_error_unless_it_is_looked_up_again() {
+    const NAME: &str = "no.such.host.invalid:5,weight=2";
+    for arguments in [&["-r", NAME, "--resolve", "5s"][..], &["--resolve=0", "--resolve=5s", "-r", NAME]] {
+        let (settings, warnings) = run(&[&BOTH, arguments].concat());
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        assert!(warning.starts_with("error resolving address no.such.host.invalid:5 "), "{warning}");
+        assert!(warning.ends_with("; it is looked up again every 5s"), "{warning}");
+        assert_eq!(remotes(&settings)[1], ("no.such.host.invalid:5", 2, false, None));
+        assert_eq!(settings.services[0].remotes[1].endpoints.addresses, []);
+    }
+    for arguments in [&["-r", NAME][..], &["--resolve=5s", "-r", NAME, "--resolve=0"], &["-r", NAME, "-b", "abc"]] {
+        let error = invalid(&[&BOTH, arguments].concat());
+        assert!(error.starts_with("error resolving address no.such.host.invalid:5 "), "{error}");
+    }
+    // It is wrong in any case.
+    for bad in ["no.such.host.invalid:70000", "127.0.0.1:no-such-service-here", "no.such.host.invalid"] {
+        invalid(&[&BOTH[..], &["--resolve=5s", "-r", bad]].concat());
+    }
+    assert!(matches!(command(&["-l", "no.such.host.invalid:5", "-r", "echo:", "--resolve=5s"]), Command::Invalid(_)));
+}
+
+#[test]
+fn only_backups_are_warned_of() {
+    let (_, warnings) = run(&["-l127.0.0.1:1", "-r127.0.0.1:2,backup", "-r127.0.0.1:3,backup"]);
+    assert_eq!(warnings, ["all remotes are backups, so they are used as if none of them was"]);
+}
+
 #[test]
 fn the_originals_texts() {
     assert_eq!(invalid(&["-b", "abc"]), "invalid buffer size abc");
@@ -238,6 +396,24 @@ fn bad_values_of_new_options() {
     assert_eq!(invalid(&["--stripe-key="]), "invalid stripe key : the path is empty");
     assert_eq!(invalid(&["--stripe-key=/absent/key"]), "invalid stripe key /absent/key: No such file or directory");
     assert_eq!(invalid(&["--stripe-key=/dev/null"]), "invalid stripe key /dev/null: not a regular file");
+    let methods = "expected round-robin, least-sessions, random or source";
+    assert_eq!(invalid(&["--balance=fast"]), format!("invalid balance fast: {methods}"));
+    assert_eq!(invalid(&["--retries=-1"]), "invalid retries -1: expected a whole number from 0 to 65535");
+    assert_eq!(invalid(&["--max-fails=65536"]), "invalid max fails 65536: more than 65535");
+    assert_eq!(invalid(&["--fail-timeout=0"]), "invalid fail timeout 0: expected more than 0");
+    assert_eq!(invalid(&["--check-interval=9ms"]), "invalid check interval 9ms: less than 10ms");
+    assert_eq!(invalid(&["--check-timeout=0s"]), "invalid check timeout 0s: expected more than 0");
+    assert_eq!(invalid(&["--rise=0"]), "invalid rise 0: expected a whole number from 1 to 65535");
+    assert_eq!(invalid(&["--fall=x"]), "invalid fall x: expected a whole number from 1 to 65535");
+    let escapes = r"expected \r, \n, \t, \0, \\ or \xHH behind a backslash";
+    assert_eq!(invalid(&[r"--check-send=a\q"]), format!(r"invalid check send a\q: {escapes}"));
+    let digits = r"expected two hexadecimal digits after \x";
+    assert_eq!(invalid(&[r"--check-expect=\x1"]), format!(r"invalid check expect \x1: {digits}"));
+    let long = format!("--check-send={}", "x".repeat(16385));
+    assert_eq!(invalid(&[&long]), "invalid check send: longer than 16384 bytes");
+    assert_eq!(invalid(&["--slow-start=5x"]), format!("invalid slow start 5x: {form}"));
+    assert_eq!(invalid(&["--on-down=drain"]), "invalid on down drain: expected keep or reset");
+    assert_eq!(invalid(&["--resolve=99ms"]), "invalid resolve 99ms: less than 100ms");
     assert_eq!(invalid(&["-b", "2g"]), "invalid buffer size 2g: more than 1073741824");
     assert_eq!(invalid(&["-t", "1025"]), "invalid num io threads 1025: more than 1024");
     assert_eq!(invalid(&["--completions=tcsh"]), "invalid completions tcsh: expected bash, zsh or fish");

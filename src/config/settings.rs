@@ -252,3 +252,32 @@ pub enum ZeroCopy {
     /// None.
     Never,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_followed_name_stands_for_is_not_asked_for() {
+        let endpoints = |addresses: &[&str]| Endpoints {
+            argument: "db:1".into(),
+            addresses: addresses.iter().map(|address| EndpointAddress::Tcp(address.parse().unwrap())).collect(),
+        };
+        let service = |addresses: &[&str]| ServiceSettings::new("a", Vec::new(), endpoints(addresses));
+        let (mut one, mut other) = (service(&["192.0.2.1:1"]), service(&["192.0.2.2:1", "192.0.2.1:1"]));
+        assert!(!one.is_same(&other) && !one.is_same_for_sessions(&other));
+        one.pool.resolve = Some(Duration::from_secs(1));
+        assert!(!one.is_same(&other) && !other.is_same(&one));
+        other.pool.resolve = one.pool.resolve;
+        assert!(one.is_same(&other) && one.is_same_for_sessions(&other));
+        other.remotes[0].endpoints.addresses.clear();
+        other.remotes[0].unresolved = Some(Unresolved("no".into()));
+        assert!(one.is_same(&other) && other.is_same(&one));
+        other.backlog = 5;
+        assert!(!one.is_same(&other) && one.is_same_for_sessions(&other));
+        other.remotes[0].weight = 2;
+        assert!(!one.is_same_for_sessions(&other));
+        other.remotes[0] = RemoteSettings::new(Endpoints { argument: "db:2".into(), ..endpoints(&[]) });
+        assert!(!one.is_same_for_sessions(&other));
+    }
+}

@@ -171,6 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stripe_whose_name_has_no_address_yet_is_a_stripe() {
+        let mut service = service("", &["127.0.0.1:1"], "stripe:127.0.0.1:1");
+        service.remotes[0].endpoints.addresses.clear();
+        assert_eq!(warnings(&service).len(), 1);
+        service.stripe.keys = Some(key_file());
+        assert_eq!(useless_key(&service), None);
+    }
+
+    #[test]
     fn a_key_without_a_stripe_is_useless() {
         let mut plain = service("", &["127.0.0.1:1"], "framed:192.0.2.1:1");
         assert_eq!(useless_key(&plain), None);

@@ -41,6 +41,15 @@ fn a_bad_value_is_named_in_the_originals_words() {
         (["--backlog", "0"], "invalid backlog 0: expected a whole number above 0"),
         (["--connect-timeout", "0"], "invalid connect timeout 0: expected more than 0"),
         (["--keepalive", "1500ms"], "invalid keepalive 1500ms: expected whole seconds"),
+        (
+            ["-r", "127.0.0.1:9,weight=0"],
+            "remote 127.0.0.1:9,weight=0: invalid weight 0: expected a whole number from 1 to 256",
+        ),
+        (
+            ["-r", "srv:web.internal"],
+            "invalid address:port argument: 'srv:web.internal': srv: takes a name that begins with a service and _tcp or _udp, as _http._tcp.example.com",
+        ),
+        (["--rise", "0"], "invalid rise 0: expected a whole number from 1 to 65535"),
         (["--log-level", "loud"], "invalid log level loud: expected error, warn, info, debug, trace or off"),
         (["--completions", "tcsh"], "invalid completions tcsh: expected bash, zsh or fish"),
     ] {
@@ -102,6 +111,50 @@ fn an_address_that_cannot_be_resolved_is_an_error() {
     let messages = failed(&["-l", LISTEN, "-r", "no.such.host:5"]);
     let reason = messages[0].strip_prefix("error resolving address no.such.host:5 ");
     assert!(messages.len() == 1 && reason.is_some_and(|reason| !reason.is_empty()), "{messages:?}");
+}
+
+#[test]
+fn what_cannot_be_is_said_of_several_remotes() {
+    let of = |arguments: &[&str]| failed(&[&["-l", LISTEN, "-r", REMOTE], arguments].concat());
+    assert_eq!(of(&["-r", REMOTE]), [format!("duplicate remote {REMOTE}")]);
+    let unchecked = "invalid check send: nothing is checked without a check-interval";
+    assert_eq!(of(&["--check-send", "PING"]), [unchecked]);
+    let unknown = "invalid option 'weigth=2' of remote 127.0.0.1:10,weigth=2: expected weight=<n>, backup or max=<n>";
+    assert_eq!(of(&["-r", "127.0.0.1:10,weigth=2"]), [unknown]);
+}
+
+#[test]
+fn several_remotes_each_get_sessions() {
+    let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath)];
+    let mut proxy = Proxy::on(&[Kind::V4]);
+    for remote in &remotes {
+        proxy = proxy.args(&["-r", &format!("{},weight=2,max=100", remote.address)]);
+    }
+    let proxy = proxy.start();
+    let lines: Vec<_> = proxy.log.lines("remote address = ", 2).into_iter().map(|line| line.message).collect();
+    assert_eq!(lines, remotes.each_ref().map(|remote| format!("remote address = {}", remote.address)));
+    let mut clients = [proxy.connect(), proxy.connect()];
+    // Which gets which client is not said.
+    for remote in &remotes {
+        remote.accept().send("answer");
+    }
+    clients.iter_mut().for_each(|client| client.expect("answer"));
+    proxy.stop();
+}
+
+#[test]
+fn a_name_without_an_address_is_a_warning_where_it_is_looked_up_again() {
+    let remote = Remote::new(Kind::V4);
+    let name = ["-r", "no.such.host:5,backup", "-r", "srv:_none._tcp.no.such.host,backup", "--resolve", "1h"];
+    let proxy = Proxy::on(&[Kind::V4]).to(&remote.address).args(&name).start();
+    let (mut client, mut server) = proxy.session(&remote);
+    server.send("answer");
+    client.expect("answer");
+    let lines: Vec<_> = proxy.stop().into_iter().map(|line| line.message).collect();
+    let reason = lines[0].strip_prefix("error resolving address no.such.host:5 ");
+    assert!(reason.is_some_and(|reason| reason.ends_with("; it is looked up again every 1h")), "{lines:?}");
+    let addresses = [remote.address.to_string(), "no.such.host:5".into(), "srv:_none._tcp.no.such.host".into()];
+    assert_eq!(lines[1..4], addresses.map(|address| format!("remote address = {address}")));
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

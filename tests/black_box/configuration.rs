@@ -68,7 +68,7 @@ fn a_check_exits_with_0_or_1_and_listens_nowhere() {
         assert_eq!(
             finished.stderr,
             format!(
-                "{name}:3:10: `remote` is a whole number; expected a string with an address\n\
+                "{name}:3:10: `remote` is a whole number; expected a string with an address, or an array of such strings\n\
                  \x20 3 | remote = 5\n    |          ^\n\
                  {name}:4:1: unknown key `idel-timeout`; did you mean `idle-timeout`?\n\
                  \x20 4 | idel-timeout = \"1h\"\n    | ^^^^^^^^^^^^\n"
@@ -78,6 +78,51 @@ fn a_check_exits_with_0_or_1_and_listens_nowhere() {
     let finished = run(&["--check", "-l", "nocolon"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""));
     assert!(finished.stdout.ends_with("invalid address:port argument: 'nocolon'\n"), "{}", finished.stdout);
+}
+
+#[test]
+fn the_remotes_of_a_file_each_get_sessions() {
+    let directory = TempDir::new();
+    let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath), Remote::new(Kind::V4)];
+    let text_of = format!(
+        "[service.one]\nlisten = \"127.0.0.1:0\"\n\
+         [[service.one.remote]]\naddress = \"{}\"\nmax = 100\n[[service.one.remote]]\naddress = \"{}\"\n\
+         [service.two]\nlisten = \"127.0.0.1:0\"\nremote = [\"{},weight=2\"]\n",
+        remotes[0].address, remotes[1].address, remotes[2].address
+    );
+    let file = directory.file("cproxy.toml", &text_of);
+    let proxy = Proxy::on(&[]).args(&["-c", text(&file)]).start();
+    for (remote, service) in remotes.iter().zip(["one", "one", "two"]) {
+        let line = format!("service {service}: remote address = {}", remote.address);
+        proxy.log.line(&line);
+    }
+    let client = |service| Stream::connect(&listener(&proxy, service)).expect("a listener");
+    let mut clients = [client("one"), client("one"), client("two")];
+    // Which of the two gets which client is not said.
+    for remote in &remotes {
+        remote.accept().send("answer");
+    }
+    clients.iter_mut().for_each(|client| client.expect("answer"));
+    proxy.stop();
+}
+
+#[test]
+fn what_a_file_says_of_remotes_is_judged() {
+    let directory = TempDir::new();
+    let file = directory.file(
+        "cproxy.toml",
+        "[service.a]\nlisten = \"127.0.0.1:0\"\n\
+         remote = [\n  \"127.0.0.1:9\",\n  { address = \"127.0.0.1:9\", weight = 300 },\n]\n",
+    );
+    let finished = run(&["-c", text(&file), "--check"]);
+    let line = "  5 |   { address = \"127.0.0.1:9\", weight = 300 },";
+    let error = |column: usize, message: &str, carets: usize| {
+        let at = " ".repeat(column - 1);
+        format!("{}:5:{column}: {message}\n{line}\n    | {at}{}\n", file.display(), "^".repeat(carets))
+    };
+    let expected = error(15, "duplicate remote 127.0.0.1:9", 13)
+        + &error(39, "invalid weight 300: expected a whole number from 1 to 256", 3);
+    assert_eq!((finished.code, finished.stdout.as_str(), finished.stderr), (Some(1), "", expected));
 }
 
 #[test]

@@ -136,6 +136,39 @@ fn a_file_that_is_the_same_changes_nothing() {
 }
 
 #[test]
+fn what_a_name_stands_for_is_a_change_unless_it_is_followed() {
+    use crate::support::system::replacing;
+    let files = TempDir::new();
+    let hosts = files.file("hosts", "");
+    let nsswitch = files.file("nsswitch.conf", "hosts: files\n");
+    let text = |followed: &str| {
+        service("a", "127.0.0.1:0", "changing:9", "") + &service("b", "127.0.0.1:0", "changing:9,weight=2", followed)
+    };
+    fs::write(&hosts, "127.0.0.2 changing\n").expect("the file");
+    let replace = replacing(&[("/etc/hosts", &hosts), ("/etc/nsswitch.conf", &nsswitch)]);
+    let configured = Configured::try_start_with(&text("resolve = \"1h\""), |setup| setup.before(replace));
+    let Some(configured) = configured else { return skip("no mount namespaces") };
+    assert_eq!(configured.reload_as_it_is()[1..], ["reload: nothing has changed"]);
+    fs::write(&hosts, "127.0.0.3 changing\n").expect("the file");
+    let said = configured.reload_as_it_is();
+    assert_eq!(
+        said[1..],
+        ["reload: service a changed: addresses of names", "reload: services added: 0, changed: 1, removed: 0",]
+    );
+    // Without an address at all, one is an error, and the other is not.
+    fs::write(&hosts, "127.0.0.3 other\n").expect("the file");
+    let said = configured.reload_as_it_is();
+    assert!(said[1].contains("cproxy.toml:3:10: error resolving address changing:9 "), "{said:?}");
+    assert_eq!(said.len(), 3, "{said:?}");
+    fs::write(&hosts, "127.0.0.3 changing\n").expect("the file");
+    let said = configured.reload(&text("resolve = \"2h\"\nbalance = \"random\""));
+    assert_eq!(
+        said[1..],
+        ["reload: service b changed: balance, resolve", "reload: services added: 0, changed: 1, removed: 0",]
+    );
+}
+
+#[test]
 fn a_session_keeps_the_settings_with_which_it_began() {
     let remotes = [Remote::new(Kind::V4), Remote::new(Kind::UnixPath)];
     let text = |remote: usize, more| service("a", "127.0.0.1:0", &remotes[remote].address.to_string(), more);

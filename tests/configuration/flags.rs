@@ -28,6 +28,12 @@ fn values(key: &Key) -> Vec<String> {
             "stripe:127.0.0.1:80+[::1]:81",
             "framed:stripe:127.0.0.1:80",
             "stripe:unix:/tmp/s",
+            "127.0.0.1:80,weight=3,max=5",
+            "127.0.0.1:80,weight=0",
+            "127.0.0.1:80,nothing",
+            "unix:/tmp/a,b,max=1",
+            "srv:_http._tcp.web.internal,max=2",
+            "srv:web.internal",
         ],
         Some(_) => &[
             "0",
@@ -55,6 +61,10 @@ fn values(key: &Key) -> Vec<String> {
             " 5",
             "99999999999999999999999999999999999999999999",
             "1000001h",
+            "all",
+            "65536",
+            r"PING\r\n",
+            r"\x0",
         ],
     };
     let words = match key.value.map(|value| value.kind) {
@@ -170,18 +180,6 @@ fn what_only_a_file_has() {
             }
             other => panic!("{argument}: {other:?}"),
         }
-    }
-}
-
-#[test]
-fn a_remote_may_be_a_table() {
-    let plain = load("[service.a]\nlisten = \"127.0.0.1:1\"\nremote = \"127.0.0.1:2\"\n");
-    for remote in [
-        "remote = { address = \"127.0.0.1:2\" }",
-        "remote.address = \"127.0.0.1:2\"",
-        "[service.a.remote]\naddress = \"127.0.0.1:2\"",
-    ] {
-        assert_eq!(load(&format!("[service.a]\nlisten = \"127.0.0.1:1\"\n{remote}\n")), plain, "{remote}");
     }
 }
 

@@ -5,6 +5,7 @@ mod errors;
 mod flags;
 mod includes;
 mod mutations;
+mod remotes;
 mod round_trip;
 mod striping;
 mod support;

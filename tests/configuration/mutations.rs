@@ -18,7 +18,12 @@ listen = [
     "127.0.0.1:1", # one
     "[::1]:1",
 ]
-remote = { address = "127.0.0.1:2" }
+remote = [{ address = "127.0.0.1:2", weight = 3, backup = true }, "127.0.0.1:3,max=5"]
+balance = "source"
+retries = 2
+check-interval = "2s"
+check-send = 'PING\r\n'
+on-down = "reset"
 no-delay = true
 keepalive = 5
 backlog = 1024
@@ -32,8 +37,12 @@ stripe-mode = "redundant"
 
 [service."b.c"]
 listen = "udp:127.0.0.1:5"
-[service."b.c".remote]
+resolve = "5s"
+[[service."b.c".remote]]
 address = "echo:"
+max = 7
+[[service."b.c".remote]]
+address = "srv:_a._udp.b"
 "#;
 
 const INCLUDED: &str = "[service.included]\nlisten = \"unix:/tmp/é\"\nremote = \"echo:\"\n";

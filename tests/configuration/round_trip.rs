@@ -3,9 +3,10 @@
 use crate::support::{Folder, Random, command, load, run};
 use cproxy::address::Endpoints;
 use cproxy::cli::Command;
+use cproxy::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
 use cproxy::config::file::print;
 use cproxy::config::settings::{
-    BufferSize, IdleTimeout, OnReload, ProcessSettings, ServiceSettings, Settings, ZeroCopy,
+    BufferSize, IdleTimeout, OnReload, ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy,
 };
 use cproxy::config::striping::{StripeMode, StripeSettings};
 use cproxy::log::LogSettings;
@@ -66,6 +67,49 @@ fn stripe(random: &mut Random) -> StripeSettings {
     }
 }
 
+fn bytes(random: &mut Random) -> Vec<u8> {
+    random
+        .one(&[&b""[..], b"PING\r\n", b"\0\x7f\xff\\'\"", "a\u{e9}\u{732b}\u{202e}\u{1}".as_bytes(), b"'\\' # ,="])
+        .to_vec()
+}
+
+fn pool(random: &mut Random) -> PoolSettings {
+    let some = |random: &mut Random| random.coin().then(|| duration(random) + Duration::from_millis(100));
+    let interval = some(random);
+    let is_checked = interval.is_some();
+    let only_if_checked = |bytes| if is_checked { bytes } else { Vec::new() };
+    PoolSettings {
+        balance: random.one(&[Balance::RoundRobin, Balance::LeastSessions, Balance::Random, Balance::Source]),
+        retries: random.coin().then(|| random.below(65536) as u32),
+        retry_timeout: some(random),
+        max_fails: 1 + random.below(65535) as u32,
+        fail_timeout: duration(random),
+        check: CheckSettings {
+            interval,
+            timeout: duration(random),
+            rise: 1 + random.below(65535) as u32,
+            fall: 1 + random.below(65535) as u32,
+            send: only_if_checked(bytes(random)),
+            expect: only_if_checked(bytes(random)),
+        },
+        slow_start: some(random),
+        on_down: if is_checked && random.coin() { OnDown::Reset } else { OnDown::Keep },
+        resolve: some(random),
+    }
+}
+
+fn remotes(random: &mut Random, all: &[&str]) -> Vec<RemoteSettings> {
+    let first = random.below(all.len() as u64) as usize;
+    let some = all.iter().cycle().skip(first).take(1 + random.below(all.len() as u64) as usize);
+    let remote = |address: &&str| RemoteSettings {
+        weight: if random.coin() { 1 } else { 1 + random.below(256) as u16 },
+        is_backup: random.coin(),
+        max_sessions: random.coin().then(|| 1 + random.below(u32::MAX.into()) as u32),
+        ..RemoteSettings::new(endpoints(address))
+    };
+    some.map(remote).collect()
+}
+
 fn service(random: &mut Random, number: usize) -> ServiceSettings {
     let port = 1000 + number * 4;
     let all = [
@@ -76,7 +120,7 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         "127.0.0.1:0".to_string(),
     ];
     let count = 1 + random.below(all.len() as u64) as usize;
-    let remotes = [
+    let remotes_of_all_kinds = [
         "127.0.0.1:22",
         "echo:",
         "unix:/tmp/\u{7f}\u{85}'\n\r",
@@ -84,6 +128,11 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         "localhost:80",
         "stripe:192.0.2.1:7000+::1:7000+localhost:7001",
         "framed:stripe:[::1]:7000",
+        "srv:_http._tcp.web.internal",
+        // What is no option in a table, and would be one in a string.
+        "unix:/tmp/a,b,backup",
+        "unixgram:/tmp/'a',weight=3,max=x",
+        "unixpacket:/tmp/a,weight=",
     ];
     let name = random.one(&["a", "web-", "x.y.", "Z_"]);
     ServiceSettings {
@@ -98,10 +147,12 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         },
         on_reload: random.one(&[OnReload::Keep, OnReload::Drain, OnReload::Reset]),
         stripe: stripe(random),
+        pool: pool(random),
+        remotes: remotes(random, &remotes_of_all_kinds),
         ..ServiceSettings::new(
             &format!("{name}{number}"),
             all.iter().take(count).map(|argument| endpoints(argument)).collect(),
-            endpoints(random.one(&remotes)),
+            endpoints("echo:"),
         )
     }
 }
@@ -137,6 +188,13 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["--drain-timeout=0", "--drain-timeout=1000000h"],
         &["-q", "-v", "-vv", "--log-level=off", "--log-level=INFO"],
         &["-l[::1]:5000", "--listen=unix:/tmp/a b"],
+        &["-r127.0.0.1:23,weight=3", "-rlocalhost:23,max=1,backup", "-runix:/tmp/a,b,backup", "-rsrv:_a._tcp.b"],
+        &["--balance=source", "--balance=random", "--balance=round-robin"],
+        &["--retries=0", "--retries=all", "--retry-timeout=1.5s"],
+        &["--max-fails=7", "--fail-timeout=1m"],
+        &[r"--check-interval=1s --check-send=\0\xff\\", "--check-interval=10ms --on-down=reset", "--check-timeout=1ms"],
+        &["--rise=1", "--fall=1", "--slow-start=1h"],
+        &["--resolve=100ms", "--resolve=0"],
         &["--lanes=32", "--lanes=4"],
         &["--lane-source=127.0.0.1", "--lane-source=::1"],
         &["--lane-timeout=30", "--lane-timeout=1.5ms"],
@@ -145,7 +203,10 @@ fn arguments(random: &mut Random) -> Vec<String> {
     ] {
         if random.coin() {
             let choice = random.one(choices);
-            arguments.push(choice.to_string());
+            match choice.split_once(" --") {
+                Some((first, second)) => arguments.extend([first.to_string(), format!("--{second}")]),
+                None => arguments.push(choice.to_string()),
+            }
             arguments.extend((choice == "-b").then(|| "1".to_string()));
         }
     }
@@ -180,6 +241,22 @@ fn what_is_printed_is_short() {
     assert_eq!(
         print_config(&["--print-config", "-l", "127.0.0.1:1", "a\nb", "-r", "echo:"]),
         "# ignoring what is no option: 'a\\nb'\n[service.default]\nlisten = \"127.0.0.1:1\"\nremote = \"echo:\"\n"
+    );
+    assert_eq!(
+        print_config(&[
+            "--print-config",
+            "-l127.0.0.1:1",
+            "-r127.0.0.1:2,max=5,weight=3",
+            "-runix:/a,b,backup",
+            "-r127.0.0.1:3,weight=1",
+            "--check-interval=2000ms",
+            r"--check-send=PING\x0d\x0A",
+            "--resolve=0",
+            "--max-fails=3",
+        ]),
+        "[service.default]\nlisten = \"127.0.0.1:1\"\n\
+         remote = [\"127.0.0.1:2,weight=3,max=5\", \"unix:/a,b,backup\", \"127.0.0.1:3\"]\n\
+         check-interval = \"2s\"\ncheck-send = 'PING\\r\\n'\n"
     );
     // A file with what it includes, and what wins over it.
     let folder = Folder::new();

@@ -58,14 +58,15 @@ fn the_example_is_good() {
 
 #[test]
 fn the_examples_of_the_documentation_are_good() {
-    let page =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).expect("a page");
-    let mut examples = 0;
-    for block in page.split("```toml\n").skip(1) {
-        let text = block.split("```").next().expect("a block");
-        load(text);
-        examples += 1;
+    for (name, least) in [("docs/configuration.md", 2), ("docs/balancing.md", 1)] {
+        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a page");
+        let mut examples = 0;
+        for block in page.split("```toml\n").skip(1) {
+            let text = block.split("```").next().expect("a block");
+            load(text);
+            examples += 1;
+        }
+        assert!(examples >= least, "{name}");
     }
-    assert!(examples >= 2);
     load(cproxy::cli::man_config::EXAMPLE);
 }

@@ -1,7 +1,7 @@
 //! What is written about the file from the table of options: the example of the packages, and the table of keys of the
 //! documentation.
 
-use crate::config::keys::{self, Key};
+use crate::config::keys::{self, Key, remote};
 use std::fmt::Write;
 
 /// A file that does nothing: every key is there as a comment, with its default and what it is for.
@@ -29,6 +29,9 @@ const EXAMPLE_START: &str = "\
 const EXAMPLE_SERVICE: &str = "
 # Each service has a table. Its name is made of letters, digits, `-`, `_` and `.`.
 #[service.NAME]
+
+# Several remotes are an array, or a table each, [[service.NAME.remote]], with the keys `address`, `weight`, `backup` and
+# `max`.
 ";
 
 fn entry(file: &mut String, key: &Key) {
@@ -56,6 +59,10 @@ pub fn reference() -> String {
     rows(&mut text, keys::at_top());
     text.push_str("\n### Options of a service\n\nThey stand in the table `[service.NAME]`.\n\n");
     rows(&mut text, keys::of_service());
+    text.push_str(
+        "\n### Options of a remote\n\nThey stand in a table of the remote, or behind its address, with commas before them.\n\n",
+    );
+    rows(&mut text, [&remote::ADDRESS].into_iter().chain(remote::KEYS));
     text
 }
 

@@ -124,9 +124,9 @@ pub fn apply(argument: &str, options: &[&str], remote: &mut RemoteSettings) -> R
             _ => given.push(name),
         }
         if let Scope::Remote { set, .. } = key.scope {
-            set(remote, value.unwrap_or("true")).or_else(|problem| match problem {
+            set(remote, value.unwrap_or("true")).map_err(|problem| match problem {
                 Problem::Usage(message) | Problem::Invalid { message, .. } => {
-                    Err(Problem::explained(format!("remote {argument}: {message}")))
+                    Problem::explained(format!("remote {argument}: {message}"))
                 }
             })?;
         }

@@ -9,10 +9,7 @@ use super::message::{Reply, Service};
 use super::query::ask;
 use super::resolv_conf::ResolvConf;
 use super::shares::{self, Target};
-use crate::address::{EndpointAddress, Endpoints, Lookups, Transport};
-
-/// What a remote begins with that is looked up by SRV records.
-const SRV: &str = "srv:";
+use crate::address::{EndpointAddress, Endpoints, Lookups, ServiceKind, Transport};
 
 /// How long an answer may be used at least, and at most.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
@@ -62,8 +59,9 @@ pub fn look_up(
     memory: &mut Memory,
     is_over: &dyn Fn() -> bool,
 ) -> Outcome {
-    let found = match argument.strip_prefix(SRV) {
-        Some(name) => by_services(name, &conf(), memory, is_over)
+    let remote = Endpoints { argument: argument.to_string(), addresses: Vec::new() };
+    let found = match remote.service_records() {
+        Some((name, kind)) => by_services(name, kind, &conf(), memory, is_over)
             .map(|(found, life)| (found, Some(life)))
             .map_err(|reason| format!("error resolving address {argument} {reason}")),
         None => by_system(argument).map(|found| (found, None)),
@@ -85,6 +83,7 @@ fn by_system(argument: &str) -> Result<Vec<Found>, String> {
 
 fn by_services(
     name: &str,
+    kind: ServiceKind,
     conf: &ResolvConf,
     memory: &mut Memory,
     is_over: &dyn Fn() -> bool,
@@ -95,9 +94,10 @@ fn by_services(
     if services.is_empty() {
         return Err("the service is not offered".to_string());
     }
-    let is_udp = name.split('.').any(|label| label.eq_ignore_ascii_case("_udp"));
-    let transport = if is_udp { Transport::Udp } else { Transport::Tcp };
-    let kind = if is_udp { EndpointAddress::Udp } else { EndpointAddress::Tcp };
+    let (transport, kind): (_, fn(SocketAddr) -> EndpointAddress) = match kind {
+        ServiceKind::Tcp => (Transport::Tcp, EndpointAddress::Tcp),
+        ServiceKind::Udp => (Transport::Udp, EndpointAddress::Udp),
+    };
     let (targets, longest) = resolved(services, transport, memory, is_over);
     if targets.iter().map(|target| target.addresses.len()).sum::<usize>() > MOST_FOUND {
         return Err(format!("it has more than {MOST_FOUND} addresses"));
@@ -217,4 +217,179 @@ fn routed(ips: &[IpAddr]) -> Vec<IpAddr> {
 fn is_routed(ip: IpAddr) -> bool {
     let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((ip, 53))).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Asked, Data, Says, Server, conf};
+    use super::*;
+
+    const SERVICE: &str = "srv:_http._tcp.web.internal";
+
+    fn outcome(argument: &str, conf: &ResolvConf, memory: &mut Memory) -> Outcome {
+        look_up(argument, &|| conf.clone(), memory, &|| false)
+    }
+
+    /// What is found, in short, or the error; and how many seconds it may be used.
+    fn shown(argument: &str, conf: &ResolvConf, memory: &mut Memory) -> (String, Option<u64>) {
+        let outcome = outcome(argument, conf, memory);
+        let one = |found: &Found| {
+            let weight = found.weight.map_or(String::new(), |weight| format!("*{weight}"));
+            format!("{}{weight}{}", found.address, if found.is_backup { " backup" } else { "" })
+        };
+        let text = match &outcome.found {
+            Ok(found) => found.iter().map(one).collect::<Vec<_>>().join(", "),
+            Err(reason) => reason.clone(),
+        };
+        (text, outcome.life.map(|life| life.as_secs()))
+    }
+
+    fn look(server: &Server, argument: &str) -> (String, Option<u64>) {
+        shown(argument, &conf(&[server]), &mut Memory::default())
+    }
+
+    fn error(server: &Server) -> String {
+        let (text, life) = look(server, SERVICE);
+        assert_eq!(life, None);
+        text.strip_prefix(&format!("error resolving address {SERVICE} "))
+            .unwrap_or_else(|| panic!("{text}"))
+            .to_string()
+    }
+
+    #[test]
+    fn services_are_remotes() {
+        let server = Server::saying(|asked| {
+            Says::services(
+                asked,
+                30,
+                &[
+                    (10, 1, 8002, "b.internal.", "192.0.2.2"),
+                    (20, 9, 8003, "c.internal.", "192.0.2.3"),
+                    (10, 5, 8001, "a.internal.", "192.0.2.1"),
+                ],
+            )
+        });
+        let found = "192.0.2.1:8001*5, 192.0.2.2:8002*1, 192.0.2.3:8003*9 backup";
+        assert_eq!(look(&server, SERVICE), (found.into(), Some(30)));
+        let udp = "udp:192.0.2.1:8001*5, udp:192.0.2.2:8002*1, udp:192.0.2.3:8003*9 backup";
+        assert_eq!(look(&server, "srv:_dns._UDP.web.internal"), (udp.into(), Some(30)));
+    }
+
+    #[test]
+    fn an_answer_lives_as_long_as_it_says_but_for_a_second_at_least() {
+        for (ttl, seconds) in [(0, 1), (1, 1), (300, 300), (1 << 30, 86_400)] {
+            let server = Server::saying(move |asked| Says::services(asked, ttl, &[(0, 0, 1, "a.b.", "192.0.2.1")]));
+            assert_eq!(look(&server, SERVICE), ("192.0.2.1:1*1".into(), Some(seconds)));
+        }
+    }
+
+    #[test]
+    fn hosts_without_an_address_in_the_answer_are_looked_up() {
+        let server = Server::saying(|asked| {
+            let hosts = [(0, 1, 81, "localhost.", ""), (0, 1, 82, "localhost.", ""), (0, 2, 83, "a.b.", "192.0.2.1")];
+            Says::services(asked, 300, &hosts)
+        });
+        let (found, life) = look(&server, SERVICE);
+        assert!(found.contains(":81*") && found.contains(":82*") && found.contains("192.0.2.1:83*"), "{found}");
+        assert_eq!(life, Some(60));
+    }
+
+    /// No server is asked for what ends in `.invalid` (RFC 6761), or it has no answer; either takes no other address away.
+    #[test]
+    fn a_host_that_cannot_be_looked_up_keeps_its_addresses() {
+        let mut count = 0;
+        let server = Server::saying(move |asked| {
+            count += 1;
+            let ip = if count == 1 { "192.0.2.9" } else { "" };
+            Says::services(asked, 300, &[(0, 1, 80, "host.invalid.", ip), (0, 1, 80, "a.b.", "192.0.2.1")])
+        });
+        let (conf, mut memory) = (conf(&[&server]), Memory::default());
+        let both = "192.0.2.1:80*1, 192.0.2.9:80*1";
+        assert_eq!(shown(SERVICE, &conf, &mut memory), (both.into(), Some(300)));
+        assert_eq!(shown(SERVICE, &conf, &mut memory), (both.into(), Some(5)));
+        assert_eq!(shown(SERVICE, &conf, &mut memory), (both.into(), Some(5)));
+        // Nothing is known of it.
+        assert_eq!(shown(SERVICE, &conf, &mut Memory::default()), ("192.0.2.1:80*1".into(), Some(5)));
+        let server = Server::saying(|asked| Says::services(asked, 9, &[(0, 1, 80, "host.invalid.", "")]));
+        assert_eq!(error(&server), "none of its hosts has an address");
+    }
+
+    #[test]
+    fn an_alias_is_asked_for_if_the_answer_stops_there() {
+        let server = Server::saying(|asked| match asked.name.as_str() {
+            "_http._tcp.web.internal." => {
+                let alias = Data::Cname("_http._tcp.other.internal.".into());
+                Says { answer: vec![(asked.name.clone(), 10, alias)], ..Says::default() }
+            }
+            "_http._tcp.other.internal." => Says::services(asked, 60, &[(0, 1, 80, "a.b.", "192.0.2.1")]),
+            _ => Says::code(3),
+        });
+        assert_eq!(look(&server, SERVICE), ("192.0.2.1:80*1".into(), Some(10)));
+        let endless = Server::saying(|asked| {
+            let alias = Data::Cname(format!("a{}.b.", asked.id));
+            Says { answer: vec![(asked.name.clone(), 10, alias)], ..Says::default() }
+        });
+        assert_eq!(error(&endless), "there is no such name");
+    }
+
+    #[test]
+    fn short_names_are_looked_for_but_not_where_nobody_can_say() {
+        let says = |asked: &Asked| match asked.name.as_str() {
+            "_http._tcp.web.internal." | "_x._tcp.broken.internal." => {
+                Says::services(asked, 60, &[(0, 1, 80, "a.b.", "192.0.2.1")])
+            }
+            name if name.ends_with(".broken.") => Says::code(2),
+            _ => Says::code(3),
+        };
+        let server = Server::saying(says);
+        let with = |search: &str| ResolvConf { search: vec![search.into()], ..conf(&[&server]) };
+        let look = |argument: &str, search: &str| shown(argument, &with(search), &mut Memory::default()).0;
+        assert_eq!(look("srv:_http._tcp.web", "internal"), "192.0.2.1:80*1");
+        assert_eq!(look("srv:_http._tcp.web.internal", "internal"), "192.0.2.1:80*1");
+        let failed = |argument: &str, search: &str| look(argument, search).starts_with("error resolving address");
+        assert!(failed("srv:_http._tcp.web.", "internal"));
+        assert!(failed("srv:_x._tcp.broken", "internal"));
+    }
+
+    #[test]
+    fn empty_answers_say_why() {
+        assert_eq!(error(&Server::saying(|_| Says::code(3))), "there is no such name");
+        assert_eq!(error(&Server::saying(|_| Says::default())), "it has no SRV records");
+        let not_offered = Server::saying(|asked| Says::services(asked, 9, &[(0, 0, 0, ".", "")]));
+        assert_eq!(error(&not_offered), "the service is not offered");
+        let server = Server::saying(|_| Says::code(2));
+        let reason = format!("DNS server {}: the answer is SERVFAIL", server.address);
+        assert_eq!(error(&server), reason);
+        let many = Server::saying(|asked| {
+            let mut says = Says::services(asked, 9, &vec![(0, 0, 80, "a.", ""); 90]);
+            for n in 0..50 {
+                says.additional.push(("a.".into(), 9, Data::Ip(IpAddr::from([192, 0, 2, n]))));
+            }
+            says
+        });
+        assert_eq!(error(&many), "it has more than 4096 addresses");
+    }
+
+    #[test]
+    fn other_remotes_are_looked_up_by_the_system() {
+        let server = Server::saying(|_| panic!("nobody asks"));
+        assert_eq!(look(&server, "192.0.2.1:80"), ("192.0.2.1:80".into(), None));
+        assert_eq!(look(&server, "udp:192.0.2.1:53"), ("udp:192.0.2.1:53".into(), None));
+        let (found, _) = look(&server, "localhost:80");
+        assert!(found.contains("127.0.0.1:80") || found.contains("::1:80"), "{found}");
+        let (error, life) = look(&server, "localhost:no-such-service");
+        assert!(error.starts_with("error resolving address localhost:no-such-service "), "{error}");
+        assert_eq!(life, None);
+    }
+
+    #[test]
+    fn addresses_that_nothing_can_be_sent_to_are_left_out() {
+        let ips = |text: &[&str]| text.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        assert_eq!(routed(&ips(&["127.0.0.1", "127.0.0.1", "127.0.0.2"])), ips(&["127.0.0.1", "127.0.0.2"]));
+        // Nothing else is there to be used.
+        assert_eq!(routed(&ips(&["ff02::1"])), ips(&["ff02::1"]));
+        let both = ips(&["127.0.0.1", "::1"]);
+        let expected = if is_routed(both[1]) { &both[..] } else { &both[..1] };
+        assert_eq!(routed(&both), expected);
+    }
 }

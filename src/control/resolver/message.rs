@@ -50,6 +50,9 @@ pub enum Reply {
     Failed(String),
 }
 
+/// What a name is another one for, and how many seconds that holds.
+type Alias<'a> = (ParsedName<&'a [u8]>, u32);
+
 /// A question for the SRV records of a name.
 #[derive(Debug)]
 pub struct Question {
@@ -167,8 +170,8 @@ impl Question {
     }
 
     /// What the name is an alias of, by the aliases in the answer, and how many seconds that holds.
-    fn aliases<'a>(&self, message: &'a Message<&[u8]>) -> Result<Option<(ParsedName<&'a [u8]>, u32)>, ParseError> {
-        let mut last: Option<(ParsedName<&[u8]>, u32)> = None;
+    fn aliases<'a>(&self, message: &'a Message<&[u8]>) -> Result<Option<Alias<'a>>, ParseError> {
+        let mut last: Option<Alias<'a>> = None;
         for _ in 0..MOST_ALIASES {
             let mut next = None;
             for record in message.answer()?.limit_to_in::<Cname<ParsedName<&[u8]>>>() {

@@ -75,7 +75,8 @@ fn by_datagrams(server: SocketAddr, question: &Question, bytes: &[u8], deadline:
     // From now on the system lets nothing in that comes from elsewhere, and tells when nobody is there.
     socket.connect(server)?;
     socket.send(bytes)?;
-    let mut answer = [0; LARGEST_DATAGRAM as usize];
+    // Some servers send more than they were told to.
+    let mut answer = [0; 4 * LARGEST_DATAGRAM as usize];
     loop {
         socket.set_read_timeout(Some(left(deadline)?))?;
         let length = match socket.recv(&mut answer) {
@@ -116,4 +117,160 @@ fn read(stream: &mut TcpStream, mut bytes: &mut [u8], deadline: Instant) -> io::
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Asked, Says, Server, conf};
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    const NAME: &str = "_http._tcp.web.internal";
+
+    fn never() -> bool {
+        false
+    }
+
+    fn services(asked: &Asked) -> Says {
+        Says::services(asked, 60, &[(0, 1, 80, "a.example.", "")])
+    }
+
+    #[track_caller]
+    fn assert_found(conf: &ResolvConf) {
+        let reply = ask(conf, NAME, 0, &never);
+        assert!(matches!(&reply, Ok(Reply::Services(services, 60)) if services.len() == 1), "{reply:?}");
+    }
+
+    /// A server that notes what it is asked, and what has been noted.
+    fn noting(mut says: impl FnMut(&Asked) -> Says + Send + 'static) -> (Server, Arc<Mutex<Vec<Asked>>>) {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let noted = notes.clone();
+        let server = Server::saying(move |asked| {
+            noted.lock().unwrap().push(asked.clone());
+            says(asked)
+        });
+        (server, notes)
+    }
+
+    fn short(servers: &[&Server]) -> ResolvConf {
+        ResolvConf { timeout: Duration::from_millis(100), ..conf(servers) }
+    }
+
+    #[test]
+    fn each_question_has_a_port_and_a_number_of_its_own() {
+        let (server, notes) = noting(services);
+        let count = 20;
+        (0..count).for_each(|_| assert_found(&conf(&[&server])));
+        let notes = notes.lock().unwrap();
+        assert!(notes.iter().all(|asked| asked.name == format!("{NAME}.") && asked.size == Some(1232)));
+        let different = |of: fn(&Asked) -> u16| {
+            let mut all: Vec<u16> = notes.iter().map(of).collect();
+            all.sort_unstable();
+            all.dedup();
+            all.len()
+        };
+        // Chance may have two of them equal; more would be no chance.
+        assert!(different(|asked| asked.id) >= count - 2);
+        assert!(different(|asked| asked.from.port()) >= count / 2);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_one() {
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = Server::start(move |asked| {
+            // From elsewhere, with all that a right answer has.
+            other.send_to(&asked.answer(&Says::code(3)), asked.from).unwrap();
+            let forged = asked.answer(&Says { wrong_by: 7, ..services(asked) });
+            vec![forged, b"nonsense".to_vec(), Vec::new(), asked.answer(&services(asked))]
+        });
+        assert_found(&conf(&[&server]));
+    }
+
+    #[test]
+    fn a_long_answer_comes_over_tcp() {
+        let (server, notes) = noting(|asked| {
+            let mut says = Says::services(asked, 60, &vec![(0, 1, 80, "a.example.", ""); 2000]);
+            if !asked.over_tcp {
+                (says.is_truncated, says.answer) = (true, says.answer[..1].to_vec());
+            }
+            says
+        });
+        let reply = ask(&conf(&[&server]), NAME, 0, &never);
+        assert!(matches!(&reply, Ok(Reply::Services(services, 60)) if services.len() == 2000));
+        assert_eq!(notes.lock().unwrap().iter().map(|asked| asked.over_tcp).collect::<Vec<_>>(), [false, true]);
+        assert!(ask(&ResolvConf { over_tcp: true, ..conf(&[&server]) }, NAME, 0, &never).is_ok());
+        assert!(notes.lock().unwrap()[2].over_tcp);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_over_tcp_is_none() {
+        let server = Server::saying(|_| Says { is_truncated: true, ..Says::default() });
+        let error = ask(&conf(&[&server]), NAME, 0, &never).unwrap_err();
+        assert_eq!(error, format!("DNS server {}: the answer is cut off", server.address));
+    }
+
+    #[test]
+    fn the_next_server_is_asked_when_one_cannot_say() {
+        let good = Server::saying(services);
+        for code in [2, 5] {
+            assert_found(&conf(&[&Server::saying(move |_| Says::code(code)), &good]));
+        }
+        // Nobody is there: the system says so, and nothing is waited for.
+        let gone = Server::silent().address;
+        assert_found(&ResolvConf { servers: vec![gone, good.address], ..conf(&[]) });
+        let silent = Server::silent();
+        let mut both = conf(&[&silent, &good]);
+        both.timeout = Duration::from_millis(300);
+        assert_found(&both);
+        // That there is no such name is an answer.
+        let (unasked, notes) = noting(services);
+        assert_eq!(ask(&conf(&[&Server::saying(|_| Says::code(3)), &unasked]), NAME, 0, &never), Ok(Reply::NoName));
+        assert_eq!(notes.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn silence_is_an_error_after_all_attempts() {
+        let (first, second) = (Server::silent(), Server::silent());
+        let conf = ResolvConf { attempts: 2, ..short(&[&first, &second]) };
+        let start = Instant::now();
+        let error = ask(&conf, NAME, 0, &never).unwrap_err();
+        assert_eq!(error, format!("DNS server {}: no answer within 100ms", second.address));
+        assert!(start.elapsed() >= Duration::from_millis(400));
+        assert_eq!(ask(&conf, NAME, 0, &|| true).unwrap_err(), "there is no time left");
+    }
+
+    #[test]
+    fn a_lost_question_is_asked_again() {
+        let mut count = 0;
+        let server = Server::start(move |asked| {
+            count += 1;
+            if count == 1 { Vec::new() } else { vec![asked.answer(&services(asked))] }
+        });
+        let again = ResolvConf { attempts: 2, timeout: Duration::from_secs(2), ..conf(&[&server]) };
+        assert_found(&again);
+    }
+
+    #[test]
+    fn a_server_that_knows_no_sizes_is_asked_without() {
+        let (server, notes) = noting(|asked| if asked.size.is_some() { Says::code(1) } else { services(asked) });
+        assert_found(&conf(&[&server]));
+        assert_eq!(notes.lock().unwrap().len(), 2);
+        let (never_content, notes) = noting(|_| Says::code(1));
+        let error = ask(&conf(&[&never_content]), NAME, 0, &never).unwrap_err();
+        assert!(error.ends_with(": it does not understand the question"), "{error}");
+        assert_eq!(notes.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn servers_take_turns_if_they_are_to() {
+        let (first, first_notes) = noting(services);
+        let (second, second_notes) = noting(services);
+        let mut both = conf(&[&first, &second]);
+        let counts = || (first_notes.lock().unwrap().len(), second_notes.lock().unwrap().len());
+        (0..4).for_each(|turn| drop(ask(&both, NAME, turn, &never).unwrap()));
+        assert_eq!(counts(), (4, 0));
+        both.rotate = true;
+        (0..4).for_each(|turn| drop(ask(&both, NAME, turn, &never).unwrap()));
+        assert_eq!(counts(), (6, 2));
+    }
 }

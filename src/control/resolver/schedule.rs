@@ -30,10 +30,13 @@ pub struct Schedule {
     numbers: u64,
 }
 
+/// Those who are told what comes of a name.
+type Followers = Vec<(ServiceId, usize)>;
+
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    followers: Vec<(ServiceId, usize)>,
+    followers: Followers,
     /// The shortest time that any of them asks for.
     every: Option<Duration>,
     work: Work,
@@ -85,7 +88,7 @@ impl Schedule {
 
     /// Replaces the names that are followed. Returns what those who are new are to be told at once.
     pub fn follow(&mut self, names: Vec<Name>, now: Instant) -> Vec<Answer> {
-        let mut groups: HashMap<String, (Option<Duration>, Vec<(ServiceId, usize)>)> = HashMap::new();
+        let mut groups: HashMap<String, (Option<Duration>, Followers)> = HashMap::new();
         for Name { service, remote, argument, every } in names {
             let (shortest, followers) = groups.entry(argument).or_default();
             *shortest = [*shortest, every].into_iter().flatten().min();
@@ -202,4 +205,199 @@ fn answer((service, remote): (ServiceId, usize), found: &Result<Vec<Found>, Stri
 fn after(time: Instant, pause: Duration) -> Instant {
     const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     time.checked_add(pause).unwrap_or_else(|| time + AGES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::EndpointAddress;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn name(service: ServiceId, remote: usize, argument: &str, every: Option<u64>) -> Name {
+        Name { service, remote, argument: argument.into(), every: every.map(Duration::from_secs) }
+    }
+
+    fn found(ports: &[u16]) -> Result<Vec<Found>, String> {
+        let at = |&port: &u16| EndpointAddress::Tcp(([10, 0, 0, 1], port).into());
+        Ok(ports.iter().map(|port| Found { address: at(port), weight: None, is_backup: false }).collect())
+    }
+
+    fn outcome(found: Result<Vec<Found>, String>, life: Option<u64>) -> Outcome {
+        Outcome { found, life: life.map(Duration::from_secs) }
+    }
+
+    #[track_caller]
+    fn job(schedule: &mut Schedule, now: Instant) -> Job {
+        match schedule.next(now) {
+            Next::LookUp(job) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// In how many milliseconds there is something to do.
+    #[track_caller]
+    fn wait(schedule: &mut Schedule, now: Instant) -> Option<u128> {
+        match schedule.next(now) {
+            Next::Wait(until) => until.map(|until| until.duration_since(now).as_millis()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Makes the look-up that is due, which takes no time, and returns what is told.
+    #[track_caller]
+    fn look_up(schedule: &mut Schedule, now: Instant, found: &Result<Vec<Found>, String>) -> Vec<Answer> {
+        let job = job(schedule, now);
+        schedule.done(job, outcome(found.clone(), None), now)
+    }
+
+    #[test]
+    fn a_name_is_looked_up_at_once_and_then_each_time_it_is_due() {
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        assert_eq!(wait(&mut schedule, now), None);
+        schedule.follow(vec![name(ServiceId::next(), 0, "a:1", Some(5))], now);
+        let first = job(&mut schedule, now);
+        assert_eq!(wait(&mut schedule, now), None, "one at a time");
+        // From the beginning of one to the beginning of the next.
+        schedule.done(first, outcome(found(&[1]), None), now + SECOND / 2);
+        assert_eq!(wait(&mut schedule, now + SECOND / 2), Some(4500));
+        let second = job(&mut schedule, now + 5 * SECOND);
+        schedule.done(second, outcome(found(&[1]), None), now + 20 * SECOND);
+        assert_eq!(wait(&mut schedule, now + 20 * SECOND), Some(10));
+    }
+
+    #[test]
+    fn the_shorter_of_life_and_interval_holds() {
+        for (every, life, expected) in [
+            (Some(5), Some(3), Some(3000)),
+            (Some(5), Some(30), Some(5000)),
+            (None, Some(30), Some(30_000)),
+            (None, None, None),
+        ] {
+            let (mut schedule, now) = (Schedule::new(1), Instant::now());
+            schedule.follow(vec![name(ServiceId::next(), 0, "srv:a", every)], now);
+            let job = job(&mut schedule, now);
+            schedule.done(job, outcome(found(&[1]), life), now);
+            assert_eq!(wait(&mut schedule, now), expected);
+        }
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        let ages = Name { every: Some(Duration::MAX), ..name(ServiceId::next(), 0, "a", None) };
+        schedule.follow(vec![ages], now);
+        look_up(&mut schedule, now, &found(&[1]));
+        assert!(wait(&mut schedule, now).is_some());
+    }
+
+    #[test]
+    fn only_news_are_told_and_failures_once() {
+        let (mut schedule, mut now) = (Schedule::new(1), Instant::now());
+        let service = ServiceId::next();
+        schedule.follow(vec![name(service, 7, "a:1", Some(1))], now);
+        let failed = |reason: &str| Err(reason.to_string());
+        for (found, told) in [
+            (failed("x"), true),
+            (failed("y"), false),
+            (found(&[1, 2]), true),
+            (found(&[1, 2]), false),
+            (found(&[1, 2, 3]), true),
+            (failed("x"), true),
+            (failed("x"), false),
+            // As before, but now it is known to be so.
+            (found(&[1, 2, 3]), true),
+            (found(&[4]), true),
+        ] {
+            let expected = Answer { service, remote: 7, found: found.clone() };
+            let answers = look_up(&mut schedule, now, &found);
+            assert_eq!(answers, if told { vec![expected] } else { Vec::new() });
+            now += SECOND;
+        }
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_soon_and_then_more_rarely() {
+        let (mut schedule, mut now) = (Schedule::new(1), Instant::now());
+        schedule.follow(vec![name(ServiceId::next(), 0, "a:1", Some(60))], now);
+        for pause in [1, 2, 4, 8, 10, 10] {
+            look_up(&mut schedule, now, &Err("x".into()));
+            assert_eq!(wait(&mut schedule, now), Some(pause * 1000));
+            now += Duration::from_millis(pause as u64 * 1000);
+        }
+        look_up(&mut schedule, now, &found(&[1]));
+        assert_eq!(wait(&mut schedule, now), Some(60_000));
+        now += 60 * SECOND;
+        look_up(&mut schedule, now, &Err("x".into()));
+        assert_eq!(wait(&mut schedule, now), Some(1000));
+    }
+
+    #[test]
+    fn one_look_up_is_for_all_who_have_the_name() {
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        let (one, two) = (ServiceId::next(), ServiceId::next());
+        let names = vec![name(one, 0, "a:1", Some(30)), name(one, 1, "a:1", Some(10)), name(two, 0, "a:1", None)];
+        assert_eq!(schedule.follow(names, now), []);
+        let mut told: Vec<_> =
+            look_up(&mut schedule, now, &found(&[1])).iter().map(|a| (a.service, a.remote)).collect();
+        told.sort_by_key(|(service, remote)| (*service == two, *remote));
+        assert_eq!(told, [(one, 0), (one, 1), (two, 0)]);
+        assert_eq!(wait(&mut schedule, now), Some(10_000));
+    }
+
+    #[test]
+    fn who_follows_later_is_told_what_is_known() {
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        let [old, new] = [(); 2].map(|()| ServiceId::next());
+        schedule.follow(vec![name(old, 0, "a:1", Some(30))], now);
+        look_up(&mut schedule, now, &found(&[1]));
+        // A reload that has the same remote in another service; the time of the next look-up stays.
+        let later = now + 10 * SECOND;
+        let answers = schedule.follow(vec![name(new, 3, "a:1", Some(30))], later);
+        assert_eq!(answers, [Answer { service: new, remote: 3, found: found(&[1]) }]);
+        assert_eq!(wait(&mut schedule, later), Some(20_000));
+        // Who follows already is told nothing twice. A shorter time holds at once.
+        assert_eq!(schedule.follow(vec![name(new, 3, "a:1", Some(5))], later), []);
+        assert_eq!(wait(&mut schedule, later), Some(5000));
+        look_up(&mut schedule, later + 5 * SECOND, &Err("x".into()));
+        let answers = schedule.follow(vec![name(old, 0, "a:1", Some(30))], later + 5 * SECOND);
+        let known = [found(&[1]), Err("x".into())].map(|found| Answer { service: old, remote: 0, found });
+        assert_eq!(answers, known);
+    }
+
+    #[test]
+    fn a_name_that_nobody_follows_any_longer_is_forgotten() {
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        let service = ServiceId::next();
+        schedule.follow(vec![name(service, 0, "a:1", Some(30))], now);
+        let stale = job(&mut schedule, now);
+        schedule.follow(Vec::new(), now);
+        assert_eq!(wait(&mut schedule, now), None);
+        // It is followed again before its look-up is over: that was another's.
+        schedule.follow(vec![name(service, 0, "a:1", Some(30))], now);
+        assert_eq!(schedule.done(stale, outcome(found(&[1]), None), now), []);
+        assert_eq!(look_up(&mut schedule, now, &found(&[2])).len(), 1);
+    }
+
+    #[test]
+    fn slow_names_leave_threads_to_the_others() {
+        let (mut schedule, mut now) = (Schedule::new(2), Instant::now());
+        let service = ServiceId::next();
+        let names = ["a", "b", "c"].iter().map(|argument| name(service, 0, argument, Some(1))).collect::<Vec<_>>();
+        schedule.follow(names.clone(), now);
+        // Nobody knows yet that they are slow.
+        let jobs: Vec<Job> = (0..3).map(|_| job(&mut schedule, now)).collect();
+        now += 5 * SECOND;
+        for job in jobs {
+            schedule.done(job, outcome(Err("x".into()), None), now);
+        }
+        now += SECOND;
+        let (first, second) = (job(&mut schedule, now), job(&mut schedule, now));
+        assert_eq!(wait(&mut schedule, now), None);
+        schedule.follow(names.into_iter().chain([name(service, 0, "d", Some(1))]).collect(), now);
+        assert_eq!(job(&mut schedule, now).argument, "d");
+        // Quick again, so it is slow no longer; and a place is free.
+        schedule.done(first, outcome(found(&[1]), None), now);
+        let third = job(&mut schedule, now);
+        assert_eq!(wait(&mut schedule, now), Some(1000));
+        schedule.done(third, outcome(found(&[1]), None), now);
+        schedule.done(second, outcome(found(&[1]), None), now);
+        assert_eq!(schedule.slow, 0);
+    }
 }
