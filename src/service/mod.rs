@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
-use pool::{Member, Pool, Remote};
+use pool::{Member, Pool, Remote, RemoteId};
 
 pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
@@ -76,6 +76,9 @@ impl Service {
         let known = former.map(|service| service.pool.set());
         let known = known.iter().flat_map(|set| set.members()).map(|member| &member.remote);
         let members = members(&settings.remotes, settings.pool.resolve.is_some(), known)?;
+        if let Some(former) = former {
+            appeared(&members, former.pool.set().members(), now);
+        }
         // The same for all is as good where there is nothing to guess.
         let seed = random().map_or(0, u64::from_ne_bytes);
         Ok(Service {
@@ -120,6 +123,17 @@ pub fn members<'a, 'b>(
         }
     }
     Ok(members)
+}
+
+/// Notes which of these remotes have come now, while clients are served, as they were not there before. If there was none,
+/// these are those that the program starts with.
+pub fn appeared(members: &[Member], before: &[Member], now: u64) {
+    if before.is_empty() {
+        return;
+    }
+    let before: HashSet<RemoteId> = before.iter().map(|member| member.remote.id).collect();
+    let new = members.iter().filter(|member| !before.contains(&member.remote.id));
+    new.for_each(|member| member.remote.appeared(now));
 }
 
 impl Timeouts {

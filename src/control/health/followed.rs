@@ -15,7 +15,7 @@ use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
 use crate::service::pool::{Member, Pool, Remote, RemoteId};
-use crate::service::{ServiceId, members};
+use crate::service::{ServiceId, appeared, members};
 
 /// How many addresses a line of the log names.
 const MOST_NAMED: usize = 8;
@@ -65,7 +65,7 @@ fn has_name(Endpoints { argument, addresses }: &Endpoints) -> bool {
 }
 
 fn is_srv(remote: &RemoteSettings) -> bool {
-    remote.endpoints.argument.starts_with("srv:")
+    remote.endpoints.service_records().is_some()
 }
 
 /// A service whose remotes are kept.
@@ -76,6 +76,8 @@ pub struct Followed {
     /// For each remote that was asked for, what is known of its name.
     names: Vec<Known>,
     members: Vec<Member>,
+    /// The one that is used because none is usable.
+    stays_in: Option<Arc<Remote>>,
     /// The set is to be made anew, as something has changed.
     pub is_stale: bool,
     /// When it is to be made anew though nothing has changed.
@@ -111,6 +113,7 @@ impl Followed {
             plan: Plan::new(&wanted.settings.check).map(Arc::new),
             names,
             members: wanted.pool.set().members().to_vec(),
+            stays_in: None,
             is_stale: false,
             next_step: None,
             wanted,
@@ -118,6 +121,7 @@ impl Followed {
         if is_stale {
             followed.make_members(&known);
         }
+        followed.read_set();
         followed.replace_if_stale(now);
         followed
     }
@@ -156,7 +160,13 @@ impl Followed {
     }
 
     /// A name stands for this now. Whether that changes anything.
-    pub fn answer(&mut self, number: usize, found: Result<Vec<Found>, String>, listening: &[EndpointAddress]) -> bool {
+    pub fn answer(
+        &mut self,
+        number: usize,
+        found: Result<Vec<Found>, String>,
+        listening: &[EndpointAddress],
+        now: u64,
+    ) -> bool {
         let Some(RemoteSettings { endpoints, .. }) = self.wanted.remotes.get(number) else { return false };
         let argument = endpoints.argument.clone();
         let found = match found {
@@ -178,6 +188,7 @@ impl Followed {
         self.names[number].found = Some(found);
         let before = self.members.clone();
         self.make_members(&[]);
+        appeared(&self.members, &before, now);
         self.log_difference(&argument, &before);
         true
     }
@@ -222,13 +233,28 @@ impl Followed {
         }
     }
 
-    /// Makes the set anew that sessions choose from, if that is due.
-    pub fn replace_if_stale(&mut self, now: u64) {
-        if self.is_stale || self.next_step.is_some_and(|step| step <= now) {
-            self.wanted.pool.replace(self.members.clone(), now);
-            self.is_stale = false;
+    /// Makes the set anew that sessions choose from, if that is due. Returns the remote that was used only because no other
+    /// one was usable, if it is used no longer.
+    pub fn replace_if_stale(&mut self, now: u64) -> Option<Arc<Remote>> {
+        if !self.is_stale && self.next_step.is_none_or(|step| step > now) {
+            return None;
         }
-        self.next_step = self.wanted.pool.set().next_step();
+        self.wanted.pool.replace(self.members.clone(), now);
+        self.is_stale = false;
+        self.read_set()
+    }
+
+    /// Notes what the set says of itself; returns as [`Followed::replace_if_stale`].
+    fn read_set(&mut self) -> Option<Arc<Remote>> {
+        let set = self.wanted.pool.set();
+        self.next_step = set.next_step();
+        let before = std::mem::replace(&mut self.stays_in, set.stays_in().cloned());
+        before.filter(|before| !self.stays_in(before) && self.has(before.id))
+    }
+
+    /// Whether a remote is used, because none is usable.
+    pub fn stays_in(&self, remote: &Remote) -> bool {
+        self.stays_in.as_ref().is_some_and(|stays| stays.id == remote.id)
     }
 
     fn log_difference(&self, argument: &str, before: &[Member]) {
@@ -261,7 +287,8 @@ fn effective(remote: &RemoteSettings, name: &Known) -> Vec<RemoteSettings> {
         endpoints: Endpoints { argument: remote.endpoints.argument.clone(), addresses: vec![address.clone()] },
         weight: weight.unwrap_or(remote.weight),
         is_backup: remote.is_backup || *is_backup,
-        ..remote.clone()
+        max_sessions: remote.max_sessions,
+        unresolved: None,
     };
     found.iter().map(each).collect()
 }

@@ -1,7 +1,8 @@
 //! The keeper's loop: a turn polls, takes messages, goes on with checks, and makes sets anew where something has changed.
 
-use log::error;
+use log::{Level, error, log};
 use mio::{Events, Poll};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,10 +14,9 @@ use crate::address::EndpointAddress;
 use crate::base::clock::Clock;
 use crate::base::error::error_text;
 use crate::base::random::random;
-use crate::config::balancing::OnDown;
 use crate::control::resolver::{Answer, Name, Resolver};
 use crate::log::flush;
-use crate::service::pool::{Checked, Event, Remote, RemoteId};
+use crate::service::pool::{Checked, Event, Remote, State};
 use crate::thread::Message;
 use crate::thread::mailbox::{Inbox, Mailbox};
 use crate::thread::tokens::INBOX;
@@ -26,6 +26,17 @@ const EVENTS_PER_POLL: usize = 1024;
 
 /// While checks are under way, events are waited for so long before they are looked at: one wake-up does for many.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// What has become of a remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Became {
+    /// Nothing speaks against it any more.
+    Up,
+    /// Sessions could not connect to it.
+    Out,
+    /// Checks have found that it does not work.
+    Down,
+}
 
 /// The keeper's state.
 pub(super) struct Keeper {
@@ -38,6 +49,8 @@ pub(super) struct Keeper {
     services: Vec<Followed>,
     listening: Vec<EndpointAddress>,
     checks: Checks,
+    /// What has happened in this turn to which remote, and why.
+    changes: Vec<(Arc<Remote>, Became, String)>,
     /// `None`: there is no name to look up.
     resolver: Option<Resolver>,
 }
@@ -61,6 +74,7 @@ impl Keeper {
             services: Vec::new(),
             listening: Vec::new(),
             checks: Checks::new(seed),
+            changes: Vec::new(),
             resolver: None,
         }
     }
@@ -86,9 +100,7 @@ impl Keeper {
             for found in found.drain(..) {
                 self.found(found, now);
             }
-            for service in &mut self.services {
-                service.replace_if_stale(now);
-            }
+            self.make_sets(now);
             flush();
             if self.checks.are_under_way() {
                 thread::sleep(PAUSE);
@@ -107,16 +119,15 @@ impl Keeper {
             Order::Follow(follow) => self.follow(*follow, now),
             Order::Seen(Event::Out(remote, reason)) => {
                 self.checks.doubt(remote.id);
-                self.changed(&remote, |sessions| warn_line(&remote, "is out", &reason, sessions));
+                self.changed(remote, Became::Out, reason);
             }
             Order::Seen(Event::In(remote)) => {
-                let reason = "a session could be connected";
-                self.changed(&remote, |sessions| info_line(&remote, "is in again", reason, sessions));
+                self.changed(remote, Became::Up, "a session could connect".to_string());
             }
             Order::Answer(Answer { service, remote, found }) => {
                 let Keeper { services, listening, .. } = self;
                 let of = services.iter_mut().find(|followed| followed.wanted.id == service);
-                if of.is_some_and(|followed| followed.answer(remote, found, listening)) {
+                if of.is_some_and(|followed| followed.answer(remote, found, listening, now)) {
                     self.check(now);
                 }
             }
@@ -138,7 +149,20 @@ impl Keeper {
             });
         }
         self.check(now);
+        self.forgive(now);
         self.look_up();
+    }
+
+    /// What checks have found is true no longer where nothing is checked any more.
+    fn forgive(&mut self, now: u64) {
+        let unchecked = self.services.iter().filter(|service| service.plan.is_none());
+        let down = unchecked.flat_map(Followed::remotes).filter(|remote| remote.state() == State::Down);
+        for remote in down.cloned().collect::<Vec<_>>() {
+            let reason = "it is no longer checked";
+            if remote.set_checked(Checked::Up, &reason, now) {
+                self.changed(remote, Became::Up, reason.to_string());
+            }
+        }
     }
 
     /// Checks what there is to check now.
@@ -166,45 +190,64 @@ impl Keeper {
     /// Notes what checks have found of a remote.
     fn found(&mut self, Found { remote, finding, reason }: Found, now: u64) {
         let reason = reason.map_or_else(|| "checks pass".to_string(), |reason| format!("check failed: {reason}"));
-        let Some(service) = self.services.iter_mut().find(|service| service.has(remote.id)) else { return };
-        let pool = service.wanted.pool.clone();
-        match finding {
-            Finding::Up if remote.set_checked(Checked::Up, &reason, now) => {
-                self.changed(&remote, |sessions| info_line(&remote, "is up", &reason, sessions));
-            }
-            Finding::Down if remote.set_checked(Checked::Down, &reason, now) => {
-                self.changed(&remote, |sessions| warn_line(&remote, "is down", &reason, sessions));
-                if pool.policy().on_down == OnDown::Reset {
-                    self.reset(remote.id);
+        let (checked, became) = match finding {
+            Finding::Up => (Checked::Up, Became::Up),
+            Finding::Down => (Checked::Down, Became::Down),
+        };
+        if remote.set_checked(checked, &reason, now) {
+            self.changed(remote, became, reason);
+        }
+    }
+
+    /// Has the sets made anew that have this remote; what has become of it is logged then.
+    fn changed(&mut self, remote: Arc<Remote>, became: Became, reason: String) {
+        self.services.iter_mut().filter(|service| service.has(remote.id)).for_each(|service| service.is_stale = true);
+        self.changes.push((remote, became, reason));
+    }
+
+    /// Makes the sets anew that have changed, and tells the log and the I/O threads.
+    fn make_sets(&mut self, now: u64) {
+        let mut changes = std::mem::take(&mut self.changes);
+        for service in &mut self.services {
+            if let Some(remote) = service.replace_if_stale(now) {
+                // Sessions have another one now, so that it is left to what was found of it.
+                let is_told = changes.iter().any(|(changed, ..)| changed.id == remote.id);
+                let became = match remote.state() {
+                    State::Up => None,
+                    State::Out | State::Trying => Some(Became::Out),
+                    State::Down => Some(Became::Down),
+                };
+                if let Some(became) = became.filter(|_| !is_told) {
+                    let why = remote.why().map_or_else(String::new, |why| why.to_string());
+                    changes.push((remote, became, why));
                 }
             }
-            _ => {}
+        }
+        for (remote, became, reason) in changes.drain(..) {
+            for service in self.services.iter().filter(|service| service.has(remote.id)) {
+                tell(service, &remote, became, &reason, &self.io_threads);
+            }
+        }
+        self.changes = changes;
+    }
+}
+
+/// Logs what has become of a remote, and has its sessions leave it if it is down.
+fn tell(service: &Followed, remote: &Arc<Remote>, became: Became, reason: &str, io_threads: &[Mailbox<Message>]) {
+    let stays_in = service.stays_in(remote);
+    let (level, what) = match became {
+        Became::Up => (Level::Info, "is up"),
+        Became::Out | Became::Down if stays_in => (Level::Warn, "stays in use, as no other one works"),
+        Became::Out => (Level::Warn, "is out"),
+        Became::Down => (Level::Warn, "is down"),
+    };
+    let sessions = sessions_text(remote.sessions().into());
+    log!(level, "{}", service.named(format_args!("remote {} {what}: {reason}; {sessions}", remote.name)));
+    if became == Became::Down && !stays_in {
+        let on_down = service.wanted.settings.on_down;
+        for io_thread in io_threads {
+            // A thread that has ended, ended the program.
+            let _ = io_thread.send(Message::Down(remote.id, on_down));
         }
     }
-
-    /// Has the sets made anew that have this remote, and logs why.
-    fn changed(&mut self, remote: &Remote, line: impl Fn(u32) -> (log::Level, String)) {
-        for service in self.services.iter_mut().filter(|service| service.has(remote.id)) {
-            service.is_stale = true;
-            let (level, line) = line(remote.sessions());
-            log::log!(level, "{}", service.named(line));
-        }
-    }
-
-    fn reset(&self, remote: RemoteId) {
-        let _ = (remote, &self.io_threads);
-    }
-}
-
-fn warn_line(remote: &Remote, what: &str, reason: &str, sessions: u32) -> (log::Level, String) {
-    (log::Level::Warn, state_line(remote, what, reason, sessions))
-}
-
-fn info_line(remote: &Remote, what: &str, reason: &str, sessions: u32) -> (log::Level, String) {
-    (log::Level::Info, state_line(remote, what, reason, sessions))
-}
-
-/// How the log tells that a remote has changed its state.
-fn state_line(remote: &Remote, what: &str, reason: &str, sessions: u32) -> String {
-    format!("remote {} {what}: {reason}; {}", remote.name, sessions_text(sessions.into()))
 }
