@@ -17,6 +17,7 @@ pub mod compare;
 pub mod datagram;
 pub mod datagram_server;
 pub mod failure;
+pub mod figure;
 pub mod flow;
 pub mod framing;
 pub mod interrupt;
