@@ -13,6 +13,8 @@ pub struct Case {
 /// What a load does.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
+    /// Connections as fast as can be over one remote, by this program and by an earlier one.
+    OneRemote,
     /// Connections as fast as can be over [`RATE_REMOTES`] remotes, and over one.
     Rate(Method),
     /// Sessions dealt to remotes by their weights.
@@ -58,6 +60,7 @@ pub const SPREAD_SESSIONS: usize = 7000;
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name: String, kind| cases.push(Case { name, kind });
+    add("one-remote".to_owned(), Kind::OneRemote);
     for method in Method::ALL {
         add(format!("rate-{}", method.name()), Kind::Rate(method));
     }
@@ -84,6 +87,12 @@ impl Case {
         let figure = |label, unit, goal| Figure { label, unit, goal };
         let known = |label, unit| Figure { label, unit, goal: Goal::None };
         match self.kind {
+            Kind::OneRemote => vec![
+                figure("rate to that of the earlier program", Unit::Ratio, Goal::AtLeast(0.97)),
+                known("CPU per connection, to the same", Unit::Ratio),
+                known("rate of the earlier program", Unit::PerSecond),
+                known("rate", Unit::PerSecond),
+            ],
             Kind::Rate(_) => {
                 let mut figures = vec![
                     figure("rate to that over one remote", Unit::Ratio, Goal::AtLeast(0.97)),
@@ -131,6 +140,8 @@ impl Case {
                 known("clients begun then", Unit::Times),
                 known("longest wait of one begun before that", Unit::Seconds),
                 known("clients that waited more than 0.5 s", Unit::Times),
+                // Whoever connected before its queue was full.
+                known("clients never answered", Unit::Times),
                 known("clients that failed", Unit::Times),
             ],
             Kind::Checks => vec![

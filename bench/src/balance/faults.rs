@@ -98,10 +98,16 @@ pub fn blackholed(kit: &Kit) -> Result<Vec<f64>, Failure> {
 
     let noticed = blackhole.since.after(NOTICED);
     let late = || clients.iter().filter(|client| client.begun >= noticed);
-    let early = clients.iter().filter(|client| client.begun < noticed);
-    let waited = clients.iter().filter(|client| client.wait > LONG_WAIT).count();
-    let failed = clients.iter().filter(|client| client.failed.is_some()).count();
-    Ok(vec![longest(late()), late().count() as f64, longest(early), waited as f64, failed as f64])
+    let early = clients.iter().filter(|client| client.begun < noticed && client.remote.is_some());
+    let number = |is_meant: fn(&Client) -> bool| clients.iter().filter(|client| is_meant(client)).count() as f64;
+    Ok(vec![
+        longest(late()),
+        late().count() as f64,
+        longest(early),
+        number(|client| client.remote.is_some() && client.wait > LONG_WAIT),
+        number(|client| client.remote.is_none() && client.failed.is_none()),
+        number(|client| client.failed.is_some()),
+    ])
 }
 
 /// How many remotes are checked.

@@ -83,8 +83,19 @@ impl Kit {
 
     /// Starts `cproxy` with these remotes, as it takes them, and more arguments.
     pub fn cproxy(&self, remotes: &[String], method: Method, arguments: &[&str]) -> Result<Running, Failure> {
+        self.program(&self.cproxy, remotes, method, arguments)
+    }
+
+    /// Starts another program that has the command line of `cproxy`.
+    pub fn program(
+        &self,
+        program: &Path,
+        remotes: &[String],
+        method: Method,
+        arguments: &[&str],
+    ) -> Result<Running, Failure> {
         let entry = free_address(Transport::Tcp)?;
-        let mut command = Command::new(&self.cproxy);
+        let mut command = Command::new(program);
         command.arg("-l").arg(entry.to_string());
         for remote in remotes {
             command.arg("-r").arg(remote);

@@ -55,7 +55,10 @@ fn balance(settings: Settings) -> Result<ExitCode, Failure> {
     let descriptors = limits::raise_descriptors();
     let scratch = Scratch::new()?;
     let cproxy = cproxy_program(settings.cproxy.as_deref())?;
-    let is_wanted = |case: &Case| settings.only.is_empty() || settings.only.iter().any(|word| case.is_meant_by(word));
+    let is_wanted = |case: &Case| match case.kind {
+        Kind::OneRemote if settings.earlier.is_none() => false,
+        _ => settings.only.is_empty() || settings.only.iter().any(|word| case.is_meant_by(word)),
+    };
     let cases: Vec<Case> = cases::all().into_iter().filter(is_wanted).collect();
     let rounds = settings.rounds;
     let kit = Kit::new(settings, cproxy, scratch.path(), descriptors);
@@ -96,7 +99,8 @@ fn run_all(kit: &Kit, cases: &[Case], rounds: usize, found: &mut [Found]) -> Res
 /// Runs a load once. The numbers are those of [`Case::figures`].
 fn run(case: &Case, kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
     match case.kind {
-        Kind::Rate(method) => rate::run(kit, method, round),
+        Kind::OneRemote => rate::one_remote(kit, round),
+        Kind::Rate(method) => rate::several_remotes(kit, method, round),
         Kind::Spread(method, stay) => spread::by_weight(kit, method, stay),
         Kind::Source => spread::by_source(kit),
         Kind::Killed => faults::killed(kit),

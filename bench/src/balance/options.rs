@@ -19,6 +19,8 @@ pub struct Settings {
     pub length: Duration,
     /// The `cproxy` program, if one was given.
     pub cproxy: Option<PathBuf>,
+    /// An earlier `cproxy`, if one was given.
+    pub earlier: Option<PathBuf>,
     /// More arguments for `cproxy`.
     pub arguments: Vec<String>,
 }
@@ -36,8 +38,9 @@ fn options() -> Options {
     options
         .optopt("", "only", "run only these loads, or those whose names begin so", "NAME,...")
         .optopt("", "rounds", "how often to run each load (default: 3)", "N")
-        .optopt("", "seconds", "how long to count connections at a time (default: 1)", "S")
+        .optopt("", "seconds", "how long to count connections at a time (default: 0.5)", "S")
         .optopt("", "cproxy", "the cproxy program (default: built from this workspace)", "PATH")
+        .optopt("", "earlier", "an earlier cproxy program, for the load one-remote", "PATH")
         .optopt("", "arguments", "more arguments for cproxy, such as -q", "'ARGUMENTS'")
         .optflag("h", "help", "print this");
     options
@@ -69,7 +72,7 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
         Ok(number) if number > 0 => number,
         _ => return Err("--rounds takes a whole number from 1 up".to_owned()),
     };
-    let seconds = match matches.opt_str("seconds").map_or(Ok(1.0), |text| text.parse()) {
+    let seconds = match matches.opt_str("seconds").map_or(Ok(0.5), |text| text.parse()) {
         Ok(number) if (0.1..=600.0).contains(&number) => number,
         _ => return Err("--seconds takes a number from 0.1 to 600".to_owned()),
     };
@@ -79,10 +82,14 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
         rounds,
         length: Duration::from_secs_f64(seconds),
         cproxy: matches.opt_str("cproxy").map(PathBuf::from),
+        earlier: matches.opt_str("earlier").map(PathBuf::from),
         arguments: matches.opt_str("arguments").map(|line| split(&line)).transpose()?.unwrap_or_default(),
     };
     if let Some(unknown) = settings.only.iter().find(|name| !cases::all().iter().any(|case| case.is_meant_by(name))) {
         return Err(format!("no such load: {unknown}"));
+    }
+    if settings.only.iter().any(|name| name == "one-remote") && settings.earlier.is_none() {
+        return Err("the load one-remote needs an --earlier program".to_owned());
     }
     Ok(Request::Run(settings))
 }
@@ -101,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let settings = settings(&["--arguments", "-q --reuse-port"]).unwrap();
-        assert_eq!((settings.rounds, settings.length), (3, Duration::from_secs(1)));
+        assert_eq!((settings.rounds, settings.length), (3, Duration::from_millis(500)));
         assert_eq!(settings.arguments, ["-q", "--reuse-port"]);
     }
 
@@ -109,6 +116,7 @@ mod tests {
     fn mistakes_are_named() {
         for (words, part) in [
             (vec!["--only", "rate,bilk"], "bilk"),
+            (vec!["--only", "one-remote"], "--earlier"),
             (vec!["--rounds", "0"], "--rounds"),
             (vec!["--seconds", "x"], "--seconds"),
             (vec!["--arguments", "'a"], "quote"),
