@@ -1,6 +1,6 @@
 //! The loads: what each does, which figures it gives, and what is to be reached.
 
-use super::kit::Peer;
+use super::kit::{Peer, PeerKind};
 use crate::figure::{Figure, Goal, Unit};
 
 /// One load.
@@ -86,6 +86,7 @@ impl Case {
     pub fn figures(&self, peers: &[Peer]) -> Vec<Figure> {
         let figure = |label, unit, goal| Figure { label, unit, goal };
         let known = |label, unit| Figure { label, unit, goal: Goal::None };
+        let has_haproxy = peers.iter().any(|peer| peer.kind == PeerKind::Haproxy);
         match self.kind {
             Kind::OneRemote => vec![
                 figure("rate to that of the earlier program", Unit::Ratio, Goal::AtLeast(0.97)),
@@ -127,27 +128,46 @@ impl Case {
                 known("moved because theirs goes", Unit::Times),
                 known("most loaded remote to the mean", Unit::Ratio),
             ],
-            Kind::Killed => vec![
-                figure("failed without a session on it", Unit::Times, Goal::Never),
-                known("failed with one", Unit::Times),
-                known("failed unanswered, begun before the kill", Unit::Times),
-                known("clients", Unit::Times),
-                known("longest wait of one begun after the kill", Unit::Seconds),
-            ],
-            Kind::Blackholed => vec![
-                // A client that is sent there waits for a second at least, until a SYN is sent again.
-                figure("longest wait of one begun 1.5 s after", Unit::Seconds, Goal::AtMost(0.5)),
-                known("clients begun then", Unit::Times),
-                known("longest wait of one begun before that", Unit::Seconds),
-                known("clients that waited more than 0.5 s", Unit::Times),
-                // Whoever connected before its queue was full.
-                known("clients never answered", Unit::Times),
-                known("clients that failed", Unit::Times),
-            ],
-            Kind::Checks => vec![
-                figure("share of a core", Unit::Share, Goal::AtMost(0.03)),
-                figure("checks", Unit::PerSecond, Goal::AtLeast(900.0)),
-            ],
+            Kind::Killed => {
+                let mut figures = vec![
+                    figure("failed without a session on it", Unit::Times, Goal::Never),
+                    known("failed with one", Unit::Times),
+                    known("failed unanswered, begun before the kill", Unit::Times),
+                    known("clients", Unit::Times),
+                    known("longest wait of one begun after the kill", Unit::Seconds),
+                ];
+                figures.extend(peers.iter().map(|peer| known(peer.kind.failed_label(), Unit::Times)));
+                figures
+            }
+            Kind::Blackholed => {
+                let mut figures = vec![
+                    // A client that is sent there waits for a second at least, until a SYN is sent again.
+                    figure("longest wait of one begun 1.5 s after", Unit::Seconds, Goal::AtMost(0.5)),
+                    known("clients begun then", Unit::Times),
+                    // A tenth of a second is the machine's.
+                    figure("all answered that waited for it, after", Unit::Seconds, Goal::AtMost(1.6)),
+                    known("clients that waited for it", Unit::Times),
+                    // Whoever connected before its queue was full.
+                    known("clients never answered", Unit::Times),
+                    known("clients that failed", Unit::Times),
+                ];
+                if has_haproxy {
+                    figures.push(known("longest wait with HAProxy, begun 1.5 s after", Unit::Seconds));
+                    figures.push(known("all answered with HAProxy, after", Unit::Seconds));
+                }
+                figures
+            }
+            Kind::Checks => {
+                let mut figures = vec![
+                    figure("share of a core", Unit::Share, Goal::AtMost(0.03)),
+                    figure("checks", Unit::PerSecond, Goal::AtLeast(900.0)),
+                ];
+                if has_haproxy {
+                    figures.push(known("share of a core of HAProxy", Unit::Share));
+                    figures.push(known("checks of HAProxy", Unit::PerSecond));
+                }
+                figures
+            }
         }
     }
 }

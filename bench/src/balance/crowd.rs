@@ -45,6 +45,13 @@ pub struct Client {
     pub failed: Option<String>,
 }
 
+impl Client {
+    /// Whether it neither was answered nor failed.
+    pub fn is_unanswered(&self) -> bool {
+        self.remote.is_none() && self.failed.is_none()
+    }
+}
+
 /// Clients that are under way, and what became of all.
 struct Crowd {
     plan: Plan,

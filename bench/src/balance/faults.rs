@@ -1,15 +1,17 @@
 //! What clients notice when a remote fails, and what it costs to find out.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use super::cases::Method;
 use super::crowd::{self, Client, Plan};
-use super::kit::{Kit, Server, written};
+use super::kit::{Kit, PeerKind, Server, written};
 use super::remote::Remote;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::proxy::Running;
 
 /// How long after the first client something happens to a remote.
 const FAULT: Duration = Duration::from_millis(1500);
@@ -20,11 +22,25 @@ const STAY: Duration = Duration::from_secs(1);
 /// How long clients come.
 const KILLED_LENGTH: Duration = Duration::from_secs(4);
 
+/// What HAProxy is told besides, so that it tries another remote at once. nginx does so by itself.
+const REDISPATCH: &str = "    option redispatch 1\n";
+
 /// One of three remotes is killed, and its kernel says so to whoever comes. Nothing is checked.
 pub fn killed(kit: &Kit) -> Result<Vec<f64>, Failure> {
+    let mut numbers = kill_beside(|targets| kit.cproxy(&written(targets), Method::RoundRobin, &[]))?.to_vec();
+    for peer in &kit.peers {
+        let more = if peer.kind == PeerKind::Haproxy { REDISPATCH } else { "" };
+        let [failed, ..] = kill_beside(|targets| kit.peer(peer, targets, more))?;
+        numbers.push(failed);
+    }
+    Ok(numbers)
+}
+
+/// The first numbers of [`killed`], for a proxy that is started with these remotes.
+fn kill_beside(start: impl FnOnce(&[SocketAddr]) -> Result<Running, Failure>) -> Result<[f64; 5], Failure> {
     let mut servers = (0..3).map(|_| Server::start(1)).collect::<Result<Vec<_>, _>>()?;
     let addresses: Vec<_> = servers.iter().map(|server| server.addresses[0]).collect();
-    let proxy = kit.cproxy(&written(&addresses), Method::RoundRobin, &[])?;
+    let proxy = start(&addresses)?;
     let start = Moment::now();
     let every = Duration::from_millis(2);
     let plan = Plan {
@@ -51,10 +67,9 @@ pub fn killed(kit: &Kit) -> Result<Vec<f64>, Failure> {
     let had_a_session = failed().filter(|client| client.remote == Some(victim_port)).count();
     let cannot_be_said = failed().filter(|client| client.remote.is_none() && client.begun < killed_at).count();
     let others = failed().count() - had_a_session - cannot_be_said;
-    let waiting = clients.iter().filter(|client| client.remote.is_none() && client.failed.is_none()).count();
     let after = clients.iter().filter(|client| client.begun >= killed_at);
-    Ok(vec![
-        (others + waiting) as f64,
+    Ok([
+        (others + clients.iter().filter(|client| client.is_unanswered()).count()) as f64,
         had_a_session as f64,
         cannot_be_said as f64,
         clients.len() as f64,
@@ -66,20 +81,32 @@ pub fn killed(kit: &Kit) -> Result<Vec<f64>, Failure> {
 const NOTICED: Duration = Duration::from_millis(1500);
 
 /// How long clients come.
-const BLACKHOLED_LENGTH: Duration = Duration::from_millis(6000);
+const BLACKHOLED_LENGTH: Duration = Duration::from_secs(6);
 
 /// A wait longer than this is one for a remote that does not answer.
-const LONG_WAIT: Duration = Duration::from_millis(500);
+const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// What finds out that a remote drops packets; a client that is sent there waits for ten seconds.
 const CHECKS: [&str; 6] = ["--check-interval", "500ms", "--fall", "2", "--connect-timeout", "10s"];
 
+/// The same for HAProxy, whose connect timeout is ten seconds, too.
+const HAPROXY_CHECKS: &str = "    option redispatch 1\n    default-server check inter 500ms fall 2\n";
+
 /// One of three remotes drops all packets for new connections.
 pub fn blackholed(kit: &Kit) -> Result<Vec<f64>, Failure> {
+    let mut numbers = vanish_beside(|targets| kit.cproxy(&written(targets), Method::RoundRobin, &CHECKS))?.to_vec();
+    if let Some(haproxy) = kit.haproxy() {
+        let [longest, _, end, ..] = vanish_beside(|targets| kit.peer(haproxy, targets, HAPROXY_CHECKS))?;
+        numbers.extend([longest, end]);
+    }
+    Ok(numbers)
+}
+
+/// The first numbers of [`blackholed`], for a proxy that is started with these remotes.
+fn vanish_beside(start: impl FnOnce(&[SocketAddr]) -> Result<Running, Failure>) -> Result<[f64; 6], Failure> {
     let server = Server::start(2)?;
     let remote = Remote::start()?;
-    let addresses = [server.addresses[0], remote.address, server.addresses[1]];
-    let proxy = kit.cproxy(&written(&addresses), Method::RoundRobin, &CHECKS)?;
+    let proxy = start(&[server.addresses[0], remote.address, server.addresses[1]])?;
     let start = Moment::now();
     let every = Duration::from_millis(5);
     let plan = Plan {
@@ -98,15 +125,15 @@ pub fn blackholed(kit: &Kit) -> Result<Vec<f64>, Failure> {
 
     let noticed = blackhole.since.after(NOTICED);
     let late = || clients.iter().filter(|client| client.begun >= noticed);
-    let early = clients.iter().filter(|client| client.begun < noticed && client.remote.is_some());
-    let number = |is_meant: fn(&Client) -> bool| clients.iter().filter(|client| is_meant(client)).count() as f64;
-    Ok(vec![
+    let waited = || clients.iter().filter(|client| client.remote.is_some() && client.wait > LONG_WAIT);
+    let last = waited().map(|client| client.begun.after(client.wait)).max();
+    Ok([
         longest(late()),
         late().count() as f64,
-        longest(early),
-        number(|client| client.remote.is_some() && client.wait > LONG_WAIT),
-        number(|client| client.remote.is_none() && client.failed.is_none()),
-        number(|client| client.failed.is_some()),
+        last.map_or(0.0, |last| last.since(blackhole.since).as_secs_f64()),
+        waited().count() as f64,
+        clients.iter().filter(|client| client.is_unanswered()).count() as f64,
+        clients.iter().filter(|client| client.failed.is_some()).count() as f64,
     ])
 }
 
@@ -119,8 +146,19 @@ const LEAST_LENGTH: Duration = Duration::from_secs(20);
 
 /// Many remotes are checked every second, and nobody else is there.
 pub fn checks(kit: &Kit) -> Result<Vec<f64>, Failure> {
+    let arguments = ["--check-interval", "1s"];
+    let start = |targets: &[SocketAddr]| kit.cproxy(&written(targets), Method::RoundRobin, &arguments);
+    let mut numbers = check_beside(kit, start)?.to_vec();
+    if let Some(haproxy) = kit.haproxy() {
+        numbers.extend(check_beside(kit, |targets| kit.peer(haproxy, targets, "    default-server check inter 1s\n"))?);
+    }
+    Ok(numbers)
+}
+
+/// The share of a core and the checks a second of a proxy that is started with these remotes.
+fn check_beside(kit: &Kit, start: impl FnOnce(&[SocketAddr]) -> Result<Running, Failure>) -> Result<[f64; 2], Failure> {
     let mut server = Server::start(CHECKED)?;
-    let mut proxy = kit.cproxy(&written(&server.addresses), Method::RoundRobin, &["--check-interval", "1s"])?;
+    let mut proxy = start(&server.addresses)?;
     interrupt::sleep_until(Moment::now().after(SETTLE))?;
     let (usage, received) = (proxy.usage(), server.received()?);
     interrupt::sleep_until(Moment::now().after(LEAST_LENGTH.max(kit.settings.length)))?;
@@ -128,7 +166,7 @@ pub fn checks(kit: &Kit) -> Result<Vec<f64>, Failure> {
     proxy.check()?;
     let cpu = usage_after.cpu.saturating_sub(usage.cpu).as_secs_f64();
     let checks = (received_after.accepted - received.accepted) as f64;
-    Ok(vec![
+    Ok([
         cpu / usage_after.at.since(usage.at).as_secs_f64(),
         checks / received_after.at.since(received.at).as_secs_f64(),
     ])

@@ -52,11 +52,27 @@ impl PeerKind {
         }
     }
 
+    /// What it is told so that it deals sessions by a method.
+    pub fn method(self, method: Method) -> &'static str {
+        match self {
+            Self::Haproxy => method.haproxy(),
+            Self::Nginx => method.nginx(),
+        }
+    }
+
     /// How its rate is called.
     pub fn rate_label(self) -> &'static str {
         match self {
             Self::Haproxy => "rate of HAProxy",
             Self::Nginx => "rate of nginx",
+        }
+    }
+
+    /// How the number of its clients is called that failed for no fault of theirs.
+    pub fn failed_label(self) -> &'static str {
+        match self {
+            Self::Haproxy => "failed without a session on it, HAProxy",
+            Self::Nginx => "failed without a session on it, nginx",
         }
     }
 
@@ -70,6 +86,11 @@ impl PeerKind {
 }
 
 impl Kit {
+    /// HAProxy, if it is installed.
+    pub fn haproxy(&self) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.kind == PeerKind::Haproxy)
+    }
+
     pub fn new(settings: Settings, cproxy: PathBuf, scratch: &Path, descriptors: u64) -> Self {
         let find = |kind: PeerKind| Some(Peer { kind, program: on_path(kind.program())? });
         let peers = [PeerKind::Haproxy, PeerKind::Nginx].into_iter().filter_map(find).collect();
@@ -107,19 +128,19 @@ impl Kit {
         Running::start(command, Transport::Tcp, entry, &self.file("cproxy.errors"))
     }
 
-    /// Starts another proxy with these remotes.
-    pub fn peer(&self, peer: &Peer, targets: &[SocketAddr], method: Method) -> Result<Running, Failure> {
+    /// Starts another proxy with these remotes, and more lines in the section of its configuration that names them.
+    pub fn peer(&self, peer: &Peer, targets: &[SocketAddr], more: &str) -> Result<Running, Failure> {
         let entry = free_address(Transport::Tcp)?;
         let file = self.file(peer.kind.program());
         let mut command = Command::new(&peer.program);
         match peer.kind {
             PeerKind::Haproxy => {
-                fs::write(&file, haproxy_configuration(entry, targets, method.haproxy(), self.descriptors))?;
+                fs::write(&file, haproxy_configuration(entry, targets, more, self.descriptors))?;
                 command.arg("-db").arg("-f").arg(&file);
             }
             PeerKind::Nginx => {
                 let room = Room { scratch: &self.scratch, descriptors: self.descriptors };
-                fs::write(&file, nginx_configuration(Sides::TCP, entry, targets, method.nginx(), &room))?;
+                fs::write(&file, nginx_configuration(Sides::TCP, entry, targets, more, &room))?;
                 command.args(["-e", "stderr", "-p"]).arg(&self.scratch).arg("-c").arg(&file);
             }
         }

@@ -107,7 +107,7 @@ pub fn several_remotes(kit: &Kit, method: Method, round: usize) -> Result<Vec<f6
         Contestant::new(kit.cproxy(&written(ours), method, &[])?),
     ];
     for (peer, targets) in kit.peers.iter().zip(theirs.chunks(RATE_REMOTES)) {
-        proxies.push(Contestant::new(kit.peer(peer, targets, method)?));
+        proxies.push(Contestant::new(kit.peer(peer, targets, peer.kind.method(method))?));
     }
     in_turns(&mut proxies, kit, &server, round)?;
     let (one, ours, peers) = (&proxies[0], &proxies[1], &proxies[2..]);
