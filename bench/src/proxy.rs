@@ -314,8 +314,9 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 
 /// A configuration for HAProxy that deals clients to `targets`, by these more lines of its `listen` section.
 pub fn haproxy_configuration(listen: SocketAddr, targets: &[SocketAddr], more: &str, descriptors: u64) -> String {
-    // Two descriptors a session, and some for itself.
-    let sessions = (descriptors.saturating_sub(200) / 2).min(9_900);
+    // Two descriptors a session, and some for itself; with several targets, each may be checked.
+    let spare = 200 + targets.len().saturating_sub(1) as u64;
+    let sessions = (descriptors.saturating_sub(spare) / 2).min(9_900);
     let server = |(index, target)| format!("\x20   server target{index} {target}\n");
     let servers: String = targets.iter().enumerate().map(server).collect();
     format!(

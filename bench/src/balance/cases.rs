@@ -164,7 +164,6 @@ impl Case {
                 ];
                 if has_haproxy {
                     figures.push(known("share of a core of HAProxy", Unit::Share));
-                    figures.push(known("checks of HAProxy", Unit::PerSecond));
                 }
                 figures
             }

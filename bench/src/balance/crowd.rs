@@ -151,11 +151,61 @@ impl Crowd {
             Err(error) => self.fail(index, &error),
             Ok(Some(port)) => {
                 client.remote = Some(port);
-                match index % self.plan.one_stays_of {
-                    0 => self.staying.push_back((Moment::now().after(self.plan.stay), index)),
-                    _ => drop(self.there.remove(&index)),
+                if index % self.plan.one_stays_of != 0 {
+                    self.there.remove(&index);
+                } else if asking.is_open() {
+                    self.staying.push_back((Moment::now().after(self.plan.stay), index));
+                } else {
+                    // The end came with the answer, so no event of its own will tell of it.
+                    self.fail(index, &crate::session::closed());
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::remote::Remote;
+    use super::*;
+
+    fn plan(target: SocketAddr) -> Plan {
+        Plan {
+            target,
+            start: Moment::now(),
+            every: Duration::from_millis(1),
+            clients: 20,
+            one_stays_of: usize::MAX,
+            stay: Duration::from_secs(10),
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    #[test]
+    fn clients_are_told_who_answered() {
+        let remote = Remote::start().unwrap();
+        let clients = run(plan(remote.address)).unwrap();
+        let port = Some(remote.address.port());
+        assert_eq!(clients.len(), 20);
+        // The one that stays sees that this remote closes.
+        assert!(clients.iter().all(|client| client.remote == port && !client.wait.is_zero()), "{clients:?}");
+        assert!(clients[0].failed.is_some() && clients[1..].iter().all(|client| client.failed.is_none()));
+    }
+
+    #[test]
+    fn clients_that_nobody_answers_are_given_up() {
+        let remote = Remote::start().unwrap();
+        let address = remote.address;
+        let _blackhole = remote.vanish().unwrap();
+        let patience = Duration::from_millis(100);
+        let clients = run(Plan { patience, ..plan(address) }).unwrap();
+        assert!(clients.iter().all(|client| client.is_unanswered() && client.wait >= patience), "{clients:?}");
+    }
+
+    #[test]
+    fn clients_that_are_refused_have_failed() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let clients = run(plan(address)).unwrap();
+        assert!(clients.iter().all(|client| client.failed.is_some()), "{clients:?}");
     }
 }
