@@ -104,9 +104,11 @@ fn the_threads_do_nothing_where_no_name_is_due() {
     let follow = |names: Vec<Name>| resolver.follow(names);
     follow(vec![Name { every: Some(Duration::from_secs(1000)), ..name(ServiceId::next(), 0, "192.0.2.1:80") }]);
     assert_eq!(ports(&told), [80]);
+    let start = Instant::now();
     // A name that comes later is looked up at once, and nobody waits for the one before it.
     follow(vec![Name { every: Some(Duration::from_secs(1000)), ..name(ServiceId::next(), 0, "192.0.2.1:81") }]);
     assert_eq!(ports(&told), [81]);
+    assert!(start.elapsed() < LINGER / 2, "{:?}", start.elapsed());
     let state = resolver.shared.lock();
     assert!((1..=2).contains(&state.threads), "{}", state.threads);
 }
