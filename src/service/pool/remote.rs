@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::Policy;
 use super::health::Health;
+use super::room::Freed;
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
 
@@ -49,6 +50,8 @@ pub struct Remote {
     why: ArcSwapOption<String>,
     /// When it came back, or came; 0: it has been there from the start.
     up_since: AtomicU64,
+    /// Whom it tells when it has one less.
+    pub(super) freed: Freed,
 }
 
 /// What is known of a remote.
@@ -92,6 +95,7 @@ impl Remote {
             since: AtomicU64::new(0),
             why: ArcSwapOption::empty(),
             up_since: AtomicU64::new(0),
+            freed: Freed::default(),
         })
     }
 
