@@ -228,7 +228,7 @@ impl Followed {
             self.wanted.pool.replace(self.members.clone(), now);
             self.is_stale = false;
         }
-        self.next_step = self.wanted.pool.set().next_step(now);
+        self.next_step = self.wanted.pool.set().next_step();
     }
 
     fn log_difference(&self, argument: &str, before: &[Member]) {
@@ -262,6 +262,7 @@ fn effective(remote: &RemoteSettings, name: &Known) -> Vec<RemoteSettings> {
         weight: weight.unwrap_or(remote.weight),
         is_backup: remote.is_backup || *is_backup,
         max_sessions: remote.max_sessions,
+        unresolved: None,
     };
     found.iter().map(each).collect()
 }
