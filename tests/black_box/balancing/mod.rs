@@ -1,0 +1,4 @@
+//! Several remotes: which one a session gets, and what becomes of those that do not work.
+
+mod max;
+mod refused;
