@@ -1,0 +1,3 @@
+//! Several remotes.
+
+mod health;
