@@ -7,16 +7,20 @@
 //! `stripe` measures sessions over several connections instead, through a [`relay`] that is as bad a network as it is
 //! told to be.
 //!
+//! `balance` measures a proxy with several remotes, and what clients notice when one of them fails.
+//!
 //! A newcomer finds "what is measured" in [`load`], "how one measurement goes" in [`measure`], and "which proxies" in
 //! [`proxy`].
 #![cfg(target_os = "linux")]
 
+pub mod balance;
 pub mod client;
 pub mod clock;
 pub mod compare;
 pub mod datagram;
 pub mod datagram_server;
 pub mod failure;
+pub mod figure;
 pub mod flow;
 pub mod framing;
 pub mod interrupt;
@@ -49,15 +53,16 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("compare") => compare::main(&arguments.collect::<Vec<_>>()),
+        Some("balance") => balance::main(&arguments.collect::<Vec<_>>()),
         Some("stripe") => stripe::main(&arguments.collect::<Vec<_>>()),
-        Some(process::SERVER_COMMAND) => server::main(),
+        Some(process::SERVER_COMMAND) => server::main(&arguments.collect::<Vec<_>>()),
         Some(process::CLIENT_COMMAND) => client::main(),
         Some("-h" | "--help") => {
-            println!("{}\n{}", options::usage(), stripe::options::usage());
+            println!("{}\n{}\n{}", options::usage(), stripe::options::usage(), balance::options::usage());
             ExitCode::SUCCESS
         }
         _ => {
-            println!("{}\n{}", options::usage(), stripe::options::usage());
+            println!("{}\n{}\n{}", options::usage(), stripe::options::usage(), balance::options::usage());
             ExitCode::FAILURE
         }
     }

@@ -40,8 +40,8 @@ struct Snapshot {
 
 /// Measures. Server, proxy and client are started for it, and gone when it returns.
 pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Result<Vec<(Metric, f64)>, Failure> {
-    let mut server = Helper::start(SERVER_COMMAND)?;
-    let FromServer::Listening(places) = server.receive(Moment::now().after(ANSWER))? else {
+    let mut server = Helper::start(SERVER_COMMAND, &[])?;
+    let FromServer::Listening(places, _) = server.receive(Moment::now().after(ANSWER))? else {
         return Err(Failure::of(SERVER_COMMAND, "did not say where it listens"));
     };
     let sides = load.sides();
@@ -50,7 +50,7 @@ pub fn measure(proxy: &Proxy, load: Load, length: Duration, room: &Room) -> Resu
     let target = running.as_ref().map_or(address, |running| running.entry);
     let before = running.as_ref().map(Running::usage);
 
-    let mut client = Helper::start(CLIENT_COMMAND)?;
+    let mut client = Helper::start(CLIENT_COMMAND, &[])?;
     client.send(&Order { target, server: places.udp, load, length })?;
     let window = match client.receive(Moment::now().after(OPENING))? {
         FromClient::Opened(window) => window,
@@ -83,7 +83,7 @@ impl Snapshot {
         server.send(&"how much?")?;
         match server.receive(Moment::now().after(ANSWER))? {
             FromServer::Received(received) => Ok(Self { proxy, server: received }),
-            FromServer::Listening(_) => Err(Failure::of(SERVER_COMMAND, "did not answer")),
+            FromServer::Listening(..) => Err(Failure::of(SERVER_COMMAND, "did not answer")),
         }
     }
 }

@@ -85,9 +85,9 @@ pub struct Helper {
 
 impl Helper {
     /// Starts this program with the hidden subcommand `part`.
-    pub fn start(part: &'static str) -> Result<Self, Failure> {
+    pub fn start(part: &'static str, arguments: &[String]) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(part).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(part).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut group = Group::start(&mut command, libc::SIGKILL)?;
         let (to, from) = (group.child.stdin.take(), group.child.stdout.take());
         let (Some(to), Some(from)) = (to, from) else {

@@ -145,22 +145,8 @@ impl Proxy {
     /// Starts it between a free port and `target`, and waits until it carries bytes. Nothing is started for "direct".
     pub fn start(&self, sides: Sides, target: SocketAddr, room: &Room) -> Result<Option<Running>, Failure> {
         let entry = free_address(sides.client)?;
-        let Some(mut command) = self.command(sides, entry, target, room)? else { return Ok(None) };
-        let errors = room.scratch.join("stderr");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors)?);
-        // SIGTERM, not SIGKILL: a master process passes it on to its workers.
-        let group = Group::start(&mut command, libc::SIGTERM).map_err(|error| {
-            let program = command.get_program().to_string_lossy().into_owned();
-            Failure::of(program, error)
-        })?;
-        let mut running = Running { group, entry };
-        match running.wait_until_it_carries(sides.client) {
-            Err(Failure::Broken(reason)) => {
-                let said = fs::read_to_string(errors).unwrap_or_default();
-                Err(Failure::Broken(format!("{reason} {}", said.trim()).trim().to_owned()))
-            }
-            other => other.map(|()| Some(running)),
-        }
+        let Some(command) = self.command(sides, entry, target, room)? else { return Ok(None) };
+        Running::start(command, sides.client, entry, &room.scratch.join("stderr")).map(Some)
     }
 
     /// The command that runs it in the foreground, listening at `listen` and connecting to `target`. What it cannot
@@ -181,14 +167,14 @@ impl Proxy {
             }
             Recipe::Haproxy { program } => {
                 let file = room.scratch.join("haproxy.cfg");
-                fs::write(&file, haproxy_configuration(listen, target, room.descriptors))?;
+                fs::write(&file, haproxy_configuration(listen, &[target], "", room.descriptors))?;
                 let mut command = Command::new(program);
                 command.arg("-db").arg("-f").arg(file);
                 command
             }
             Recipe::Nginx { program } => {
                 let file = room.scratch.join("nginx.conf");
-                fs::write(&file, nginx_configuration(sides, listen, target, room))?;
+                fs::write(&file, nginx_configuration(sides, listen, &[target], "", room))?;
                 let mut command = Command::new(program);
                 command.args(["-e", "stderr", "-p"]).arg(room.scratch).arg("-c").arg(file);
                 command
@@ -235,6 +221,30 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a proxy that is to take clients at `entry`, and waits until it carries bytes. What it says on standard error
+    /// goes to the file `errors`.
+    pub fn start(
+        mut command: Command,
+        transport: Transport,
+        entry: SocketAddr,
+        errors: &Path,
+    ) -> Result<Self, Failure> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(errors)?);
+        // SIGTERM, not SIGKILL: a master process passes it on to its workers.
+        let group = Group::start(&mut command, libc::SIGTERM).map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Failure::of(program, error)
+        })?;
+        let mut running = Self { group, entry };
+        match running.wait_until_it_carries(transport) {
+            Err(Failure::Broken(reason)) => {
+                let said = fs::read_to_string(errors).unwrap_or_default();
+                Err(Failure::Broken(format!("{reason} {}", said.trim()).trim().to_owned()))
+            }
+            other => other.map(|()| running),
+        }
+    }
+
     /// What it has used so far.
     pub fn usage(&self) -> Usage {
         Usage::of(self.group.leader())
@@ -297,14 +307,18 @@ pub fn free_address(transport: Transport) -> io::Result<SocketAddr> {
 }
 
 /// Where on the PATH an executable file of this name is.
-fn on_path(name: &str) -> Option<PathBuf> {
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-fn haproxy_configuration(listen: SocketAddr, target: SocketAddr, descriptors: u64) -> String {
-    // Two descriptors a session, and some for itself.
-    let sessions = (descriptors.saturating_sub(200) / 2).min(9_900);
+/// A configuration for HAProxy that deals clients to `targets`, by these more lines of its `listen` section.
+pub fn haproxy_configuration(listen: SocketAddr, targets: &[SocketAddr], more: &str, descriptors: u64) -> String {
+    // Two descriptors a session, and some for itself; with several targets, each may be checked.
+    let spare = 200 + targets.len().saturating_sub(1) as u64;
+    let sessions = (descriptors.saturating_sub(spare) / 2).min(9_900);
+    let server = |(index, target)| format!("\x20   server target{index} {target}\n");
+    let servers: String = targets.iter().enumerate().map(server).collect();
     format!(
         "global\n\
          \x20   nbthread 1\n\
@@ -316,17 +330,30 @@ fn haproxy_configuration(listen: SocketAddr, target: SocketAddr, descriptors: u6
          \x20   timeout server 1h\n\
          listen bench\n\
          \x20   bind {listen}\n\
-         \x20   server target {target}\n"
+         {more}\
+         {servers}"
     )
 }
 
-fn nginx_configuration(sides: Sides, listen: SocketAddr, target: SocketAddr, room: &Room) -> String {
+/// A configuration for nginx that deals clients to `targets`, by these more lines of its `upstream` section.
+pub fn nginx_configuration(
+    sides: Sides,
+    listen: SocketAddr,
+    targets: &[SocketAddr],
+    more: &str,
+    room: &Room,
+) -> String {
     let udp = if sides == Sides::UDP { " udp" } else { "" };
     let module = match Path::new(NGINX_STREAM_MODULE).exists() {
         true => format!("load_module {NGINX_STREAM_MODULE};\n"),
         false => String::new(),
     };
     let (scratch, descriptors) = (room.scratch.display(), room.descriptors);
+    let servers: String = targets.iter().map(|target| format!("server {target}; ")).collect();
+    let (upstream, to) = match targets {
+        [target] => (String::new(), target.to_string()),
+        _ => (format!("upstream targets {{ {more}{servers}}}\n"), "targets".to_owned()),
+    };
     format!(
         "{module}\
          worker_processes 1;\n\
@@ -335,7 +362,7 @@ fn nginx_configuration(sides: Sides, listen: SocketAddr, target: SocketAddr, roo
          pid {scratch}/nginx.pid;\n\
          error_log stderr crit;\n\
          events {{ worker_connections 20000; }}\n\
-         stream {{ server {{ listen {listen}{udp}; proxy_pass {target}; proxy_timeout 1h; }} }}\n"
+         stream {{ {upstream}server {{ listen {listen}{udp}; proxy_pass {to}; proxy_timeout 1h; }} }}\n"
     )
 }
 
@@ -347,8 +374,8 @@ mod tests {
     #[test]
     fn haproxy_is_not_told_to_take_more_sessions_than_descriptors_allow() {
         let (listen, target) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
-        assert!(haproxy_configuration(listen, target, 1024).contains("maxconn 412\n"));
-        assert!(haproxy_configuration(listen, target, 1 << 20).contains("maxconn 9900\n"));
+        assert!(haproxy_configuration(listen, &[target], "", 1024).contains("maxconn 412\n"));
+        assert!(haproxy_configuration(listen, &[target], "", 1 << 20).contains("maxconn 9900\n"));
     }
 
     #[test]

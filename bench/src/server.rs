@@ -33,12 +33,15 @@ const EVENTS: usize = 1024;
 const BACKLOG: i32 = 4096;
 /// How long a poll sleeps when nothing happens; nothing depends on it.
 const NAP: Duration = Duration::from_secs(60);
-/// The token that is no session's: the listener's in one thread, the waker's in the other.
+/// The token of the waker, which is no session's.
 const DOOR: Token = Token(usize::MAX);
+/// The least token that is a listener's, and no session's.
+const FIRST_LISTENER: usize = usize::MAX / 2;
 
-/// Serves until standard input ends.
-pub fn main() -> ExitCode {
-    match serve() {
+/// Serves until standard input ends. The argument, if there is one, is the number of TCP ports to listen at.
+pub fn main(arguments: &[String]) -> ExitCode {
+    let ports = arguments.first().and_then(|number| number.parse().ok()).unwrap_or(1);
+    match serve(ports) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("server: {error}");
@@ -47,24 +50,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve() -> io::Result<()> {
-    let listener = listen()?;
+fn serve(ports: usize) -> io::Result<()> {
+    let listeners: Vec<TcpListener> = (0..ports.max(1)).map(|_| listen()).collect::<io::Result<_>>()?;
+    let tcp = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let datagrams = datagram::socket()?;
     let framed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let places = Places { tcp: listener.local_addr()?, udp: datagrams.local_addr()?, framed: framed.local_addr()? };
+    let places = Places { tcp: tcp[0], udp: datagrams.local_addr()?, framed: framed.local_addr()? };
     let counts = Arc::new(Counts::default());
     let watcher = Arc::new(Watcher::new()?);
     let echo_poll = Poll::new()?;
     let (hand_over, handed_over) = channel();
     let echoes = EchoDoor { hand_over, waker: Waker::new(echo_poll.registry(), DOOR)? };
-    let mut reception = Reception::new(listener, echoes, Arc::clone(&counts))?;
+    let mut reception = Reception::new(listeners, echoes, Arc::clone(&counts))?;
     spawn("echo", move || echo(echo_poll, &handed_over))?;
     spawn("reception", move || reception.run())?;
     let (datagram_counts, datagram_watcher) = (Arc::clone(&counts), Arc::clone(&watcher));
     spawn("datagrams", move || datagram_server::datagrams(&datagrams, &datagram_counts, &datagram_watcher))?;
     let framed_counts = Arc::clone(&counts);
     spawn("framed", move || datagram_server::framed(&framed, &framed_counts, &watcher))?;
-    answer_controller(places, &counts)
+    answer_controller(places, tcp, &counts)
 }
 
 fn listen() -> io::Result<TcpListener> {
@@ -86,15 +90,16 @@ fn spawn(name: &'static str, run: impl FnOnce() -> io::Result<()> + Send + 'stat
 }
 
 /// Says where the server listens, then answers every line with what has been received so far.
-fn answer_controller(places: Places, counts: &Counts) -> io::Result<()> {
+fn answer_controller(places: Places, tcp: Vec<SocketAddr>, counts: &Counts) -> io::Result<()> {
     let mut out = io::stdout();
-    wire::send(&mut out, &FromServer::Listening(places))?;
+    wire::send(&mut out, &FromServer::Listening(places, tcp))?;
     for line in io::stdin().lock().lines() {
         line?;
         let answer = Received {
             bytes: counts.bytes.load(Ordering::Relaxed),
             datagrams: counts.datagrams.load(Ordering::Relaxed),
             missing: counts.missing.load(Ordering::Relaxed),
+            accepted: counts.accepted.load(Ordering::Relaxed),
             at: Moment::now(),
         };
         wire::send(&mut out, &FromServer::Received(answer))?;
@@ -117,7 +122,7 @@ impl EchoDoor {
 
 /// The thread that accepts, greets and moves bulk bytes.
 struct Reception {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     poll: Poll,
     guests: Slab<Guest>,
     /// The guests that can move bytes without waiting for an event, each once.
@@ -143,10 +148,12 @@ enum Part {
 }
 
 impl Reception {
-    fn new(mut listener: TcpListener, echoes: EchoDoor, counts: Arc<Counts>) -> io::Result<Self> {
+    fn new(mut listeners: Vec<TcpListener>, echoes: EchoDoor, counts: Arc<Counts>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, DOOR, Interest::READABLE)?;
-        Ok(Self { listener, poll, guests: Slab::new(), busy: Vec::new(), echoes, counts })
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
+        }
+        Ok(Self { listeners, poll, guests: Slab::new(), busy: Vec::new(), echoes, counts })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -156,7 +163,7 @@ impl Reception {
             poll_once(&mut self.poll, &mut events, timeout)?;
             for event in &events {
                 match event.token() {
-                    DOOR => self.accept()?,
+                    Token(token) if token >= FIRST_LISTENER => self.accept(token - FIRST_LISTENER)?,
                     Token(index) => self.attend(index, event)?,
                 }
             }
@@ -164,10 +171,11 @@ impl Reception {
         }
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
         loop {
-            match self.listener.accept() {
+            match self.listeners[listener].accept() {
                 Ok((mut stream, _)) => {
+                    self.counts.accepted.fetch_add(1, Ordering::Relaxed);
                     let entry = self.guests.vacant_entry();
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
@@ -211,10 +219,10 @@ impl Reception {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             _ => None,
         };
-        let welcomed = role.filter(|_| guest.stream.write(&[WELCOME]).is_ok());
+        let welcomed = role.filter(|&role| welcome(&mut guest.stream, role).is_ok());
         match welcomed {
             None => drop(self.guests.remove(index)),
-            Some(Role::Visit) => guest.part = Part::Leaving,
+            Some(Role::Visit | Role::Which) => guest.part = Part::Leaving,
             Some(Role::Upload) => self.start_bulk(index, Traffic::In),
             Some(Role::Download) => self.start_bulk(index, Traffic::Out),
             Some(Role::Exchange) => self.start_bulk(index, Traffic::Both),
@@ -250,6 +258,15 @@ impl Reception {
             }
         });
     }
+}
+
+/// Answers a greeting.
+fn welcome(stream: &mut TcpStream, role: Role) -> io::Result<()> {
+    if role != Role::Which {
+        return stream.write_all(&[WELCOME]);
+    }
+    let [high, low] = stream.local_addr()?.port().to_be_bytes();
+    stream.write_all(&[WELCOME, high, low])
 }
 
 /// Whether the other end of a session that needs nothing more has closed it, or broken it.

@@ -27,9 +27,14 @@ pub enum Role {
     Exchange,
     /// Nothing follows the greeting but the client's close.
     Visit,
+    /// The server adds to its answer at which of its ports it has been reached, in two bytes; otherwise a visit.
+    Which,
 }
 
 impl Role {
+    /// All of them.
+    const ALL: [Self; 6] = [Self::Echo, Self::Upload, Self::Download, Self::Exchange, Self::Visit, Self::Which];
+
     /// The byte that stands for this role.
     pub fn byte(self) -> u8 {
         match self {
@@ -38,14 +43,13 @@ impl Role {
             Self::Download => b'd',
             Self::Exchange => b'x',
             Self::Visit => b'v',
+            Self::Which => b'w',
         }
     }
 
     /// The role that `byte` stands for.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Echo, Self::Upload, Self::Download, Self::Exchange, Self::Visit]
-            .into_iter()
-            .find(|role| role.byte() == byte)
+        Self::ALL.into_iter().find(|role| role.byte() == byte)
     }
 }
 
@@ -85,16 +89,7 @@ impl Opening {
     /// Starts to connect to `target` as the `index`th client; the index chooses the source address.
     pub fn begin(target: SocketAddr, index: usize, role: Role) -> io::Result<Self> {
         let begun = Moment::now();
-        let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        if target.ip().is_loopback() && target.is_ipv4() {
-            bind_source(&socket, Ipv4Addr::new(127, 0, 0, (1 + index % SOURCES) as u8))?;
-        }
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&target.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-            _ => {}
-        }
-        let stream = TcpStream::from_std(socket.into());
+        let stream = connect(target, source(index))?;
         Ok(Self { stream, role, stage: Stage::Connecting, begun })
     }
 
@@ -128,9 +123,27 @@ impl Opening {
     }
 }
 
+/// The loopback address that the `index`th client connects from.
+pub fn source(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, (1 + index % SOURCES) as u8)
+}
+
+/// Starts to connect to `target`: from `source`, if that can reach it.
+pub fn connect(target: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if target.ip().is_loopback() && target.is_ipv4() {
+        bind_source(&socket, source)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
 /// Whether an operation should be tried again after the next event. A socket that is still connecting says
 /// `NotConnected` on some systems where others say `WouldBlock`.
-fn must_wait(error: &io::Error) -> bool {
+pub fn must_wait(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
 }
 
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_role_has_a_byte_of_its_own() {
-        for role in [Role::Echo, Role::Upload, Role::Download, Role::Exchange, Role::Visit] {
+        for role in Role::ALL {
             assert_eq!(Role::from_byte(role.byte()), Some(role));
         }
         assert_eq!(Role::from_byte(WELCOME), None);

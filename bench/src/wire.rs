@@ -27,8 +27,8 @@ pub struct Order {
 /// What the server says.
 #[derive(Serialize, Deserialize)]
 pub enum FromServer {
-    /// Clients reach it here. Said once, first.
-    Listening(Places),
+    /// Clients reach it here; and all its TCP addresses. Said once, first.
+    Listening(Places, Vec<SocketAddr>),
     /// How much it has received. Said in answer to each line it is sent.
     Received(Received),
 }
@@ -42,6 +42,8 @@ pub struct Received {
     pub datagrams: u64,
     /// Datagrams that have not come, though later ones have.
     pub missing: u64,
+    /// TCP connections since the server started.
+    pub accepted: u64,
     /// When that was so.
     pub at: Moment,
 }

@@ -1,8 +1,13 @@
 //! Who may come in: no more sessions than the descriptors allow.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use super::pool::Pool;
+use super::waiters::{Bells, Waiters};
+
+pub use super::waiters::Bell;
 
 /// What one thread has counted, in cache lines of its own: it alone writes, those who admit clients read.
 #[derive(Debug, Default)]
@@ -31,9 +36,6 @@ impl Count {
 /// After so many sessions of a thread have ended, there is memory to give back.
 const MANY_ENDS: u64 = 64;
 
-/// Wakes a thread that may be asleep.
-pub type Bell = Box<dyn Fn() + Send + Sync>;
-
 /// Told that many sessions have ended; returns whether it has heard.
 pub type Tidier = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -44,10 +46,11 @@ pub struct Room {
     sources_want: AtomicBool,
     left_for_sources: AtomicBool,
     counts: Vec<Counts>,
-    /// Which threads have clients that wait for room, and how many threads these are.
-    waiting: Vec<AtomicBool>,
-    waiting_threads: AtomicUsize,
-    bells: OnceLock<Vec<Bell>>,
+    bells: Arc<Bells>,
+    /// The threads whose clients wait for room.
+    waiting: Waiters,
+    /// Those whose clients wait until a remote may have one more session.
+    waiting_for_remotes: Arc<Waiters>,
     /// Told that many sessions have ended, and whether that was said since it last asked.
     tidier: OnceLock<Tidier>,
     tidier_told: AtomicBool,
@@ -62,14 +65,15 @@ impl fmt::Debug for Room {
 impl Room {
     /// At most `most_sessions` at once, admitted and ended by so many threads.
     pub fn new(most_sessions: usize, threads: usize) -> Room {
+        let bells = Arc::new(Bells::default());
         Room {
             most_sessions: AtomicU64::new(most_sessions as u64),
             sources_want: AtomicBool::new(false),
             left_for_sources: AtomicBool::new(false),
             counts: (0..threads).map(|_| Counts::default()).collect(),
-            waiting: (0..threads).map(|_| AtomicBool::new(false)).collect(),
-            waiting_threads: AtomicUsize::new(0),
-            bells: OnceLock::new(),
+            waiting: Waiters::new(threads, bells.clone()),
+            waiting_for_remotes: Arc::new(Waiters::new(threads, bells.clone())),
+            bells,
             tidier: OnceLock::new(),
             tidier_told: AtomicBool::new(false),
         }
@@ -83,7 +87,7 @@ impl Room {
     /// Says how to wake each thread. Until then none is woken when a session ends.
     pub fn hang_bells(&self, bells: Vec<Bell>) {
         // They are hung once, when the threads have been made.
-        let _ = self.bells.set(bells);
+        self.bells.hang(bells);
     }
 
     /// Says who is to be told that many sessions have ended, once until [`Room::ends_again`].
@@ -115,18 +119,6 @@ impl Room {
         let ended: u64 = self.counts.iter().map(|counts| counts.ended.get()).sum();
         let admitted: u64 = self.counts.iter().map(|counts| counts.admitted.get()).sum();
         admitted - ended + others < self.most_sessions.load(Ordering::Relaxed)
-    }
-
-    #[cold]
-    fn wake_waiting(&self) {
-        for (thread, waiting) in self.waiting.iter().enumerate() {
-            if waiting.swap(false, Ordering::SeqCst) {
-                self.waiting_threads.fetch_sub(1, Ordering::SeqCst);
-                if let Some(bell) = self.bells.get().and_then(|bells| bells.get(thread)) {
-                    bell();
-                }
-            }
-        }
     }
 }
 
@@ -202,19 +194,12 @@ impl Admission {
     /// Counts a session that has ended, and wakes the threads whose clients wait for that.
     pub fn session_ended(&self) {
         self.count_end();
-        // Pairs with the fence in `wait_for_room`: either we see that a thread waits, or it sees the end.
-        fence(Ordering::SeqCst);
-        if self.room.waiting_threads.load(Ordering::Relaxed) > 0 {
-            self.room.wake_waiting();
-        }
+        self.room.waiting.wake();
     }
 
     /// Has this thread be woken when a session ends. `false`: there is room already.
     pub fn wait_for_room(&self) -> bool {
-        if !self.room.waiting[self.thread].swap(true, Ordering::SeqCst) {
-            self.room.waiting_threads.fetch_add(1, Ordering::SeqCst);
-        }
-        fence(Ordering::SeqCst);
+        self.room.waiting.add(self.thread);
         if self.room.has_room() {
             self.stop_waiting();
             return false;
@@ -224,14 +209,33 @@ impl Admission {
 
     /// Whether this thread waits, and no session has ended since it began to.
     pub fn is_waiting(&self) -> bool {
-        self.room.waiting[self.thread].load(Ordering::SeqCst)
+        self.room.waiting.is_waiting(self.thread)
     }
 
     /// Has this thread not be woken any more.
     pub fn stop_waiting(&self) {
-        if self.room.waiting[self.thread].swap(false, Ordering::SeqCst) {
-            self.room.waiting_threads.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.room.waiting.remove(self.thread);
+    }
+
+    /// Has this thread be woken when a remote may have one more session, as before; `false`: it was woken since, and is to
+    /// look after all that it waits for.
+    pub fn wait_for_remotes(&self) -> bool {
+        !self.room.waiting_for_remotes.add(self.thread)
+    }
+
+    /// Whether the remotes of a pool may have no more sessions; this thread must wait for remotes.
+    pub fn is_full(&self, pool: &Pool) -> bool {
+        pool.is_full_for(&self.room.waiting_for_remotes)
+    }
+
+    /// Whether this thread waits for remotes, and none has told it since it began to that it may have one more session.
+    pub fn is_waiting_for_remotes(&self) -> bool {
+        self.room.waiting_for_remotes.is_waiting(self.thread)
+    }
+
+    /// Has this thread not be woken any more by remotes.
+    pub fn stop_waiting_for_remotes(&self) {
+        self.room.waiting_for_remotes.remove(self.thread);
     }
 
     /// The limit.

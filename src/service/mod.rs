@@ -5,6 +5,7 @@ mod options;
 pub mod pool;
 mod remote;
 pub mod stripes;
+pub mod waiters;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;

@@ -15,6 +15,7 @@ use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
 use crate::service::Service;
 use crate::service::admission::Admission;
+use crate::service::pool::{Full, Reservation};
 
 /// Clients accepted from one listener before the others are looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -44,6 +45,8 @@ pub struct Client {
     pub service: Arc<Service>,
     /// It is not a client: it is to be a lane of one.
     pub is_lane: bool,
+    /// Its place among the sessions of remotes that may have only so many, until its session has chosen one of them.
+    pub reservation: Option<Reservation>,
 }
 
 /// Whether clients are being accepted.
@@ -66,6 +69,8 @@ enum Accepted {
     Some,
     /// There are no descriptors for another session; whether a client was accepted before.
     NoRoom(bool),
+    /// The service's remotes may have no more sessions.
+    Full,
     /// Accepting fails, and not because of the one client: descriptors or memory of the system have run out.
     Failed(io::Error),
 }
@@ -97,6 +102,8 @@ pub struct Accepting {
     turns: VecDeque<Turn>,
     /// Those that are worth a try at certain times though no event says so.
     timed: Vec<usize>,
+    /// Those whose remotes may have no more sessions: they have no turns until one may.
+    aside: Vec<usize>,
     admission: Admission,
     state: State,
     /// While there is no room: since when no session has ended.
@@ -115,6 +122,7 @@ impl Accepting {
             indices: HashMap::new(),
             turns: VecDeque::new(),
             timed: Vec::new(),
+            aside: Vec::new(),
             admission,
             state: State::Accepting,
             full_since: Instant::now(),
@@ -135,6 +143,10 @@ impl Accepting {
                 continue;
             };
             bound.service = kept.service;
+            self.take_back();
+            let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.listeners.get_mut(index)) else {
+                continue;
+            };
             if let Err(error) = bound.listener.set_backlog(kept.backlog) {
                 warn!("listen error on {}: {}", bound.listener, error_text(&error));
             }
@@ -148,6 +160,7 @@ impl Accepting {
                 }
                 self.timed.retain(|&timed| timed != index);
                 self.turns.retain(|&turn| turn != Turn::Listener(index));
+                self.aside.retain(|&aside| aside != index);
                 self.listeners.remove(index);
             }
         }
@@ -183,7 +196,10 @@ impl Accepting {
     /// Whether there is nothing to do before an event comes.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.turns.is_empty() && self.timed.is_empty() && matches!(self.state, State::Accepting)
+        self.turns.is_empty()
+            && self.timed.is_empty()
+            && self.aside.is_empty()
+            && matches!(self.state, State::Accepting)
     }
 
     /// How long there is nothing to accept: `None` until an event comes.
@@ -198,7 +214,7 @@ impl Accepting {
                 Some(until.saturating_duration_since(Instant::now()))
             }
             State::WithoutRoom(_) | State::InTrouble(_) => Some(Duration::ZERO),
-            _ if !self.turns.is_empty() => Some(Duration::ZERO),
+            _ if !self.turns.is_empty() || !self.aside_may_wait() => Some(Duration::ZERO),
             State::Accepting => {
                 let retry = self.timed.iter().filter_map(|&index| self.listeners[index].listener.retry_at()).min();
                 retry.map(|at| at.saturating_duration_since(Instant::now()))
@@ -209,7 +225,13 @@ impl Accepting {
 
     /// Whether the thread may sleep as long as [`Accepting::wait`] said: nothing has ended its pause since.
     pub fn may_sleep(&self) -> bool {
-        !matches!(self.state, State::WithoutRoom(_)) || self.admission.is_waiting()
+        let has_no_room = !matches!(self.state, State::WithoutRoom(_)) || self.admission.is_waiting();
+        has_no_room && self.aside_may_wait()
+    }
+
+    /// Whether no remote has got room that those may wait for which are put aside.
+    fn aside_may_wait(&self) -> bool {
+        self.aside.is_empty() || self.admission.is_waiting_for_remotes()
     }
 
     fn is_paused(&self) -> bool {
@@ -223,6 +245,9 @@ impl Accepting {
     /// Accepts what can be accepted in one turn and hands it to `take`.
     pub fn accept(&mut self, mut take: impl FnMut(Client)) {
         self.queue_timed();
+        if !self.aside_may_wait() {
+            self.take_back();
+        }
         if self.is_paused() {
             return;
         }
@@ -239,6 +264,7 @@ impl Accepting {
             match self.accept_from(index, &mut take) {
                 Accepted::All => self.listeners[index].queued = false,
                 Accepted::Some => self.turns.push_back(turn),
+                Accepted::Full => self.put_aside(index),
                 Accepted::NoRoom(accepted) => {
                     // One that had some of the room lets the others have their turns.
                     if accepted {
@@ -272,6 +298,7 @@ impl Accepting {
         self.admission.stop_waiting();
         self.leave_no_longer();
         self.state = State::Stopping(Instant::now() + timeout);
+        self.take_back();
         self.turns.clear();
         if !timeout.is_zero() {
             self.turns.extend(self.listeners.iter().map(|(index, _)| Turn::Listener(index)));
@@ -292,6 +319,7 @@ impl Accepting {
         self.indices.clear();
         self.turns.clear();
         self.timed.clear();
+        self.aside.clear();
     }
 
     /// Queues listeners whose time has come though no event said so.
@@ -315,11 +343,18 @@ impl Accepting {
             if !self.admission.has_room() {
                 return Accepted::NoRoom(number > 0);
             }
+            let is_lane = listener.accepts_lanes();
+            // Of a lane it is not known yet whether it is a session's first.
+            let reserved = if is_lane { Ok(None) } else { service.pool.reserve() };
+            let reservation = match reserved {
+                Ok(reservation) => reservation,
+                Err(Full) => return Accepted::Full,
+            };
             match listener.accept() {
                 Ok(socket) => {
                     info!("accepted fd {}", socket.descriptor());
                     self.admission.admit();
-                    take(Client { socket, service: service.clone(), is_lane: listener.accepts_lanes() });
+                    take(Client { socket, service: service.clone(), is_lane, reservation });
                 }
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
@@ -331,6 +366,29 @@ impl Accepting {
             }
         }
         Accepted::Some
+    }
+
+    /// Gives a listener no turns until its remotes may have one more session.
+    fn put_aside(&mut self, index: usize) {
+        if let State::Stopping(_) = self.state {
+            return;
+        }
+        if !self.admission.wait_for_remotes() {
+            // The others were to look again, or there are none.
+            self.take_back();
+            self.admission.wait_for_remotes();
+        }
+        if self.admission.is_full(&self.listeners[index].service.pool) {
+            self.aside.push(index);
+        } else {
+            self.turns.push_back(Turn::Listener(index));
+        }
+    }
+
+    /// Lets those have turns again that were put aside.
+    fn take_back(&mut self) {
+        self.admission.stop_waiting_for_remotes();
+        self.turns.extend(self.aside.drain(..).map(Turn::Listener));
     }
 
     /// Has sources that want room wait for their turn, and ends it if no source comes.

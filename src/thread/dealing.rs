@@ -208,6 +208,7 @@ impl<E: Endpoint> Sessions<E> {
             return Some(key);
         }
         let service = door.service?;
+        let _reservation = service.pool.reserve().ok()?;
         if self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
             return None;
         }

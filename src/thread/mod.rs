@@ -254,6 +254,8 @@ fn welcome(client: Client, sessions: &mut Sessions<Socket>, lobby: &mut Lobby, h
     if client.is_lane {
         return lobby.add(client, host.registry, host.now);
     }
+    // It is not needed any more once the session has chosen a remote.
+    let _reservation = client.reservation;
     sessions.start(client.socket, client.service, host);
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::chain::Key;
 use super::transfer::Way;
+use crate::figure::{Figure, Goal, Unit};
 use crate::relay::Rule;
 
 /// One load.
@@ -41,47 +42,6 @@ pub enum Base {
     Sum,
     /// What one lane reaches alone, over the link of the first rule.
     FirstAlone,
-}
-
-/// One number that a load gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
-    pub label: &'static str,
-    pub unit: Unit,
-    pub goal: Goal,
-}
-
-/// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unit {
-    /// A multiple of something.
-    Ratio,
-    Seconds,
-    Bytes,
-    BytesPerSecond,
-    Times,
-}
-
-/// What is to be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Goal {
-    AtLeast(f64),
-    AtMost(f64),
-    Between(f64, f64),
-    /// It is there to be known.
-    None,
-}
-
-impl Goal {
-    /// Whether `value` reaches it.
-    pub fn is_reached(self, value: f64) -> bool {
-        match self {
-            Self::AtLeast(least) => value >= least,
-            Self::AtMost(most) => value <= most,
-            Self::Between(least, most) => (least..=most).contains(&value),
-            Self::None => true,
-        }
-    }
 }
 
 /// How fast a connection is in most loads, in Mbit/s.
@@ -209,12 +169,5 @@ mod tests {
         }
         let chosen = |word: &str| cases.iter().filter(|case| case.is_meant_by(word)).count();
         assert_eq!((chosen("pair"), chosen("pair-10-3"), chosen("ping"), chosen("pa")), (16, 4, 2, 0));
-    }
-
-    #[test]
-    fn goals_include_their_bounds() {
-        assert!(Goal::AtLeast(0.9).is_reached(0.9) && !Goal::AtLeast(0.9).is_reached(0.89));
-        assert!(Goal::AtMost(2.0).is_reached(2.0) && !Goal::AtMost(2.0).is_reached(f64::INFINITY));
-        assert!(Goal::Between(1.0, 2.0).is_reached(1.0) && !Goal::Between(1.0, 2.0).is_reached(2.1));
     }
 }

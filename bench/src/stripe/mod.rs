@@ -10,41 +10,22 @@ pub mod chain;
 pub mod options;
 pub mod pattern;
 pub mod run;
-pub mod table;
 pub mod transfer;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use self::cases::{Case, Goal};
+use self::cases::Case;
 use self::chain::Kit;
 use self::options::{Request, Settings};
 use crate::compare::{INTERRUPTED, cproxy_program};
 use crate::failure::Failure;
+use crate::figure::Found;
 use crate::progress::Progress;
+use crate::report;
 use crate::scratch::Scratch;
-use crate::stats::Summary;
 use crate::{interrupt, limits, process};
-
-/// What the rounds of a load have given.
-pub struct Found {
-    pub case: Case,
-    /// Its numbers, or why there are none.
-    pub rounds: Vec<Result<Vec<f64>, String>>,
-}
-
-/// How a figure compares with its goal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Verdict {
-    /// The median of the rounds reaches it.
-    Reached,
-    Missed,
-    /// A round failed: bytes were lost, or it did not come to its end.
-    Failed,
-    /// It has no goal.
-    None,
-}
 
 /// Runs the subcommand.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -82,7 +63,7 @@ fn stripe(settings: Settings) -> Result<ExitCode, Failure> {
     let cases: Vec<Case> = cases::all().into_iter().filter(is_wanted).collect();
     let kit = Kit::new(settings, cproxy, scratch.path());
     let found = run_all(&kit, cases);
-    print!("{}", table::render(&found));
+    print!("{}", report::goals::render(&found));
     if interrupt::check().is_err() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -93,9 +74,7 @@ fn stripe(settings: Settings) -> Result<ExitCode, Failure> {
 /// Runs all loads in all rounds: those that leave the machine idle several at a time, then the others one by one.
 fn run_all(kit: &Kit, cases: Vec<Case>) -> Vec<Found> {
     let progress = Mutex::new(Progress::new(cases.len() * kit.settings.rounds));
-    let found: Vec<Found> = cases.into_iter().map(|case| Found { case, rounds: Vec::new() }).collect();
-    let cases: Vec<Case> = found.iter().map(|load| load.case.clone()).collect();
-    let found = Mutex::new(found);
+    let found = Mutex::new(cases.iter().map(|case| Found::new(&case.name, case.figures())).collect::<Vec<_>>());
     let (light, heavy): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|&index| cases[index].is_light());
     for (indices, at_once) in [(light, kit.settings.at_once), (heavy, 1)] {
         let rounds = 0..kit.settings.rounds;
@@ -134,33 +113,3 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Why a lock can be taken.
 const UNPOISONED: &str = "nothing panics while it is locked";
-
-impl Found {
-    /// The rounds' values of the figure at this index.
-    fn values(&self, index: usize) -> Vec<f64> {
-        self.rounds.iter().flatten().filter_map(|numbers| numbers.get(index).copied()).collect()
-    }
-
-    /// Why rounds failed.
-    fn failures(&self) -> impl Iterator<Item = &String> {
-        self.rounds.iter().filter_map(|round| round.as_ref().err())
-    }
-
-    /// How the figure at this index compares with its goal.
-    fn verdict(&self, index: usize) -> Verdict {
-        let goal = self.case.figures()[index].goal;
-        match Summary::of(&self.values(index)) {
-            _ if goal == Goal::None => Verdict::None,
-            Some(summary) if self.failures().next().is_none() => match goal.is_reached(summary.median) {
-                true => Verdict::Reached,
-                false => Verdict::Missed,
-            },
-            _ => Verdict::Failed,
-        }
-    }
-
-    fn is_good(&self) -> bool {
-        let figures = self.case.figures().len();
-        (0..figures).all(|index| matches!(self.verdict(index), Verdict::Reached | Verdict::None))
-    }
-}

@@ -55,5 +55,6 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.sessions.fetch_sub(1, Relaxed);
+        self.0.freed.tell();
     }
 }

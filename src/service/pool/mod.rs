@@ -12,6 +12,7 @@ mod lease;
 mod least;
 mod mix;
 mod remote;
+mod room;
 mod set;
 mod source;
 #[cfg(test)]
@@ -26,10 +27,13 @@ use std::sync::{Arc, OnceLock};
 use tier::Turn;
 
 use crate::config::balancing::{Balance, OnDown, PoolSettings};
+use crate::service::waiters::Waiters;
+use room::OnTheWay;
 
 pub use client::ClientKey;
 pub use lease::Lease;
 pub use remote::{Checked, Remote, RemoteId, State};
+pub use room::{Full, Reservation};
 pub use set::{MOST_MEMBERS, Member, Set};
 
 /// The remotes of a service, shared by all threads.
@@ -42,6 +46,9 @@ pub struct Pool {
     cursor: Cursor,
     seed: u64,
     keeper: OnceLock<Keeper>,
+    /// Where remotes may have only so many sessions: who is on the way to one, and who waits.
+    on_the_way: OnTheWay,
+    waiters: OnceLock<Arc<Waiters>>,
 }
 
 /// In a cache line of its own, as every session changes it.
@@ -99,9 +106,17 @@ impl Pool {
     pub fn new(settings: &PoolSettings, members: Vec<Member>, seed: u64, now: u64) -> Pool {
         let policy = Policy::new(settings);
         let set = ArcSwap::from_pointee(Set::new(members, &policy, now));
-        // A remote that is known already may be out.
-        let retry_at = AtomicU64::new(now);
-        Pool { policy, set, retry_at, cursor: Cursor::default(), seed, keeper: OnceLock::new() }
+        Pool {
+            policy,
+            set,
+            // A remote that is known already may be out.
+            retry_at: AtomicU64::new(now),
+            cursor: Cursor::default(),
+            seed,
+            keeper: OnceLock::new(),
+            on_the_way: OnTheWay::default(),
+            waiters: OnceLock::new(),
+        }
     }
 
     /// How remotes are chosen.
@@ -118,6 +133,7 @@ impl Pool {
     pub fn replace(&self, members: Vec<Member>, now: u64) {
         self.set.store(Arc::new(Set::new(members, &self.policy, now)));
         self.retry_at.fetch_min(now, AcqRel);
+        self.tell_waiters();
     }
 
     /// Says who is told what happens to remotes; once.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::Policy;
 use super::health::Health;
+use super::room::Freed;
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
 
@@ -41,6 +42,8 @@ pub struct Remote {
     pub(super) sessions: AtomicU32,
     /// Sessions that it ever had.
     pub(super) sessions_ever: AtomicU64,
+    /// Whom it tells when it has one less.
+    pub(super) freed: Freed,
     failures_ever: AtomicU64,
     /// A packed [`Health`].
     health: AtomicU64,
@@ -87,6 +90,7 @@ impl Remote {
             at,
             sessions: AtomicU32::new(0),
             sessions_ever: AtomicU64::new(0),
+            freed: Freed::default(),
             failures_ever: AtomicU64::new(0),
             health: AtomicU64::new(Health::GOOD.pack()),
             since: AtomicU64::new(0),

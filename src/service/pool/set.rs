@@ -59,6 +59,7 @@ impl Set {
     /// The set of these remotes, by what is known of them at this time.
     pub fn new(mut members: Vec<Member>, policy: &Policy, now: u64) -> Set {
         members.truncate(MOST_MEMBERS);
+        members.iter().filter(|member| member.max_sessions.is_some()).for_each(|member| member.remote.freed.limit());
         let stays_in = last_usable(&members);
         let growth = Growth::of(&members, policy, now);
         let mut tiers = [const { Vec::new() }; 4];

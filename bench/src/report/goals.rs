@@ -1,7 +1,6 @@
-//! The table on the terminal: what was reached, and what is to be reached.
+//! The table of figures with goals, for the terminal: what was reached, and what is to be reached.
 
-use super::cases::{Figure, Goal, Unit};
-use super::{Found, Verdict};
+use crate::figure::{Figure, Found, Goal, Unit, Verdict};
 use crate::metric::digits;
 use crate::stats::Summary;
 
@@ -9,9 +8,9 @@ use crate::stats::Summary;
 pub fn render(found: &[Found]) -> String {
     let mut rows = vec![["load", "figure", "reached", "lowest..highest", "to reach", ""].map(str::to_owned)];
     for load in found.iter().filter(|load| !load.rounds.is_empty()) {
-        for (index, figure) in load.case.figures().into_iter().enumerate() {
-            let name = if index == 0 { load.case.name.clone() } else { String::new() };
-            rows.push(row(name, &figure, &load.values(index), load.verdict(index)));
+        for (index, figure) in load.figures.iter().enumerate() {
+            let name = if index == 0 { load.name.clone() } else { String::new() };
+            rows.push(row(name, figure, &load.values(index), load.verdict(index)));
         }
         for reason in load.failures().take(1) {
             let failed = format!("{} of {} rounds failed: {reason}", load.failures().count(), load.rounds.len());
@@ -32,6 +31,7 @@ fn row(name: String, figure: &Figure, values: &[f64], verdict: Verdict) -> [Stri
         Goal::AtLeast(least) => format!("at least {}", text(least)),
         Goal::AtMost(most) => format!("at most {}", text(most)),
         Goal::Between(least, most) => format!("{} to {}", text(least), text(most)),
+        Goal::Never => "none in any round".to_owned(),
         Goal::None => String::new(),
     };
     let verdict = match verdict {
@@ -48,6 +48,8 @@ fn format(unit: Unit, value: f64) -> String {
         _ if value.is_infinite() => "never".to_owned(),
         Unit::Ratio => format!("{value:.3}"),
         Unit::Times => digits(value),
+        Unit::PerSecond => format!("{} /s", digits(value)),
+        Unit::Share => format!("{} %", digits(value * 100.0)),
         Unit::Seconds if value < 0.001 => format!("{} us", digits(value * 1e6)),
         Unit::Seconds if value < 1.0 => format!("{} ms", digits(value * 1e3)),
         Unit::Seconds => format!("{} s", digits(value)),
@@ -74,14 +76,14 @@ fn align(rows: &[[String; 6]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cases;
     use super::*;
+    use crate::stripe::cases;
 
     #[test]
     fn a_line_says_what_was_reached_and_what_is_to_be() {
         let case = cases::all().into_iter().find(|case| case.name == "ping").unwrap();
         let rounds = vec![Ok(vec![1.25, 0.00005]), Ok(vec![1.125, 0.00004]), Err("it broke".to_owned())];
-        let text = render(&[Found { case, rounds }]);
+        let text = render(&[Found { rounds, ..Found::new(&case.name, case.figures()) }]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1].split_whitespace().next(), Some("ping"));
         assert!(lines[1].contains("1.188") && lines[1].contains("1.125..1.250"), "{text}");

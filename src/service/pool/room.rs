@@ -1,0 +1,121 @@
+//! Room in a pool whose remotes may have only so many sessions: who is on the way to a place, and who waits for one.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::{Arc, OnceLock};
+
+use super::Pool;
+use crate::service::waiters::Waiters;
+
+/// How many clients have been let in and have no lease yet.
+#[derive(Debug, Default)]
+pub(super) struct OnTheWay(AtomicU64);
+
+/// A place for a client that has been let in and has no lease yet. It is dropped when the client's session has chosen its
+/// remote.
+#[derive(Debug)]
+pub struct Reservation(Arc<Pool>);
+
+/// Each remote of a pool has as many sessions as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// Whom a remote tells that it has a place again.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    /// It may have only so many sessions in some set, so that somebody may wait.
+    is_limited: AtomicBool,
+    waiters: OnceLock<Arc<Waiters>>,
+}
+
+/// The number of clients in the lower half, and how often it has changed in the upper.
+const ONE_CHANGE: u64 = 1 << 32;
+
+impl OnTheWay {
+    fn count(&self) -> u64 {
+        self.0.load(Acquire) % ONE_CHANGE
+    }
+}
+
+impl Freed {
+    /// The remote is limited from now on.
+    pub(super) fn limit(&self) {
+        self.is_limited.store(true, Relaxed);
+    }
+
+    /// One more session may have it.
+    #[inline]
+    pub(super) fn tell(&self) {
+        if self.is_limited.load(Relaxed) {
+            // Either we see the waiters, or they see what was freed.
+            fence(SeqCst);
+            if let Some(waiters) = self.waiters.get() {
+                waiters.wake();
+            }
+        }
+    }
+
+    fn tell_also(&self, waiters: &Arc<Waiters>) {
+        // There is only one of these in the process.
+        self.waiters.get_or_init(|| waiters.clone());
+    }
+}
+
+impl Pool {
+    /// Takes a place for a client that is to be let in; `None`: there is no limit, so none is needed. No more of these and
+    /// of leases are given than there may be sessions, by all threads together.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn reserve(self: &Arc<Pool>) -> Result<Option<Reservation>, Full> {
+        loop {
+            let before = self.on_the_way.0.load(Acquire);
+            // Whoever is on the way takes a lease first and gives up the place then, so nobody is overlooked.
+            match self.room() {
+                None => return Ok(None),
+                Some(room) if before % ONE_CHANGE >= room => return Err(Full),
+                Some(_) => {}
+            }
+            let after = before.wrapping_add(ONE_CHANGE + 1);
+            if self.on_the_way.0.compare_exchange(before, after, AcqRel, Relaxed).is_ok() {
+                return Ok(Some(Reservation(self.clone())));
+            }
+        }
+    }
+
+    /// Whether it is full for a thread that has been added to these: if so, they are told when it may be so no longer.
+    pub fn is_full_for(&self, waiters: &Arc<Waiters>) -> bool {
+        self.waiters.get_or_init(|| waiters.clone());
+        loop {
+            let set = self.set.load_full();
+            for member in set.members() {
+                member.remote.freed.tell_also(waiters);
+            }
+            fence(SeqCst);
+            if set.room().is_none_or(|room| self.on_the_way.count() < room) {
+                return false;
+            }
+            // Of the remotes of another one nobody would tell.
+            if Arc::ptr_eq(&set, &self.set.load()) {
+                return true;
+            }
+        }
+    }
+
+    /// Whoever waits looks again: there may be room that no remote has told of.
+    pub(super) fn tell_waiters(&self) {
+        fence(SeqCst);
+        if let Some(waiters) = self.waiters.get() {
+            waiters.wake();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // One less, and one change more.
+        self.0.on_the_way.0.fetch_add(ONE_CHANGE - 1, AcqRel);
+        self.0.tell_waiters();
+    }
+}
