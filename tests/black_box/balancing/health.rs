@@ -248,3 +248,141 @@ fn a_remote_that_comes_back_gets_its_share_slowly() {
         }
     }
 }
+
+/// A proxy with a file, whose only service is this.
+fn with_file(directory: &TempDir, remotes: &[&Address], more: &str) -> Proxy {
+    let path = write_file(directory, remotes, more);
+    let mut proxy = Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")]).start();
+    let line = proxy.log.line("listening on ");
+    let address = line.after("listening on ").split(" (fd=").next().expect("an address").to_string();
+    proxy.listeners = vec![Address::parse(&address)];
+    proxy
+}
+
+fn write_file(directory: &TempDir, remotes: &[&Address], more: &str) -> std::path::PathBuf {
+    let remotes: Vec<String> = remotes.iter().map(|remote| format!("\"{remote}\"")).collect();
+    let remotes = remotes.join(", ");
+    directory.file(
+        "cproxy.toml",
+        &format!("[service.web]\nlisten = \"127.0.0.1:0\"\nremote = [{remotes}]\nfall = 1\nrise = 1\n{more}\n"),
+    )
+}
+
+fn reload(proxy: &Proxy) {
+    let results =
+        |lines: &[Line]| lines.iter().filter(|line| line.message.starts_with("reload: services added: ")).count();
+    let before = results(&proxy.log.so_far());
+    proxy.signal(libc::SIGHUP);
+    proxy.log.wait("a reload", |lines| (results(lines) > before).then_some(()));
+}
+
+#[test]
+fn what_is_known_of_remotes_outlives_a_reload_unless_they_are_not_checked_any_more() {
+    let (one, other, new) = (Remote::new(Kind::V4), Remote::new(Kind::V4), Remote::new(Kind::V4));
+    let directory = TempDir::new();
+    let checks = "check-interval = \"100ms\"";
+    let proxy = with_file(&directory, &[&one.address, &other.address], checks);
+    let bad = close(one);
+    proxy.log.line(&format!("service web: remote {bad} is down: check failed: Connection refused; no session"));
+
+    // The service is another one, and its remotes are the same.
+    write_file(&directory, &[&bad, &other.address, &new.address], &format!("{checks}\nmax-fails = 7"));
+    reload(&proxy);
+    let mut chosen = clients(&proxy, 4);
+    chosen.sort();
+    let mut expected = [(); 2].map(|()| [other.address.to_string(), new.address.to_string()]).concat();
+    expected.sort();
+    assert_eq!(chosen, expected);
+
+    write_file(&directory, &[&bad, &other.address], "");
+    reload(&proxy);
+    proxy.log.line(&format!("service web: remote {bad} is up: it is no longer checked; no session"));
+    let lines = proxy.stop();
+    assert_eq!(told(&lines).len(), 2, "{:?}", told(&lines));
+}
+
+#[test]
+fn a_reload_begins_checks_where_there_were_none() {
+    let (one, other) = (Remote::new(Kind::V4), Remote::refusing(Kind::V4));
+    let directory = TempDir::new();
+    let proxy = with_file(&directory, &[&one.address], "");
+    assert_eq!(clients(&proxy, 1), [one.address.to_string()]);
+    write_file(&directory, &[&one.address, &other.address], "check-interval = \"100ms\"");
+    reload(&proxy);
+    proxy.log.line(&format!("service web: remote {} is down: check failed: Connection refused; ", other.address));
+    assert_eq!(clients(&proxy, 2), [one.address.to_string(), one.address.to_string()]);
+}
+
+/// The names of a proxy with a file of hosts that is ours.
+#[cfg(target_os = "linux")]
+mod names {
+    use super::*;
+    use crate::support::skip;
+    use crate::support::system::replacing;
+    use std::path::{Path, PathBuf};
+
+    /// The addresses of `web`. All at once, and in the same file, so that no look-up finds half of it.
+    fn set_hosts(file: &Path, hosts: &[&str]) {
+        let lines: String = hosts.iter().map(|host| format!("{host} web\n")).collect();
+        let text = format!("{lines}{}", "#\n".repeat(100 - lines.len() / 2));
+        let mut file = fs::OpenOptions::new().write(true).open(file).expect("a file");
+        file.write_all(text.as_bytes()).expect("a file");
+    }
+
+    fn start(setup: Setup, hosts: &[&str]) -> Option<(Proxy, PathBuf, TempDir)> {
+        let directory = TempDir::new();
+        let file = directory.file("hosts", "");
+        set_hosts(&file, hosts);
+        let nsswitch = directory.file("nsswitch.conf", "hosts: files\n");
+        let replace = replacing(&[("/etc/hosts", &file), ("/etc/nsswitch.conf", &nsswitch)]);
+        match setup.before(replace).try_start() {
+            Ok(proxy) => Some((proxy, file, directory)),
+            Err(_) => {
+                skip("no mount namespaces");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_followed() {
+        let held = Remote::refusing(Kind::V4);
+        let port = held.address.port();
+        let [first, second] = ["127.0.0.2", "127.0.0.3"].map(|host| Remote::at_v4(host, port));
+        let own = format!("127.0.0.4:{port}");
+        let web = format!("web:{port}");
+        let setup = Proxy::on(&[Kind::V4]).listen_on(Address::parse(&own)).args(&["-r", &web, "--resolve", "100ms"]);
+        let Some((proxy, hosts, _directory)) = start(setup, &["127.0.0.2"]) else { return };
+        let (mut client, mut server) = proxy.session(&first);
+
+        set_hosts(&hosts, &["127.0.0.3"]);
+        proxy.log.line(&format!("remote {web}: 127.0.0.3:{port} added; 127.0.0.2:{port} removed, with 1 session"));
+        assert_eq!(clients(&proxy, 3), [(); 3].map(|()| second.address.to_string()));
+        server.send("goes on");
+        client.expect("goes on");
+
+        set_hosts(&hosts, &[]);
+        proxy.log.line(&format!("remote {web} is left as it is: "));
+        assert_eq!(clients(&proxy, 2), [(); 2].map(|()| second.address.to_string()));
+
+        set_hosts(&hosts, &["127.0.0.4", "127.0.0.3"]);
+        proxy.log.line(&format!("remote {web} can be looked up again"));
+        proxy.log.line(&format!("remote {web}: {own} is left out, as it is the proxy's own listener {own}"));
+        assert_eq!(clients(&proxy, 2), [(); 2].map(|()| second.address.to_string()));
+        let lines = proxy.stop();
+        assert_eq!(told(&lines).len(), 4, "{:?}", told(&lines));
+    }
+
+    #[test]
+    fn a_client_waits_for_the_first_address() {
+        let remote = Remote::new(Kind::V4);
+        let web = format!("web:{}", remote.address.port());
+        let setup = Proxy::on(&[Kind::V4]).args(&["-r", &web, "--resolve", "100ms", "--connect-timeout", "1h"]);
+        let Some((proxy, hosts, _directory)) = start(setup, &[]) else { return };
+        let mut client = proxy.connect();
+        client.send("hello");
+        proxy.log.line("connect client to proxy ");
+        set_hosts(&hosts, &["127.0.0.1"]);
+        remote.accept().expect("hello");
+    }
+}
