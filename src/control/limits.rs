@@ -3,6 +3,7 @@
 use std::io;
 
 use super::health::{changes, needs_keeper};
+use super::resolver::Resolver;
 use crate::address::EndpointAddress;
 use crate::config::settings::{RemoteSettings, ServiceSettings, Settings};
 
@@ -59,8 +60,10 @@ impl Descriptors {
 
     /// What is found out about remotes, without a session, takes so many descriptors.
     fn health(&self, settings: &Settings) -> u64 {
-        let threads = if settings.services.iter().any(needs_keeper) { KEEPER } else { 0 };
-        threads + self.checks(settings) as u64
+        let keeper = if settings.services.iter().any(needs_keeper) { KEEPER } else { 0 };
+        let follows = |service: &ServiceSettings| service.remotes.iter().any(|remote| changes(remote, &service.pool));
+        let resolver = if settings.services.iter().any(follows) { Resolver::DESCRIPTORS } else { 0 };
+        (keeper + resolver + self.checks(settings)) as u64
     }
 }
 
@@ -70,8 +73,8 @@ const CHECKS_SHARE: u64 = 16;
 /// What a name is taken to stand for at most, for the descriptors of checks: more wait for their turn.
 const REMOTES_OF_NAME: usize = 16;
 
-/// The poll and the waker of the keeper, and what looks names up.
-const KEEPER: u64 = 10;
+/// The poll of the keeper, and its waker.
+const KEEPER: usize = 3;
 
 /// How many remotes a service may come to have.
 fn most_remotes(service: &ServiceSettings) -> usize {
@@ -157,6 +160,30 @@ mod tests {
         assert_eq!(descriptors(20_000, 4, 100).sessions(1, &stream), 9_890);
         assert_eq!(descriptors(20_000, 4, 0).sessions(1, &datagrams), 19_980);
         assert_eq!(descriptors(3, 3, 0).sessions(1, &stream), 1);
+    }
+
+    #[test]
+    fn checks_and_look_ups_have_descriptors_kept_back_for_them() {
+        let descriptors = |limit| Descriptors { limit, open: 4, io_threads: 1, pipes: 0 };
+        let mut settings = settings("127.0.0.1:0");
+        let none = descriptors(20_000).sessions(1, &settings);
+        let service = &mut settings.services[0];
+        service.remotes = vec![service.remotes[0].clone(); 100];
+        // The keeper's poll and waker.
+        assert_eq!(descriptors(20_000).sessions(1, &settings), none - 2);
+        assert_eq!(descriptors(20_000).checks(&settings), 0);
+        settings.services[0].pool.check.interval = Some(std::time::Duration::from_secs(1));
+        assert_eq!(descriptors(20_000).checks(&settings), 100);
+        assert_eq!(descriptors(20_000).sessions(1, &settings), none - 52);
+        // No more than a part of what there is.
+        assert_eq!(descriptors(1024).checks(&settings), 64);
+        assert_eq!(descriptors(3).checks(&settings), 1);
+        // A name may come to stand for more, and looking it up takes some, too.
+        let service = &mut settings.services[0];
+        service.remotes = vec![RemoteSettings::new(Endpoints::parse("srv:_http._tcp.test").unwrap())];
+        assert_eq!(descriptors(20_000).checks(&settings), 16);
+        let kept = (3 + 16 + Resolver::DESCRIPTORS).div_ceil(2);
+        assert_eq!(descriptors(20_000).sessions(1, &settings), none - kept);
     }
 
     #[test]

@@ -52,8 +52,6 @@ pub struct Remote {
     why: ArcSwapOption<String>,
     /// When it came back, or came; 0: it has been there from the start.
     up_since: AtomicU64,
-    /// Whom it tells when it has one less.
-    pub(super) freed: Freed,
 }
 
 /// What is known of a remote.
@@ -98,7 +96,6 @@ impl Remote {
             since: AtomicU64::new(0),
             why: ArcSwapOption::empty(),
             up_since: AtomicU64::new(0),
-            freed: Freed::default(),
         })
     }
 
