@@ -227,6 +227,18 @@ fn no_remote_has_more_sessions_than_it_may_on_whichever_threads() {
 }
 
 #[test]
+fn a_lease_after_so_many_sessions_is_given_only_if_there_are_so_many_and_there_is_room() {
+    let member = Member { max_sessions: Some(2), ..weighted(1, 1) };
+    let first = Lease::after(&member, 0).unwrap();
+    assert!(Lease::after(&member, 0).is_none());
+    let _second = Lease::after(&member, 1).unwrap();
+    assert!(Lease::after(&member, 2).is_none() && Lease::new(&member).is_none());
+    drop(first);
+    assert!(Lease::after(&member, 1).is_some());
+    assert_eq!((member.remote.sessions(), member.remote.sessions_ever()), (1, 3));
+}
+
+#[test]
 fn room_is_what_those_in_use_have() {
     let limit = |max_sessions, is_backup| Member { max_sessions, is_backup, ..weighted(1, 1) };
     let room = |members| Pool::new(&settings(Balance::RoundRobin), members, 0, 0).room();
