@@ -1,9 +1,11 @@
 //! Micro-benchmarks of the parts that every event or connection goes through: `cargo bench`. They find regressions;
 //! how fast the proxy is, `cproxy-bench` tells.
 
-use cproxy::address::{Endpoints, OriginalForm};
+use cproxy::address::{EndpointAddress, Endpoints, OriginalForm};
 use cproxy::buffers::batch::Batch;
 use cproxy::buffers::buffer_pool::BufferPool;
+use cproxy::config::balancing::{Balance, PoolSettings};
+use cproxy::service::pool::{Choice, ClientKey, Member, Pool, Remote};
 use cproxy::stripe::SessionId;
 use cproxy::stripe::channel::Channel;
 use cproxy::stripe::engine::{Burst, Config, Direct, Engine, Mode};
@@ -15,6 +17,7 @@ use cproxy::thread::timers::Timers;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
+use std::sync::Arc;
 
 fn main() {
     divan::main();
@@ -204,4 +207,70 @@ fn stripe_write_to_read(bencher: Bencher, length: usize) {
             now += later;
         }
     });
+}
+
+/// A pool of so many remotes, the weights of which repeat every so many.
+fn pool(balance: Balance, remotes: u16, weights: u16) -> Pool {
+    let member = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let address = format!("10.9.{high}.{low}:8080").parse().expect("it is a socket address");
+        let address = EndpointAddress::Tcp(address);
+        let remote = Remote::new(address.to_string(), vec![address]).expect("the system knows such addresses");
+        Member { weight: 1 + number % weights, ..Member::new(Arc::new(remote)) }
+    };
+    let settings = PoolSettings { balance, ..PoolSettings::default() };
+    Pool::new(&settings, (0..remotes).map(member).collect(), 1, 0)
+}
+
+/// What a new session does more because there may be several remotes: each method, and how many remotes there are. Each
+/// time it is another client.
+#[divan::bench(args = [1, 4, 100, 1000], consts = [0, 1, 2, 3])]
+fn choose<const METHOD: usize>(bencher: Bencher, remotes: u16) {
+    choose_of(bencher, &pool(METHODS[METHOD], remotes, 1));
+}
+
+/// The same with ten weights.
+#[divan::bench(args = [4, 100, 1000], consts = [0, 1, 2, 3])]
+fn choose_by_weight<const METHOD: usize>(bencher: Bencher, remotes: u16) {
+    choose_of(bencher, &pool(METHODS[METHOD], remotes, 10));
+}
+
+/// 100,000 clients that have come before, with a table above 256 remotes.
+#[divan::bench(args = [100, 256, 257, 1000])]
+fn choose_by_source_again(bencher: Bencher, remotes: u16) {
+    let (pool, mut client) = (pool(Balance::Source, remotes, 1), 0_u32);
+    let mut next = || {
+        client = (client + 7919) % 100_000;
+        pool.choose(|| Some(ClientKey::of_bytes(&client.to_be_bytes())), &[], black_box(1))
+    };
+    (0..100_000).for_each(|_| drop(next()));
+    bencher.bench_local(next);
+}
+
+/// What the numbers of the above mean.
+const METHODS: [Balance; 4] = [Balance::RoundRobin, Balance::LeastSessions, Balance::Random, Balance::Source];
+
+fn choose_of(bencher: Bencher, pool: &Pool) {
+    let mut client = 0_u32;
+    bencher.bench_local(|| {
+        client = client.wrapping_add(1);
+        let key = || Some(ClientKey::of_bytes(&client.to_be_bytes()));
+        match pool.choose(key, &[], black_box(1)) {
+            Choice::Remote(lease) => lease,
+            other => unreachable!("{other:?}"),
+        }
+    });
+}
+
+/// What the keeper does whenever something has changed.
+#[divan::bench(args = [(4, 1), (4, 10), (1000, 1), (1000, 10), (1000, 256)])]
+fn replace_round_robin(bencher: Bencher, (remotes, weights): (u16, u16)) {
+    let pool = pool(Balance::RoundRobin, remotes, weights);
+    bencher.bench_local(|| pool.replace(pool.set().members().to_vec(), 1));
+}
+
+#[divan::bench(args = [(4, 10), (1000, 10)])]
+fn replace_source(bencher: Bencher, (remotes, weights): (u16, u16)) {
+    let pool = pool(Balance::Source, remotes, weights);
+    bencher.bench_local(|| pool.replace(pool.set().members().to_vec(), 1));
 }

@@ -99,7 +99,6 @@ fn answer_controller(places: Places, tcp: Vec<SocketAddr>, counts: &Counts) -> i
             bytes: counts.bytes.load(Ordering::Relaxed),
             datagrams: counts.datagrams.load(Ordering::Relaxed),
             missing: counts.missing.load(Ordering::Relaxed),
-            accepted: counts.accepted.load(Ordering::Relaxed),
             at: Moment::now(),
         };
         wire::send(&mut out, &FromServer::Received(answer))?;
@@ -175,7 +174,6 @@ impl Reception {
         loop {
             match self.listeners[listener].accept() {
                 Ok((mut stream, _)) => {
-                    self.counts.accepted.fetch_add(1, Ordering::Relaxed);
                     let entry = self.guests.vacant_entry();
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;

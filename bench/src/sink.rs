@@ -18,8 +18,6 @@ pub struct Counts {
     pub datagrams: AtomicU64,
     /// Datagrams that were passed over: one with a higher number has come. One that comes late is taken off again.
     pub missing: AtomicU64,
-    /// Connections.
-    pub accepted: AtomicU64,
 }
 
 impl Counts {

@@ -42,8 +42,6 @@ pub struct Received {
     pub datagrams: u64,
     /// Datagrams that have not come, though later ones have.
     pub missing: u64,
-    /// TCP connections since the server started.
-    pub accepted: u64,
     /// When that was so.
     pub at: Moment,
 }

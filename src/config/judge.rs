@@ -23,7 +23,12 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
     let option = |(name, message)| (Culprit::Option(name), message);
     let key = striping::useless_key(service).map(|message| ("stripe-key", message));
     let of_options = key.into_iter().chain(useless_options(service)).map(option);
-    duplicates(service).chain(of_options).collect()
+    let too_many = service.remotes.len() > RemoteSettings::MOST;
+    let too_many = too_many.then(|| {
+        let message = format!("a service takes at most {} remotes", RemoteSettings::MOST);
+        (Culprit::Remote(RemoteSettings::MOST), message)
+    });
+    too_many.into_iter().chain(duplicates(service)).chain(of_options).collect()
 }
 
 /// Remotes that are there already.
@@ -137,6 +142,18 @@ mod tests {
         twice.pool.resolve = Some(Duration::from_secs(1));
         let written: Vec<_> = problems(&twice).into_iter().map(|(culprit, _)| culprit).collect();
         assert_eq!(written, [Culprit::Remote(2), Culprit::Remote(6)]);
+    }
+
+    #[test]
+    fn there_are_not_more_remotes_than_numbers_for_them() {
+        let mut many = service(&["127.0.0.1:1"]);
+        let at = |port: usize| EndpointAddress::Udp(([127, 0, 0, 1], port as u16).into());
+        let remote = |port| Endpoints { argument: format!("udp:127.0.0.1:{port}"), addresses: vec![at(port)] };
+        many.remotes.extend((1..RemoteSettings::MOST).map(|port| RemoteSettings::new(remote(port))));
+        assert_eq!(problems(&many), []);
+        many.remotes.push(RemoteSettings::new(remote(RemoteSettings::MOST)));
+        let expected = "a service takes at most 65534 remotes".to_string();
+        assert_eq!(problems(&many), [(Culprit::Remote(RemoteSettings::MOST), expected)]);
     }
 
     #[test]

@@ -89,6 +89,8 @@ impl PartialEq for Unresolved {
 impl Eq for Unresolved {}
 
 impl RemoteSettings {
+    /// The most that a service may have: what a set of remotes can have numbers for.
+    pub const MOST: usize = 65_534;
     /// The most that `weight=` takes.
     pub const MAX_WEIGHT: u16 = 256;
 

@@ -5,7 +5,7 @@ use log::warn;
 use super::connect::{is_silent, remote_works};
 use super::end::{Dropped, ended_by, unread_error};
 use super::{End, LAST_BYTES, Outcome, Phase, Session, Turn, gets_less};
-use crate::buffers::batch::Batch;
+use crate::buffers::batch::{Batch, Undelivered};
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::{Broken, Flow, Side, Stopped};
 
@@ -29,8 +29,29 @@ impl<E: Endpoint> Session<E> {
             let end = ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote));
             return self.begin_last_words(SideName::Remote, end, before, turn);
         }
+        if self.is_refused(before) {
+            return self.refused(turn.now);
+        }
         self.note_progress(before, turn);
         Outcome::Waiting
+    }
+
+    /// Whether the system said meanwhile that nobody is at the address of a remote without a connection, and there are
+    /// other remotes; where there are none, the session goes on, as somebody may come.
+    fn is_refused(&self, before: Progress) -> bool {
+        if self.progress().dropped == before.dropped {
+            return false;
+        }
+        let refused = |flow: &Flow<E::Pipe>| flow.counts().why == Some(Undelivered::Error(libc::ECONNREFUSED));
+        (refused(&self.upstream) || refused(&self.downstream))
+            && self.remote.as_ref().is_some_and(|remote| is_silent(&remote.endpoint))
+            && self.service.pool.set().members().len() > 1
+    }
+
+    /// The session ends, and what the client sends next begins another.
+    fn refused(&mut self, now: u64) -> Outcome {
+        self.remote_is_gone(End::Refused, now);
+        Outcome::Ended(End::Refused)
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -117,6 +138,10 @@ impl<E: Endpoint> Session<E> {
             if unheard && self.downstream.moved() > 0 && is_silent(&remote.endpoint) {
                 remote_works(&self.service, self.lease.as_ref(), turn.now);
             }
+            if self.is_refused(before) {
+                return self.refused(turn.now);
+            }
+            let (client, Some(remote)) = (&self.client, &self.remote) else { return Outcome::Waiting };
             let told = match (&up, &down) {
                 (Ok(Stopped::Drained), _) => Some(remote.endpoint.takes_an_end()),
                 (_, Ok(Stopped::Drained)) => Some(client.endpoint.takes_an_end()),

@@ -16,6 +16,9 @@ use crate::session::{End, Outcome};
 /// datagram would be an attempt, with its log lines.
 const PAUSE: u64 = 100;
 
+/// After so many sessions were refused by their remotes in the time of a pause, there is one.
+const REFUSED_BEFORE_PAUSE: u32 = 16;
+
 /// A session makes room for another only when nothing has moved in it for so long, in milliseconds: an answer may be on
 /// its way, and of more clients than there is room for, some are served rather than none.
 const MADE_ROOM_AFTER: u64 = 200;
@@ -68,6 +71,8 @@ pub struct Dealing {
     paused: Vec<u64>,
     /// Sources that could have another's room since one was refused it.
     rooms_made: u32,
+    /// How many sessions were refused by their remotes within a pause's time since then.
+    refused: (u64, u32),
     /// The thread drains: no new ones at all.
     closed: bool,
     /// Datagrams dropped that no session counts.
@@ -77,16 +82,36 @@ pub struct Dealing {
 impl Default for Dealing {
     fn default() -> Dealing {
         let directory = Directory::default();
-        Dealing { directory, most_sources: usize::MAX, paused: Vec::new(), rooms_made: 0, closed: false, lost: 0 }
+        Dealing {
+            directory,
+            most_sources: usize::MAX,
+            paused: Vec::new(),
+            rooms_made: 0,
+            refused: (0, 0),
+            closed: false,
+            lost: 0,
+        }
     }
 }
 
 impl Dealing {
     /// Forgets a session that ends.
     pub(super) fn forget(&mut self, key: usize, end: End, now: u64) {
-        if let (Some((index, _)), End::ConnectFailed | End::ConnectTimeout) = (self.directory.forget(key), end) {
-            self.pause(index, now);
+        match (self.directory.forget(key), end) {
+            (Some((index, _)), End::ConnectFailed | End::ConnectTimeout) => self.pause(index, now),
+            (Some((index, _)), End::Refused) if self.are_refused(now) => self.pause(index, now),
+            _ => {}
         }
+    }
+
+    /// Whether remotes refuse so many that all of them may; few are the price of finding out which of them do.
+    fn are_refused(&mut self, now: u64) -> bool {
+        let (since, count) = &mut self.refused;
+        if *since + PAUSE <= now {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count > REFUSED_BEFORE_PAUSE
     }
 
     fn pause(&mut self, index: usize, now: u64) {

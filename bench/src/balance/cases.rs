@@ -164,6 +164,7 @@ impl Case {
                 ];
                 if has_haproxy {
                     figures.push(known("share of a core of HAProxy", Unit::Share));
+                    figures.push(known("checks of HAProxy", Unit::PerSecond));
                 }
                 figures
             }

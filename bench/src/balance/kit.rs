@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::process::{Helper, SERVER_COMMAND};
 use crate::proxy::{Room, Running, free_address, haproxy_configuration, nginx_configuration, on_path};
 use crate::transport::{Sides, Transport};
-use crate::wire::{FromServer, Received};
+use crate::wire::FromServer;
 
 /// What all loads have in common.
 pub struct Kit {
@@ -150,7 +150,8 @@ impl Kit {
 
 /// A server process that listens at several ports; dropped, it is killed.
 pub struct Server {
-    helper: Helper,
+    /// Held for its end.
+    _helper: Helper,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
     /// Where it takes datagrams.
@@ -164,17 +165,8 @@ impl Server {
     pub fn start(ports: usize) -> Result<Self, Failure> {
         let mut helper = Helper::start(SERVER_COMMAND, &[ports.to_string()])?;
         match helper.receive(Moment::now().after(ANSWER))? {
-            FromServer::Listening(places, addresses) => Ok(Self { helper, addresses, udp: places.udp }),
+            FromServer::Listening(places, addresses) => Ok(Self { _helper: helper, addresses, udp: places.udp }),
             FromServer::Received(_) => Err(Failure::of(SERVER_COMMAND, "did not say where it listens")),
-        }
-    }
-
-    /// What it has received so far.
-    pub fn received(&mut self) -> Result<Received, Failure> {
-        self.helper.send(&"how much?")?;
-        match self.helper.receive(Moment::now().after(ANSWER))? {
-            FromServer::Received(received) => Ok(received),
-            FromServer::Listening(..) => Err(Failure::of(SERVER_COMMAND, "did not answer")),
         }
     }
 }

@@ -91,7 +91,10 @@ pub(super) const KEYS: &[Key] = &[
         },
         default: Some("2s"),
         help: "how long a check may take",
-        details: &["How long one check may take, with the answer that is expected. Then it has failed."],
+        details: &[
+            "How long one check may take, with the answer that is expected. Then it has failed. It has also failed \
+             when it has taken three quarters of the `--check-interval`, so that it is over before the next one begins.",
+        ],
         example: "\"2s\"",
         ..HEALTH
     },

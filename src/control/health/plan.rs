@@ -65,7 +65,7 @@ impl Plan {
 
 /// A part of `whole` as large as `drawn` is of all that can be drawn.
 fn part(whole: u64, drawn: u32) -> u64 {
-    (u128::from(whole) * u128::from(drawn) >> 32) as u64
+    ((u128::from(whole) * u128::from(drawn)) >> 32) as u64
 }
 
 #[cfg(test)]

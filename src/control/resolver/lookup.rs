@@ -129,6 +129,11 @@ fn services(
                     failure = "it has no SRV records";
                     break;
                 }
+                // They may know those in another domain.
+                Reply::Refused => {
+                    failure = "the DNS servers refuse to answer";
+                    break;
+                }
                 _ => break,
             }
         }
@@ -339,6 +344,7 @@ mod tests {
                 Says::services(asked, 60, &[(0, 1, 80, "a.b.", "192.0.2.1")])
             }
             name if name.ends_with(".broken.") => Says::code(2),
+            name if name.ends_with(".web.") => Says::code(5),
             _ => Says::code(3),
         };
         let server = Server::saying(says);
@@ -348,6 +354,7 @@ mod tests {
         assert_eq!(look("srv:_http._tcp.web.internal", "internal"), "192.0.2.1:80*1");
         let failed = |argument: &str, search: &str| look(argument, search).starts_with("error resolving address");
         assert!(failed("srv:_http._tcp.web.", "internal"));
+        assert!(look("srv:_http._tcp.web", "example").ends_with(" the DNS servers refuse to answer"));
         assert!(failed("srv:_x._tcp.broken", "internal"));
     }
 

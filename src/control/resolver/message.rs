@@ -46,6 +46,8 @@ pub enum Reply {
     Truncated,
     /// The server did not understand the question, perhaps because of what was said of datagrams.
     NotUnderstood,
+    /// It does not answer this question: it may not, or knows nothing of such names. Another one may.
+    Refused,
     /// It cannot say, for this reason; another one may.
     Failed(String),
 }
@@ -108,6 +110,7 @@ impl Question {
             }
             OptRcode::NXDOMAIN => Reply::NoName,
             OptRcode::FORMERR | OptRcode::NOTIMP | OptRcode::BADVERS => Reply::NotUnderstood,
+            OptRcode::REFUSED => Reply::Refused,
             code => Reply::Failed(format!("the answer is {code}")),
         })
     }
@@ -322,7 +325,7 @@ mod tests {
         assert_eq!(reply(&Says::code(3)), Some(Reply::NoName));
         assert_eq!(reply(&Says::code(1)), Some(Reply::NotUnderstood));
         assert_eq!(reply(&Says::code(2)), Some(Reply::Failed("the answer is SERVFAIL".into())));
-        assert_eq!(reply(&Says::code(5)), Some(Reply::Failed("the answer is REFUSED".into())));
+        assert_eq!(reply(&Says::code(5)), Some(Reply::Refused));
         assert_eq!(reply(&Says { is_truncated: true, ..Says::default() }), Some(Reply::Truncated));
     }
 

@@ -87,7 +87,7 @@ struct Shared {
 struct State {
     schedule: Schedule,
     threads: usize,
-    /// Those of them that have no look-up.
+    /// Those of them that have no look-up, or have only been started.
     idle: usize,
 }
 
@@ -113,7 +113,7 @@ impl Resolver {
         conf: impl Fn() -> ResolvConf + Send + Sync + 'static,
         tell: impl Fn(Answer) + Send + Sync + 'static,
     ) -> io::Result<Resolver> {
-        let state = State { schedule: Schedule::new(MOST_THREADS / 2), threads: 1, idle: 0 };
+        let state = State { schedule: Schedule::new(MOST_THREADS / 2), threads: 1, idle: 1 };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -158,6 +158,7 @@ impl Shared {
     /// What every thread does until there is nothing left to do for it.
     fn work(self: &Arc<Shared>) {
         let mut state = self.lock();
+        state.idle -= 1;
         let mut idle_since = Instant::now();
         while !self.is_over() {
             let now = Instant::now();
@@ -187,6 +188,7 @@ impl Shared {
         } else if state.threads < MOST_THREADS && spawn(self).is_ok() {
             // If the system has no thread to give, the others do it, only later.
             state.threads += 1;
+            state.idle += 1;
         }
     }
 

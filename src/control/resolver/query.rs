@@ -25,12 +25,17 @@ pub fn ask(conf: &ResolvConf, name: &str, first: usize, is_over: &dyn Fn() -> bo
                 return Err("there is no time left".to_string());
             }
             match ask_server(conf, server, name)? {
+                Ok(Reply::Refused) => {}
                 Ok(reply) => return Ok(reply),
                 Err(reason) => failure = Some(format!("DNS server {server}: {reason}")),
             }
         }
+        // None of them would say anything else if it were asked again.
+        if failure.is_none() {
+            break;
+        }
     }
-    Err(failure.unwrap_or_else(|| "there is no DNS server".to_string()))
+    failure.map_or(Ok(Reply::Refused), Err)
 }
 
 /// Asks one server, in as many ways as it needs. The outer error says what no server can do anything about.
@@ -220,8 +225,12 @@ mod tests {
         assert_found(&ResolvConf { servers: vec![gone, good.address], ..conf(&[]) });
         let silent = Server::silent();
         let mut both = conf(&[&silent, &good]);
-        both.timeout = Duration::from_millis(300);
+        (both.timeout, both.attempts) = (Duration::from_secs(1), 5);
         assert_found(&both);
+        // If all of them refuse, that is what they say; one that fails might have said something else.
+        let (refuses, broken) = (Server::saying(|_| Says::code(5)), Server::saying(|_| Says::code(2)));
+        assert_eq!(ask(&conf(&[&refuses, &refuses]), NAME, 0, &never), Ok(Reply::Refused));
+        assert!(ask(&conf(&[&refuses, &broken]), NAME, 0, &never).is_err());
         // That there is no such name is an answer.
         let (unasked, notes) = noting(services);
         assert_eq!(ask(&conf(&[&Server::saying(|_| Says::code(3)), &unasked]), NAME, 0, &never), Ok(Reply::NoName));
@@ -246,7 +255,7 @@ mod tests {
             count += 1;
             if count == 1 { Vec::new() } else { vec![asked.answer(&services(asked))] }
         });
-        let again = ResolvConf { attempts: 2, timeout: Duration::from_secs(2), ..conf(&[&server]) };
+        let again = ResolvConf { attempts: 5, timeout: Duration::from_secs(1), ..conf(&[&server]) };
         assert_found(&again);
     }
 

@@ -52,6 +52,8 @@ pub struct Remote {
     why: ArcSwapOption<String>,
     /// When it came back, or came; 0: it has been there from the start.
     up_since: AtomicU64,
+    /// When it was last in, if it is not.
+    in_until: AtomicU64,
 }
 
 /// What is known of a remote.
@@ -96,6 +98,7 @@ impl Remote {
             since: AtomicU64::new(0),
             why: ArcSwapOption::empty(),
             up_since: AtomicU64::new(0),
+            in_until: AtomicU64::new(0),
         })
     }
 
@@ -153,8 +156,8 @@ impl Remote {
             Checked::Up => (Health::GOOD, self.replace(|health| (!health.is_in()).then_some(Health::GOOD))),
             Checked::Down => (Health::Down, self.replace(|health| (health != Health::Down).then_some(Health::Down))),
         };
-        if changed.is_some() {
-            self.note_change(health, reason, now);
+        if let Some(was) = changed {
+            self.note_change(was, health, reason, now);
         }
         changed.is_some()
     }
@@ -166,6 +169,11 @@ impl Remote {
     /// Whether neither sessions nor checks have anything against it.
     pub(super) fn is_in(&self) -> bool {
         Health::unpack(self.health.load(Relaxed)).is_in()
+    }
+
+    /// When it was last in, if it is not.
+    pub(super) fn in_until(&self) -> u64 {
+        self.in_until.load(Relaxed)
     }
 
     /// Counts a failure, and nothing else.
@@ -181,7 +189,7 @@ impl Remote {
             return None;
         }
         if was.is_in() {
-            self.note_change(is, reason, now);
+            self.note_change(was, is, reason, now);
         }
         Some(was.is_in())
     }
@@ -192,11 +200,11 @@ impl Remote {
         if self.health.load(Relaxed) == Health::GOOD.pack() {
             return false;
         }
-        let came_back = self.replace(Health::connected).is_some_and(|was| !was.is_in());
-        if came_back {
-            self.note_change(Health::GOOD, &"connected", now);
+        let came_back = self.replace(Health::connected).filter(|was| !was.is_in());
+        if let Some(was) = came_back {
+            self.note_change(was, Health::GOOD, &"connected", now);
         }
-        came_back
+        came_back.is_some()
     }
 
     /// When one session may try it, if it is out.
@@ -215,11 +223,13 @@ impl Remote {
         replaced.ok().map(Health::unpack)
     }
 
-    fn note_change(&self, is: Health, reason: &dyn fmt::Display, now: u64) {
+    fn note_change(&self, was: Health, is: Health, reason: &dyn fmt::Display, now: u64) {
         self.why.store(Some(Arc::new(reason.to_string())));
         self.since.store(now, Relaxed);
-        if is.is_in() {
-            self.up_since.store(now.max(1), Relaxed);
+        match (was.is_in(), is.is_in()) {
+            (_, true) => self.up_since.store(now.max(1), Relaxed),
+            (true, false) => self.in_until.store(now, Relaxed),
+            (false, false) => {}
         }
     }
 }

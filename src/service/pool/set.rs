@@ -151,7 +151,7 @@ fn last_usable(members: &[Member]) -> Option<usize> {
     if members.iter().any(|member| member.remote.is_in()) {
         return None;
     }
-    (0..members.len()).max_by_key(|&number| members[number].remote.since())
+    (0..members.len()).max_by_key(|&number| members[number].remote.in_until())
 }
 
 #[cfg(test)]

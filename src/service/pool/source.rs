@@ -96,22 +96,23 @@ impl Rendezvous {
         }
     }
 
+    /// The best of those that may be.
     fn best(&self, bucket: u32, may: impl Fn(usize) -> bool) -> Option<usize> {
         let group = splitmix64(bucket.into());
         let mut best: Option<(usize, Score)> = None;
         for Class { weight, members } in &self.classes {
-            let places = &self.places[members.clone()];
             let numbers = self.keys[members.clone()].iter().map(|key| splitmix64(group ^ key));
-            let numbers = numbers.zip(places).filter(|&(_, &place)| may(place.into()));
+            let numbers = numbers.zip(&self.places[members.clone()]).filter(|&(_, &place)| may(place.into()));
             let Some((number, &place)) = numbers.max_by_key(|&(number, _)| number) else { continue };
-            let score = |logarithm| Score { number, logarithm, weight: *weight };
-            // Most classes cannot have the best, which is cheaper to find out.
-            let may_be_better = best.is_none_or(|(_, best)| score(least_logarithm(number)).is_better_than(&best));
-            if !may_be_better {
-                continue;
+            if self.classes.len() == 1 {
+                return Some(place.into());
             }
-            let score = score(negative_logarithm(number));
-            if best.is_none_or(|(_, best)| score.is_better_than(&best)) {
+            let score = |logarithm| Score { number, logarithm, weight: *weight };
+            let is_better = |score: &Score| best.is_none_or(|(_, best)| score.is_better_than(&best));
+            // Most cannot be, which costs less to find out.
+            let score =
+                Some(score(least_logarithm(number))).filter(is_better).map(|_| score(negative_logarithm(number)));
+            if let Some(score) = score.filter(is_better) {
                 best = Some((place.into(), score));
             }
         }
@@ -138,4 +139,43 @@ fn negative_logarithm(number: u64) -> u64 {
 /// No more than [`negative_logarithm`], and much cheaper: -log2(x) >= 1 - x.
 fn least_logarithm(number: u64) -> u64 {
     !number >> (u64::BITS - FRACTION_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logarithm_is_what_the_formula_says() {
+        // By another program, in whole numbers of any length.
+        for (number, expected) in [
+            (0, 64 << FRACTION_BITS),
+            (1, 64 << FRACTION_BITS),
+            (2, 63 << FRACTION_BITS),
+            (3, 549_008_475_828_258),
+            (1 << 63, 1 << FRACTION_BITS),
+            (0x1234_5678_9abc_def0, 33_546_374_124_293),
+            (u64::MAX - (1 << 40) + 1, 756_388),
+            (u64::MAX, 1),
+        ] {
+            assert_eq!(negative_logarithm(number), expected, "{number:x}");
+        }
+    }
+
+    #[test]
+    fn a_greater_number_never_has_a_greater_logarithm_nor_one_below_the_bound() {
+        let mut numbers: Vec<u64> = (0..200_000).map(|n| splitmix64(n) >> (n % 64)).collect();
+        numbers.extend((0..1000).map(|n| u64::MAX - n));
+        numbers.extend((0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]));
+        numbers.sort_unstable();
+        for pair in numbers.windows(2) {
+            assert!(negative_logarithm(pair[0]) >= negative_logarithm(pair[1]), "{pair:x?}");
+        }
+        for number in numbers {
+            let exact = 64.0 - (number.max(1) as f64).log2();
+            let error = negative_logarithm(number) as f64 / (1_u64 << FRACTION_BITS) as f64 - exact;
+            assert!(error.abs() < 1e-11, "{number:x}");
+            assert!(least_logarithm(number) <= negative_logarithm(number), "{number:x}");
+        }
+    }
 }

@@ -227,6 +227,18 @@ fn no_remote_has_more_sessions_than_it_may_on_whichever_threads() {
 }
 
 #[test]
+fn a_lease_after_so_many_sessions_is_given_only_if_there_are_so_many_and_there_is_room() {
+    let member = Member { max_sessions: Some(2), ..weighted(1, 1) };
+    let first = Lease::after(&member, 0).unwrap();
+    assert!(Lease::after(&member, 0).is_none());
+    let _second = Lease::after(&member, 1).unwrap();
+    assert!(Lease::after(&member, 2).is_none() && Lease::new(&member).is_none());
+    drop(first);
+    assert!(Lease::after(&member, 1).is_some());
+    assert_eq!((member.remote.sessions(), member.remote.sessions_ever()), (1, 3));
+}
+
+#[test]
 fn room_is_what_those_in_use_have() {
     let limit = |max_sessions, is_backup| Member { max_sessions, is_backup, ..weighted(1, 1) };
     let room = |members| Pool::new(&settings(Balance::RoundRobin), members, 0, 0).room();
@@ -263,5 +275,68 @@ fn backups_have_sessions_only_when_no_other_is_usable_or_has_room() {
         pool.connected(two, 0);
         renew(&pool, 0);
         assert!(all_go_to(&[two]));
+    }
+}
+
+/// Threads choose, hold and report while remotes come and go and the set is replaced all the time.
+#[test]
+fn nothing_is_lost_while_the_set_is_replaced() {
+    for balance in METHODS {
+        let member = |number: usize| Member {
+            is_backup: number == 4,
+            max_sessions: (number % 2 == 1).then_some(50),
+            ..weighted(number, 1 + number as u16)
+        };
+        let all: Vec<Member> = (0..5).map(member).collect();
+        let pool = Pool::new(&settings(balance), all.clone(), 3, 0);
+        let time = AtomicU64::new(0);
+        let sessions = |seed: u64| {
+            let (mut dice, mut held) = (Dice(seed << 32), Vec::new());
+            for _ in 0..5000 {
+                let now = time.fetch_add(10, Relaxed);
+                let mut tried = Vec::new();
+                loop {
+                    match choose(&pool, dice.below(1000) as u32, &tried, now) {
+                        // Each second one cannot be connected to, so that some are always out.
+                        Choice::Remote(lease) if dice.below(2) == 0 => {
+                            assert!(!tried.contains(&lease.remote().id));
+                            pool.failed(lease.remote(), &"refused", now);
+                            tried.push(lease.remote().id);
+                        }
+                        Choice::Remote(lease) => {
+                            assert!(!tried.contains(&lease.remote().id));
+                            pool.connected(lease.remote(), now);
+                            break held.push(lease);
+                        }
+                        // Three or four are there all the time.
+                        Choice::Exhausted => break assert!(tried.len() >= 4),
+                        Choice::Full => break,
+                        Choice::NoneYet => panic!("there are some all the time"),
+                    }
+                }
+                if held.len() > 20 {
+                    held.swap_remove(dice.below(20) as usize);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..3)
+                .map(|seed| {
+                    scope.spawn({
+                        let sessions = &sessions;
+                        move || sessions(seed)
+                    })
+                })
+                .collect();
+            let mut dice = Dice(99);
+            while !threads.iter().all(|thread| thread.is_finished()) {
+                let mut some = all.clone();
+                some.remove(dice.below(5) as usize);
+                some.rotate_left(dice.below(4) as usize);
+                let members = if dice.below(2) == 0 { some } else { all.clone() };
+                pool.replace(members, time.load(Relaxed));
+            }
+        });
+        assert!(all.iter().all(|member| member.remote.sessions() == 0), "{balance:?}");
     }
 }

@@ -100,3 +100,59 @@ fn a_client_has_the_same_remote_each_time_whatever_its_port_or_form() {
     let first: Vec<_> = of_clients(&pool, 1000);
     assert!(first == of_clients(&pool, 1000));
 }
+
+/// The remotes that other programs come to, by docs/balancing.md. If one of these changes, proxies of different versions
+/// no longer agree.
+#[test]
+fn every_proxy_comes_to_the_same() {
+    let member = |(address, weight): (&str, u16)| {
+        let at = EndpointAddress::Tcp(address.parse().unwrap());
+        Member { weight, ..Member::new(Arc::new(Remote::new(at.to_string(), vec![at]).unwrap())) }
+    };
+    let weighted = [("10.0.0.1:8080", 1), ("10.0.0.2:8080", 1), ("10.0.0.3:8080", 2), ("[2001:db8::1]:8080", 5)];
+    let order = |members: &[(&str, u16)], client: &str| {
+        let pool = Pool::new(&settings(Balance::Source), members.iter().copied().map(member).collect(), 0, 0);
+        let (mut tried, mut order) = (Vec::new(), Vec::new());
+        while let Choice::Remote(lease) = pool.choose(|| Some(ClientKey::of_ip(client.parse().unwrap())), &tried, 0) {
+            tried.push(lease.remote().id);
+            order.push(place(&pool, &lease) + 1);
+        }
+        order
+    };
+    for (client, expected) in [
+        ("192.0.2.1", [1, 3, 4, 2]),
+        ("192.0.2.2", [4, 1, 2, 3]),
+        ("192.0.2.3", [4, 1, 2, 3]),
+        ("198.51.100.7", [4, 2, 3, 1]),
+        ("2001:db8::7", [2, 4, 3, 1]),
+        ("10.0.0.1", [4, 3, 1, 2]),
+        ("203.0.113.200", [3, 4, 2, 1]),
+    ] {
+        assert_eq!(order(&weighted, client), expected, "{client}");
+    }
+    let equal = weighted[..3].iter().map(|&(address, _)| (address, 1)).collect::<Vec<_>>();
+    for (client, expected) in [("192.0.2.1", [1, 3, 2]), ("192.0.2.2", [1, 2, 3]), ("198.51.100.7", [2, 3, 1])] {
+        assert_eq!(order(&equal, client), expected, "{client}");
+    }
+}
+
+/// With so many remotes, what was computed is kept; the same comes out, also for those who try again.
+#[test]
+fn many_remotes_are_chosen_from_as_few_are() {
+    let weights: Vec<u16> = (0..600).map(|n| 1 + n % 3).collect();
+    let (all, few) = (pool(Balance::Source, &weights), 100);
+    for client in 0..few {
+        let first = lease(&all, client, 0);
+        assert_eq!(lease(&all, client, 0).remote().id, first.remote().id);
+        // Of any 200 that have it among them, it is the best, too.
+        let begin = place(&all, &first).saturating_sub(client as usize).min(400);
+        let some = all.set().members()[begin..begin + 200].to_vec();
+        let some = Pool::new(&settings(Balance::Source), some, 0, 0);
+        assert_eq!(lease(&some, client, 0).remote().id, first.remote().id);
+        // And the second best is the same with and without it.
+        let Choice::Remote(second) = choose(&all, client, &[first.remote().id], 0) else { panic!() };
+        let rest = all.set().members().iter().filter(|member| member.remote.id != first.remote().id).cloned().collect();
+        let rest = Pool::new(&settings(Balance::Source), rest, 0, 0);
+        assert_eq!(lease(&rest, client, 0).remote().id, second.remote().id);
+    }
+}
