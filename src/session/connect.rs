@@ -210,7 +210,7 @@ impl<E: Endpoint> Session<E> {
                     }
                 },
                 // As in the backlog, it waits until there is room; but nobody would see a source go.
-                Choice::Full if self.has_connection() => self.deadline_of_attempts(),
+                Choice::Full if self.client.endpoint.lifetime() != Lifetime::Idleness => self.deadline_of_attempts(),
                 Choice::NoneYet | Choice::Full => give_up.min(until),
                 Choice::Exhausted if was_busy => give_up.min(until),
                 Choice::Exhausted => return Outcome::Ended(reason),
@@ -279,7 +279,6 @@ impl<E: Endpoint> Session<E> {
         dialer: &mut impl Dialer<E>,
     ) -> Dialled {
         let is_over = self.deadline_of_attempts() <= turn.now;
-        let mut was_busy = false;
         while let Some(address) = lease.addresses.get(self.address as usize).filter(|_| !is_over) {
             match dialer.dial(&self.service, address, self.client.endpoint.carries()) {
                 Dial::Started(endpoint) => {
@@ -298,7 +297,7 @@ impl<E: Endpoint> Session<E> {
                     self.lease = Some(lease);
                     return Dialled::Ends(self.wait(give_up, reason, turn.now));
                 }
-                Dial::Busy => was_busy = true,
+                Dial::Busy => self.attempts.get_or_insert_default().busy.push(lease.id),
                 Dial::Failed(error) => {
                     let error = Failure::Error(error);
                     reason = error.end();
@@ -308,14 +307,10 @@ impl<E: Endpoint> Session<E> {
             self.address += 1;
             give_up = self.give_up(turn.now);
         }
-        match failure.filter(|failure| !failure.is_local()) {
-            Some(failure) if !was_busy => self.service.pool.failed(lease.remote(), &failure, turn.now),
-            _ => {}
-        }
         let attempts = self.attempts.get_or_insert_default();
         attempts.tried.push(lease.id);
-        if was_busy {
-            attempts.busy.push(lease.id);
+        if let Some(failure) = failure.filter(|failure| !failure.is_local() && !attempts.busy.contains(&lease.id)) {
+            self.service.pool.failed(lease.remote(), &failure, turn.now);
         }
         Dialled::Failed(reason)
     }
