@@ -24,7 +24,7 @@ const MOST_NAMED: usize = 8;
 #[derive(Debug)]
 pub struct Wanted {
     pub id: ServiceId,
-    name: String,
+    pub name: String,
     pub pool: Arc<Pool>,
     remotes: Vec<RemoteSettings>,
     pub settings: PoolSettings,
@@ -147,11 +147,6 @@ impl Followed {
     /// The remotes as they are now.
     pub fn remotes(&self) -> impl Iterator<Item = &Arc<Remote>> {
         self.members.iter().map(|member| &member.remote)
-    }
-
-    /// Whether it is the one that is wanted, or the one before it.
-    pub fn is_of_same_name(&self, wanted: &Wanted) -> bool {
-        self.wanted.name == wanted.name
     }
 
     /// Whether it has this remote.

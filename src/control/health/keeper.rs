@@ -2,6 +2,7 @@
 
 use log::{Level, error, log};
 use mio::{Events, Poll};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -138,11 +139,11 @@ impl Keeper {
     fn follow(&mut self, follow: Follow, now: u64) {
         self.listening = follow.listening;
         self.checks.set_most(follow.most_checks);
-        let mut former = std::mem::take(&mut self.services);
+        let former = std::mem::take(&mut self.services).into_iter();
+        let mut former: HashMap<String, Followed> =
+            former.map(|followed| (followed.wanted.name.clone(), followed)).collect();
         for wanted in follow.services {
-            let same = former.iter().position(|followed| followed.is_of_same_name(&wanted));
-            let same = same.map(|place| former.swap_remove(place));
-            self.services.push(match same {
+            self.services.push(match former.remove(&wanted.name) {
                 // It is the same service, with all that it knows.
                 Some(same) if same.wanted.id == wanted.id => same,
                 former => Followed::new(wanted, former, now),

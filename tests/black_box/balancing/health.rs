@@ -9,8 +9,13 @@ use crate::support::{Address, End, Kind, Line, Proxy, Remote, Setup, Stream, Tem
 /// Checks that come soon after each other, so that tests do not wait long.
 const CHECKS: [&str; 6] = ["--check-interval", "100ms", "--rise", "2", "--fall", "2"];
 
+/// At the end no session is waited for.
+fn without_drain(setup: Setup) -> Setup {
+    setup.args(&["--drain-timeout", "0s"])
+}
+
 fn between(remotes: &[&Remote]) -> Setup {
-    remotes.iter().fold(Proxy::on(&[Kind::V4]), |setup, remote| setup.to(&remote.address))
+    remotes.iter().fold(without_drain(Proxy::on(&[Kind::V4])), |setup, remote| setup.to(&remote.address))
 }
 
 /// Where the first sessions were connected to.
@@ -108,7 +113,7 @@ fn remotes_of_every_kind_are_checked() {
         (Kind::Stripe, "Connection refused"),
     ] {
         let bad = gone(kind);
-        let proxy = Proxy::between(Kind::V4, &works).to(&bad).args(&CHECKS).start();
+        let proxy = without_drain(Proxy::between(Kind::V4, &works)).to(&bad).args(&CHECKS).start();
         proxy.log.line(&format!("remote {bad} is down: check failed: {reason}; no session"));
         assert_eq!(clients(&proxy, 3), [(); 3].map(|()| works.address.to_string()));
         drop(proxy);
@@ -264,7 +269,7 @@ fn write_file(directory: &TempDir, remotes: &[&Address], more: &str) -> std::pat
     let remotes = remotes.join(", ");
     directory.file(
         "cproxy.toml",
-        &format!("[service.web]\nlisten = \"127.0.0.1:0\"\nremote = [{remotes}]\nfall = 1\nrise = 1\n{more}\n"),
+        &format!("drain-timeout = \"0s\"\n[service.web]\nlisten = \"127.0.0.1:0\"\nremote = [{remotes}]\nfall = 1\nrise = 1\n{more}\n"),
     )
 }
 
@@ -351,7 +356,12 @@ mod names {
         let [first, second] = ["127.0.0.2", "127.0.0.3"].map(|host| Remote::at_v4(host, port));
         let own = format!("127.0.0.4:{port}");
         let web = format!("web:{port}");
-        let setup = Proxy::on(&[Kind::V4]).listen_on(Address::parse(&own)).args(&["-r", &web, "--resolve", "100ms"]);
+        let setup = without_drain(Proxy::on(&[Kind::V4])).listen_on(Address::parse(&own)).args(&[
+            "-r",
+            &web,
+            "--resolve",
+            "100ms",
+        ]);
         let Some((proxy, hosts, _directory)) = start(setup, &["127.0.0.2"]) else { return };
         let (mut client, mut server) = proxy.session(&first);
 
@@ -377,7 +387,8 @@ mod names {
     fn a_client_waits_for_the_first_address() {
         let remote = Remote::new(Kind::V4);
         let web = format!("web:{}", remote.address.port());
-        let setup = Proxy::on(&[Kind::V4]).args(&["-r", &web, "--resolve", "100ms", "--connect-timeout", "1h"]);
+        let setup =
+            without_drain(Proxy::on(&[Kind::V4])).args(&["-r", &web, "--resolve", "100ms", "--connect-timeout", "1h"]);
         let Some((proxy, hosts, _directory)) = start(setup, &[]) else { return };
         let mut client = proxy.connect();
         client.send("hello");
