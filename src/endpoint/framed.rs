@@ -116,6 +116,10 @@ impl<E: Endpoint> Endpoint for Framed<E> {
         self.stream.finish()
     }
 
+    fn is_its_own_peer(&self) -> bool {
+        self.stream.is_its_own_peer()
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         self.stream.take_error()
     }

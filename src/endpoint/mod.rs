@@ -249,6 +249,12 @@ pub trait Endpoint {
         Ok(())
     }
 
+    /// Whether it has just been connected to itself. Where nobody listens at a port of this machine that the system may pick
+    /// for a client, it picks that port sooner or later for one that connects to it (RFC 9293, 3.5, simultaneous open).
+    fn is_its_own_peer(&self) -> bool {
+        false
+    }
+
     /// The error that is pending, if any; asking clears it.
     fn take_error(&mut self) -> Option<io::Error> {
         None

@@ -171,6 +171,10 @@ impl Endpoint for Socket {
         each!(self, endpoint => endpoint.finish())
     }
 
+    fn is_its_own_peer(&self) -> bool {
+        each!(self, endpoint => endpoint.is_its_own_peer())
+    }
+
     fn take_error(&mut self) -> Option<io::Error> {
         each!(self, endpoint => endpoint.take_error())
     }

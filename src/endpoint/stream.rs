@@ -31,6 +31,11 @@ pub trait Stream: AsRawFd {
     /// The pending error, if any; asking clears it.
     fn take_error(&self) -> io::Result<Option<io::Error>>;
 
+    /// See [`Endpoint::is_its_own_peer`]; asked only where that can be.
+    fn is_its_own_peer(&self) -> bool {
+        false
+    }
+
     /// See [`Endpoint::finish`].
     fn finish(&self) -> io::Result<()>;
 
@@ -42,6 +47,11 @@ pub trait Stream: AsRawFd {
 pub trait Names {
     /// See [`Endpoint::write_route`].
     fn write_route(&self, side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// Whether the peer has a port that the system may have picked for us.
+    fn may_be_its_own_peer(&self) -> bool {
+        false
+    }
 
     /// See [`Endpoint::client_key`].
     fn client_key(&self) -> Option<ClientKey> {
@@ -105,6 +115,10 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.stream.finish()
+    }
+
+    fn is_its_own_peer(&self) -> bool {
+        self.names.may_be_its_own_peer() && self.stream.is_its_own_peer()
     }
 
     fn take_error(&mut self) -> Option<io::Error> {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::socket::share;
@@ -154,6 +155,10 @@ impl Stream for TcpStream {
         TcpStream::take_error(self)
     }
 
+    fn is_its_own_peer(&self) -> bool {
+        matches!((self.local_addr(), self.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+    }
+
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
@@ -164,7 +169,20 @@ impl Stream for TcpStream {
     }
 }
 
+/// The least port that the system picks for a client, where it says so (ip(7), `ip_local_port_range`).
+fn least_picked_port() -> u16 {
+    static LEAST: OnceLock<u16> = OnceLock::new();
+    *LEAST.get_or_init(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        range.split_whitespace().next().and_then(|least| least.parse().ok()).unwrap_or(1024)
+    })
+}
+
 impl Names for TcpNames {
+    fn may_be_its_own_peer(&self) -> bool {
+        self.peer().port() >= least_picked_port()
+    }
+
     fn client_key(&self) -> Option<ClientKey> {
         Some(ClientKey::of_ip(self.peer().ip()))
     }
@@ -242,5 +260,29 @@ impl AsRawFd for TcpListener {
 impl fmt::Display for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (fd={})", OriginalForm(self.address), self.listener.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use std::net::TcpListener as StdListener;
+
+    fn connected(socket: socket2::Socket, peer: SocketAddr) -> TcpEndpoint {
+        socket.connect(&peer.into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        TcpEndpoint::new(TcpStream::from_std(socket.into()), TcpNames::new(peer, None))
+    }
+
+    #[test]
+    fn a_connection_with_itself_is_told_from_others() {
+        let socket = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let own = socket();
+        own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = own.local_addr().unwrap().as_socket().unwrap();
+        assert!(connected(own, address).is_its_own_peer());
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        assert!(!connected(socket(), listener.local_addr().unwrap()).is_its_own_peer());
     }
 }

@@ -133,6 +133,15 @@ impl<E: Endpoint> Session<E> {
                 // A failed attempt is writable too, but never without an error or a hang-up.
                 let suspect = remote.ready.error || remote.ready.read_closed;
                 match suspect.then(|| remote.endpoint.take_error()).flatten() {
+                    // What the client says would come back to it.
+                    None if remote.endpoint.is_its_own_peer() => {
+                        let error = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+                        warn!(
+                            "nobody listens there: {} is a connection to itself",
+                            Route(&remote.endpoint, SideName::Remote)
+                        );
+                        self.try_next_address(Failure::Error(error), turn, dialer)
+                    }
                     None => {
                         self.open(turn.now);
                         self.relay(turn)

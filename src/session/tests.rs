@@ -23,6 +23,7 @@ use crate::service::{RemoteAddress, ServiceId, SocketOptions, Timeouts};
 struct State {
     unsent: Cell<u32>,
     unread: Cell<bool>,
+    itself: Cell<bool>,
     ended: Cell<bool>,
     reset: Cell<bool>,
     /// It has as many bytes as anybody wants to read.
@@ -71,7 +72,11 @@ impl Endpoint for Fake {
     }
 
     fn connects_at_once(&self) -> bool {
-        true
+        !self.state.itself.get()
+    }
+
+    fn is_its_own_peer(&self) -> bool {
+        self.state.itself.get()
     }
 
     fn has_lanes(&self) -> bool {
@@ -319,6 +324,18 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
         scene.session.run(&mut turn, &mut remote);
         assert!(remote.is_none(), "the remote was dialled");
     }
+}
+
+#[test]
+fn a_remote_that_the_client_itself_would_be_is_none() {
+    let mut scene = Scene::unconnected(false, None);
+    scene.remote.itself.set(true);
+    let mut remote = Some(Fake { datagrams: false, state: scene.remote.clone() });
+    let mut turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+    assert_eq!(scene.session.start(&turn, &mut remote), Outcome::Waiting);
+    scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });
+    assert_eq!(scene.session.run(&mut turn, &mut remote), Outcome::Ended(End::ConnectFailed));
+    assert_eq!((scene.client.reads.get(), scene.remote.reads.get()), (0, 0));
 }
 
 /// A session of bytes whose remote has lanes.
