@@ -1,7 +1,7 @@
 //! Everything that a seed decides before a schedule starts.
 
 use cproxy::address::EndpointAddress;
-use cproxy::config::balancing::PoolSettings;
+use cproxy::config::balancing::{Balance, PoolSettings};
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
 use cproxy::service::pool::{Member, Pool, Remote};
@@ -9,6 +9,7 @@ use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts
 use cproxy::thread::sessions::Budgets;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::peer::Script;
 use super::pipe::PipePlan;
@@ -43,7 +44,7 @@ pub enum Answer {
     Nothing,
 }
 
-/// One address of a session's remote.
+/// One address of a remote of a session.
 #[derive(Debug, Clone)]
 pub struct Address {
     /// How many times the remote is busy before it answers.
@@ -69,7 +70,21 @@ pub struct SessionPlan {
     /// The number of its service.
     pub service: usize,
     pub client: Connection,
-    pub addresses: Vec<Address>,
+    /// The addresses of each remote.
+    pub remotes: Vec<Vec<Address>>,
+}
+
+/// What the sessions of a service have in common.
+#[derive(Debug)]
+pub struct ServicePlan {
+    pub timeouts: Timeouts,
+    pub retries: Option<u32>,
+    pub retry_timeout: Option<u64>,
+    /// How many sessions each remote may have.
+    pub most: Option<u32>,
+    pub balance: Balance,
+    /// How many addresses each remote has.
+    pub remotes: Vec<usize>,
 }
 
 /// A service that is replaced: when its sessions are told, and when what is left of them is reset.
@@ -92,8 +107,7 @@ pub struct Plan {
     pub pace: Pace,
     pub pipes: PipePlan,
     pub budgets: Budgets,
-    /// Those of each service, and how many addresses its remote has.
-    pub services: Vec<(Timeouts, usize)>,
+    pub services: Vec<ServicePlan>,
     pub retirement: Option<Retirement>,
     /// Clients are accepted by the thread itself, and not given to it.
     pub accepts: bool,
@@ -114,10 +128,10 @@ impl Plan {
         let scale = if random.once_in(3) { Scale::Many } else { Scale::Few };
         let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
         let services = if random.once_in(3) { random.within(2..=3) } else { 1 };
-        let addresses: Vec<_> = (0..services).map(|_| draw_addresses(random)).collect();
-        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &addresses)).collect();
+        let remotes: Vec<_> = (0..services).map(|_| draw_remotes(random)).collect();
+        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &remotes)).collect();
         let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
-        let services: Vec<_> = addresses.into_iter().map(|count| (draw_timeouts(random, idle), count)).collect();
+        let services: Vec<_> = remotes.into_iter().map(|remotes| ServicePlan::draw(random, idle, remotes)).collect();
         Plan {
             style,
             error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
@@ -142,29 +156,44 @@ impl Plan {
     }
 }
 
-/// A service whose sessions have these timeouts, and whose remote has so many addresses: whoever simulates it knows what is
-/// there.
+/// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
+/// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    let at =
-        (0..addresses).map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
-    let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
-    let options = SocketOptions { no_delay: false, keepalive: None };
-    let id = ServiceId::next();
+    service_of(timeouts, &PoolSettings::default(), &[addresses], None)
+}
+
+fn service_of(timeouts: Timeouts, pool: &PoolSettings, remotes: &[usize], most: Option<u32>) -> Arc<Service> {
+    let member = |(remote, &addresses): (usize, &usize)| {
+        let at = (0..addresses).map(|address| ADDRESSES * remote + address);
+        let at = at.map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
+        let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
+        Member { max_sessions: most, ..Member::new(Arc::new(remote)) }
+    };
+    let members = remotes.iter().enumerate().map(member).collect();
     Arc::new(Service {
-        id,
+        id: ServiceId::next(),
         name: String::new(),
-        pool: Arc::new(Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(remote))], 0, 0)),
-        options,
+        pool: Arc::new(Pool::new(pool, members, 0, 0)),
+        options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),
         timeouts,
         on_reload: OnReload::Keep,
     })
 }
 
-/// Which of a remote's addresses this is.
+/// More than any remote has.
+const ADDRESSES: usize = 100;
+
+/// Which of the addresses of its remote this is.
 pub fn number(address: &RemoteAddress) -> usize {
+    place(address).1
+}
+
+/// Of which remote this is an address, and which of them it is.
+pub fn place(address: &RemoteAddress) -> (usize, usize) {
     let RemoteAddress::Tcp(address) = address else { panic!("{address:?} is dialled, which no service has") };
-    address.port().into()
+    let port = usize::from(address.port());
+    (port / ADDRESSES, port % ADDRESSES)
 }
 
 /// A size of up to about `limit`, which is for few bytes.
@@ -227,9 +256,34 @@ fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
     Timeouts { connect: random.within(1..=1500), idle, connectionless: None }
 }
 
-/// How many addresses a service's remote has.
-fn draw_addresses(random: &mut Random) -> usize {
-    if random.once_in(5) { random.within(2..=3) as usize } else { 1 }
+/// How many addresses each remote of a service has.
+fn draw_remotes(random: &mut Random) -> Vec<usize> {
+    let remotes = if random.once_in(3) { random.within(2..=4) } else { 1 };
+    (0..remotes).map(|_| if random.once_in(5) { random.within(2..=3) as usize } else { 1 }).collect()
+}
+
+impl ServicePlan {
+    fn draw(random: &mut Random, idle: Option<u64>, remotes: Vec<usize>) -> ServicePlan {
+        ServicePlan {
+            timeouts: draw_timeouts(random, idle),
+            retries: random.once_in(4).then(|| random.below(4) as u32),
+            retry_timeout: random.once_in(6).then(|| random.within(1..=2500)),
+            most: random.once_in(4).then(|| random.within(1..=2) as u32),
+            balance: random.pick(&[Balance::RoundRobin, Balance::LeastSessions, Balance::Random, Balance::Source]),
+            remotes,
+        }
+    }
+
+    /// The service, as sessions know it.
+    pub fn service(&self) -> Arc<Service> {
+        let settings = PoolSettings {
+            balance: self.balance,
+            retries: self.retries,
+            retry_timeout: self.retry_timeout.map(Duration::from_millis),
+            ..PoolSettings::default()
+        };
+        service_of(self.timeouts, &settings, &self.remotes, self.most)
+    }
 }
 
 impl Retirement {
@@ -241,13 +295,16 @@ impl Retirement {
 }
 
 impl SessionPlan {
-    fn draw(random: &mut Random, scale: Scale, services: &[usize]) -> SessionPlan {
+    fn draw(random: &mut Random, scale: Scale, services: &[Vec<usize>]) -> SessionPlan {
         let service = random.below(services.len() as u64) as usize;
         SessionPlan {
             arrival: random.pick(&[0, 0, 1, 30, 500]),
             service,
             client: Connection::draw(random, scale),
-            addresses: (0..services[service]).map(|_| Address::draw(random, scale)).collect(),
+            remotes: services[service]
+                .iter()
+                .map(|&addresses| (0..addresses).map(|_| Address::draw(random, scale)).collect())
+                .collect(),
         }
     }
 
@@ -255,7 +312,7 @@ impl SessionPlan {
     fn ends(&self) -> bool {
         let client = &self.client.script;
         let server_ends = |server: &Script| server.ends() && !(client.waits() && server.waits());
-        client.ends() && self.addresses.iter().all(|address| server_ends(&address.server.script))
+        client.ends() && self.remotes.iter().flatten().all(|address| server_ends(&address.server.script))
     }
 }
 

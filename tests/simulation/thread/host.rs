@@ -8,7 +8,7 @@ use std::io;
 
 use super::super::dialer::Dialling;
 use super::super::kernel::{SharedKernel, SimSocket};
-use super::super::plan::{Plan, SessionPlan, number};
+use super::super::plan::{Plan, SessionPlan};
 use super::super::promise::Promise;
 use super::super::sight::Sight;
 use super::super::traffic::Means;
@@ -79,12 +79,13 @@ impl SimHost {
     /// A client has come, whose session is about to start. Returns its socket.
     pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service) -> usize {
         let client = self.kernel.borrow_mut().accept(number, &plan.client);
+        let now = self.kernel.borrow().now;
         self.coming = Some(Entry {
             number,
             client,
             service: service.id,
             timeouts: service.timeouts,
-            dialling: Dialling::new(client, plan.addresses, service.timeouts.connect),
+            dialling: Dialling::new(client, plan.remotes, service, now),
             refused: false,
             opened: None,
             moved: 0,
@@ -127,6 +128,15 @@ impl SimHost {
 
     pub fn see(&self, sight: Sight) {
         self.kernel.borrow_mut().sights.note(sight);
+    }
+
+    /// Notes that a session has closed its remote side, and waits for another.
+    fn note_given_up(&mut self, key: usize) {
+        let entry = self.entries[key].as_mut().expect("it has run");
+        let closed = |id: usize| self.kernel.borrow().socket(id).witness.closed;
+        if entry.dialling.remote().is_some_and(closed) {
+            entry.dialling.give_up();
+        }
     }
 
     /// Notes when the session opened, when bytes last moved, and what it comes by. Returns how many have moved.
@@ -202,7 +212,7 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         let entry = self.entries[key].as_mut().expect("a session that lives");
         assert_eq!(service.id, entry.service, "a session dials for another service");
         assert!(!entry.refused, "a session dials without a client");
-        entry.dialling.answer(number(address), &self.kernel)
+        entry.dialling.answer(address, &self.kernel)
     }
 
     fn has_room(&mut self) -> bool {
@@ -224,6 +234,9 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
     fn ran(&mut self, key: usize, session: &Session<SimSocket<SHORT>>, outcome: Outcome) {
         self.kernel.borrow().trace(format_args!("session {} {outcome:?}", self.entry(key).number));
         let moved = self.observe(key);
+        if !matches!(outcome, Outcome::Ended(_)) {
+            self.note_given_up(key);
+        }
         self.check_run(key, session, outcome);
         self.promise.ran(key, moved, outcome);
         self.check_pipes();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::kernel::{Kernel, SimSocket};
 use super::pipe;
-use super::plan::{Plan, SessionPlan, service};
+use super::plan::{Plan, ServicePlan, SessionPlan};
 use super::random::Random;
 use super::sight::{Sight, Sights};
 use host::{Ending, SimHost};
@@ -67,7 +67,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                 plan.budgets,
             ),
             host: SimHost::new(Rc::new(RefCell::new(kernel)), &plan, expected.len()),
-            services: plan.services.iter().map(|&(timeouts, addresses)| service(timeouts, addresses)).collect(),
+            services: plan.services.iter().map(ServicePlan::service).collect(),
             expected,
             messages: retire.into_iter().chain(drain).collect(),
             retired: None,
@@ -96,6 +96,10 @@ impl<const SHORT: bool> Thread<SHORT> {
             self.host.see(Sight::PipeOpenedAfterRefusal);
         }
         drop(self.sessions);
+        for service in &self.services {
+            let left: u32 = service.pool.set().members().iter().map(|member| member.remote.sessions()).sum();
+            assert_eq!(left, 0, "a remote has sessions when all have ended");
+        }
         assert_eq!(pipe::standing().open, 0, "a pipe is open that no pool has");
         self.host.report.sights = std::mem::take(&mut self.host.kernel.borrow_mut().sights);
         self.host.report
