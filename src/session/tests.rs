@@ -28,6 +28,8 @@ struct State {
     /// It has as many bytes as anybody wants to read.
     flood: Cell<bool>,
     reads: Cell<u32>,
+    /// It takes its time to connect.
+    slow: Cell<bool>,
     lanes: Lanes,
 }
 
@@ -71,7 +73,7 @@ impl Endpoint for Fake {
     }
 
     fn connects_at_once(&self) -> bool {
-        true
+        !self.state.slow.get()
     }
 
     fn has_lanes(&self) -> bool {
@@ -177,12 +179,16 @@ impl Scene {
     }
 
     fn unconnected(datagrams: bool, idle: Option<u64>) -> Scene {
-        let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let echo = Remote::new("echo:".to_string(), vec![EndpointAddress::Echo]).unwrap();
+        Scene::with_remotes(datagrams, idle, vec![Member::new(Arc::new(echo))])
+    }
+
+    fn with_remotes(datagrams: bool, idle: Option<u64>, remotes: Vec<Member>) -> Scene {
+        let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
-            pool: Arc::new(Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(echo))], 0, 0)),
+            pool: Arc::new(Pool::new(&PoolSettings::default(), remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
@@ -319,6 +325,42 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
         scene.session.run(&mut turn, &mut remote);
         assert!(remote.is_none(), "the remote was dialled");
     }
+}
+
+/// Dials by the port: one that never answers, one that is always busy, one that refuses.
+struct Unlucky(Rc<State>);
+
+impl Dialer<Fake> for Unlucky {
+    fn dial(&mut self, _service: &Service, address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+        let RemoteAddress::Tcp(address) = address else { panic!("{address:?}") };
+        match address.port() {
+            1 => Dial::Started(Fake { datagrams: false, state: self.0.clone() }),
+            2 => Dial::Busy,
+            _ => Dial::Failed(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+}
+
+#[test]
+fn a_client_does_not_wait_for_ever_for_a_remote_of_which_one_address_is_busy_and_another_silent() {
+    let member = |ports: &[u16]| {
+        let at = ports.iter().map(|&port| EndpointAddress::Tcp(([127, 0, 0, 1], port).into()));
+        Member::new(Arc::new(Remote::new("unlucky".to_string(), at.collect()).unwrap()))
+    };
+    let mut scene = Scene::with_remotes(false, None, vec![member(&[1, 2]), member(&[3])]);
+    scene.remote.slow.set(true);
+    let mut dialer = Unlucky(scene.remote.clone());
+    let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+    let mut outcome = scene.session.start(&turn, &mut dialer);
+    while outcome == Outcome::Waiting {
+        scene.now = scene.session.deadline().expect("a time");
+        assert!(scene.now < 10_000, "it goes on and on");
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 1024 };
+        outcome = scene.session.run(&mut turn, &mut dialer);
+    }
+    assert_eq!(outcome, Outcome::Ended(End::ConnectTimeout));
+    let members = scene.session.service().pool.set();
+    assert!(members.members().iter().all(|member| member.remote.sessions() == 0), "a lease was kept");
 }
 
 /// A session of bytes whose remote has lanes.
