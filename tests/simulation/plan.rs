@@ -1,7 +1,7 @@
 //! Everything that a seed decides before a schedule starts.
 
 use cproxy::address::EndpointAddress;
-use cproxy::config::balancing::{Balance, PoolSettings};
+use cproxy::config::balancing::{Balance, OnDown, PoolSettings};
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
 use cproxy::service::pool::{Member, Pool, Remote};
@@ -83,6 +83,11 @@ pub struct ServicePlan {
     /// How many sessions each remote may have.
     pub most: Option<u32>,
     pub balance: Balance,
+    /// After so many failures a remote is out, and for how long.
+    pub max_fails: u32,
+    pub fail_timeout: u64,
+    /// There are no remotes before this time.
+    pub empty_until: Option<u64>,
     /// How many addresses each remote has.
     pub remotes: Vec<usize>,
 }
@@ -93,6 +98,15 @@ pub struct Retirement {
     pub service: usize,
     pub told: u64,
     pub over: u64,
+}
+
+/// A remote is found down: when, which, and what becomes of its sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct Down {
+    pub told: u64,
+    pub service: usize,
+    pub remote: usize,
+    pub on_down: OnDown,
 }
 
 /// A whole schedule.
@@ -109,6 +123,7 @@ pub struct Plan {
     pub budgets: Budgets,
     pub services: Vec<ServicePlan>,
     pub retirement: Option<Retirement>,
+    pub down: Option<Down>,
     /// Clients are accepted by the thread itself, and not given to it.
     pub accepts: bool,
     /// Once in so many times a client's socket cannot be used.
@@ -145,6 +160,7 @@ impl Plan {
                 message: draw_size(random, scale, 64),
             },
             retirement: random.once_in(4).then(|| Retirement::draw(random, services.len())),
+            down: random.once_in(4).then(|| Down::draw(random, &services)),
             services,
             accepts: random.once_in(2),
             refused_once_in: random.once_in(8).then(|| random.size(8)),
@@ -159,17 +175,21 @@ impl Plan {
 /// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
 /// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    service_of(timeouts, &PoolSettings::default(), &[addresses], None)
+    service_of(timeouts, &PoolSettings::default(), members(&[addresses], None))
 }
 
-fn service_of(timeouts: Timeouts, pool: &PoolSettings, remotes: &[usize], most: Option<u32>) -> Arc<Service> {
+/// Remotes that have so many addresses, and may have so many sessions.
+fn members(remotes: &[usize], most: Option<u32>) -> Vec<Member> {
     let member = |(remote, &addresses): (usize, &usize)| {
         let at = (0..addresses).map(|address| ADDRESSES * remote + address);
         let at = at.map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
         let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
         Member { max_sessions: most, ..Member::new(Arc::new(remote)) }
     };
-    let members = remotes.iter().enumerate().map(member).collect();
+    remotes.iter().enumerate().map(member).collect()
+}
+
+fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> Arc<Service> {
     Arc::new(Service {
         id: ServiceId::next(),
         name: String::new(),
@@ -270,19 +290,30 @@ impl ServicePlan {
             retry_timeout: random.once_in(6).then(|| random.within(1..=2500)),
             most: random.once_in(4).then(|| random.within(1..=2) as u32),
             balance: random.pick(&[Balance::RoundRobin, Balance::LeastSessions, Balance::Random, Balance::Source]),
+            max_fails: random.pick(&[0, 1, 2, 3]),
+            fail_timeout: random.pick(&[20, 200, 10_000]),
+            empty_until: random.once_in(8).then(|| random.pick(&[20, 100, 700, 2000])),
             remotes,
         }
     }
 
-    /// The service, as sessions know it.
-    pub fn service(&self) -> Arc<Service> {
+    /// The service's remotes.
+    pub fn members(&self) -> Vec<Member> {
+        members(&self.remotes, self.most)
+    }
+
+    /// The service, as sessions know it, with these remotes if it has any at the start.
+    pub fn service(&self, members: &[Member]) -> Arc<Service> {
         let settings = PoolSettings {
             balance: self.balance,
             retries: self.retries,
             retry_timeout: self.retry_timeout.map(Duration::from_millis),
+            max_fails: self.max_fails,
+            fail_timeout: Duration::from_millis(self.fail_timeout),
             ..PoolSettings::default()
         };
-        service_of(self.timeouts, &settings, &self.remotes, self.most)
+        let members = if self.empty_until.is_some() { Vec::new() } else { members.to_vec() };
+        service_of(self.timeouts, &settings, members)
     }
 }
 
@@ -291,6 +322,18 @@ impl Retirement {
         let told = random.pick(&[0, 1, 20, 300, 1000]);
         let over = told + random.pick(&[0, 1, 100, 1000]);
         Retirement { service: random.below(services as u64) as usize, told, over }
+    }
+}
+
+impl Down {
+    fn draw(random: &mut Random, services: &[ServicePlan]) -> Down {
+        let service = random.below(services.len() as u64) as usize;
+        Down {
+            told: random.pick(&[0, 1, 20, 60, 300, 1000]),
+            service,
+            remote: random.below(services[service].remotes.len() as u64) as usize,
+            on_down: random.pick(&[OnDown::Keep, OnDown::Reset]),
+        }
     }
 }
 
