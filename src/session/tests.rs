@@ -1,5 +1,7 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
+mod down;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -184,11 +186,15 @@ impl Scene {
     }
 
     fn with_remotes(datagrams: bool, idle: Option<u64>, remotes: Vec<Member>) -> Scene {
+        Scene::of_settings(datagrams, idle, &PoolSettings::default(), remotes)
+    }
+
+    fn of_settings(datagrams: bool, idle: Option<u64>, settings: &PoolSettings, remotes: Vec<Member>) -> Scene {
         let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
-            pool: Arc::new(Pool::new(&PoolSettings::default(), remotes, 0, 0)),
+            pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
@@ -327,6 +333,12 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
     }
 }
 
+/// A remote with addresses at these ports.
+fn at_ports(ports: &[u16]) -> Member {
+    let at = ports.iter().map(|&port| EndpointAddress::Tcp(([127, 0, 0, 1], port).into()));
+    Member::new(Arc::new(Remote::new("some".to_string(), at.collect()).unwrap()))
+}
+
 /// Dials by the port: one that never answers, one that is always busy, one that refuses.
 struct Unlucky(Rc<State>);
 
@@ -343,11 +355,7 @@ impl Dialer<Fake> for Unlucky {
 
 #[test]
 fn a_client_does_not_wait_for_ever_for_a_remote_of_which_one_address_is_busy_and_another_silent() {
-    let member = |ports: &[u16]| {
-        let at = ports.iter().map(|&port| EndpointAddress::Tcp(([127, 0, 0, 1], port).into()));
-        Member::new(Arc::new(Remote::new("unlucky".to_string(), at.collect()).unwrap()))
-    };
-    let mut scene = Scene::with_remotes(false, None, vec![member(&[1, 2]), member(&[3])]);
+    let mut scene = Scene::with_remotes(false, None, vec![at_ports(&[1, 2]), at_ports(&[3])]);
     scene.remote.slow.set(true);
     let mut dialer = Unlucky(scene.remote.clone());
     let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };

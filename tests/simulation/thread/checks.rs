@@ -139,7 +139,9 @@ impl SimHost {
                 let idle = entry.timeouts.idle?;
                 // It is found only in the next idle timeout that a peer takes no more of what was sent to it before.
                 let progress = self.last_progress(entry);
-                Some(if progress == entry.moved && !self.has_unsent(entry) {
+                // One that is ending looks at it more often, and may have seen some that was taken since.
+                let may_have_seen = entry.broke.is_some() && self.last_taken(entry) >= entry.moved;
+                Some(if progress == entry.moved && !self.has_unsent(entry) && !may_have_seen {
                     progress + idle
                 } else {
                     progress + 2 * idle + LATE
@@ -151,9 +153,13 @@ impl SimHost {
 
     /// When a byte last moved, or was taken by a peer, or a side was last found to have broken.
     fn last_progress(&self, entry: &Entry) -> u64 {
+        entry.moved.max(self.last_taken(entry)).max(entry.broke.unwrap_or(0))
+    }
+
+    /// When a peer last took something.
+    fn last_taken(&self, entry: &Entry) -> u64 {
         let kernel = self.kernel.borrow();
-        let taken = entry.sockets().into_iter().map(|id| kernel.socket(id).fetched_at).max();
-        entry.moved.max(taken.unwrap_or(0)).max(entry.broke.unwrap_or(0))
+        entry.sockets().into_iter().map(|id| kernel.socket(id).fetched_at).max().unwrap_or(0)
     }
 
     /// Whether something that was sent is not taken, or was not when the peer closed.
