@@ -33,13 +33,15 @@ pub(super) struct Attempts {
     tried: Vec<RemoteId>,
     /// Those of them that were busy, which are worth another try soon.
     busy: Vec<RemoteId>,
+    /// Until when it goes on to try those, since it first came to wait for them: attempts in between change nothing of it.
+    patience: u64,
     /// When all attempts must have come to something.
     deadline: u64,
 }
 
 impl Default for Attempts {
     fn default() -> Attempts {
-        Attempts { tried: Vec::new(), busy: Vec::new(), deadline: u64::MAX }
+        Attempts { tried: Vec::new(), busy: Vec::new(), patience: u64::MAX, deadline: u64::MAX }
     }
 }
 
@@ -209,8 +211,9 @@ impl<E: Endpoint> Session<E> {
                 Some(lease) => (Choice::Remote(lease), give_up),
                 None => (self.next_remote(turn.now), self.give_up(turn.now)),
             };
+            let patience = self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.patience).min(until);
             let was_busy = self.attempts.as_ref().is_some_and(|attempts| !attempts.busy.is_empty());
-            let give_up = match choice {
+            let (give_up, patience) = match choice {
                 Choice::Remote(lease) => match self.dial(lease, until, None, reason, turn, dialer) {
                     Dialled::Ends(outcome) => return outcome,
                     Dialled::Failed(end) => {
@@ -219,11 +222,18 @@ impl<E: Endpoint> Session<E> {
                     }
                 },
                 // As in the backlog, it waits until there is room; but nobody would see a source go.
-                Choice::Full if self.client.endpoint.lifetime() != Lifetime::Idleness => self.deadline_of_attempts(),
-                Choice::NoneYet | Choice::Full => give_up.min(until),
-                Choice::Exhausted if was_busy => give_up.min(until),
+                Choice::Full if self.client.endpoint.lifetime() != Lifetime::Idleness => {
+                    (self.deadline_of_attempts(), u64::MAX)
+                }
+                Choice::Full => (give_up.min(patience), patience),
+                Choice::NoneYet => (give_up.min(until), u64::MAX),
+                Choice::Exhausted if was_busy && patience <= turn.now => return Outcome::Ended(End::ConnectTimeout),
+                Choice::Exhausted if was_busy => (patience, patience),
                 Choice::Exhausted => return Outcome::Ended(reason),
             };
+            if let Some(attempts) = &mut self.attempts {
+                attempts.patience = patience;
+            }
             return self.wait(give_up, reason, turn.now);
         }
     }

@@ -1,5 +1,7 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
+mod down;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -29,6 +31,8 @@ struct State {
     /// It has as many bytes as anybody wants to read.
     flood: Cell<bool>,
     reads: Cell<u32>,
+    /// It takes its time to connect.
+    slow: Cell<bool>,
     lanes: Lanes,
 }
 
@@ -72,7 +76,7 @@ impl Endpoint for Fake {
     }
 
     fn connects_at_once(&self) -> bool {
-        !self.state.itself.get()
+        !self.state.slow.get()
     }
 
     fn is_its_own_peer(&self) -> bool {
@@ -182,12 +186,20 @@ impl Scene {
     }
 
     fn unconnected(datagrams: bool, idle: Option<u64>) -> Scene {
-        let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let echo = Remote::new("echo:".to_string(), vec![EndpointAddress::Echo]).unwrap();
+        Scene::with_remotes(datagrams, idle, vec![Member::new(Arc::new(echo))])
+    }
+
+    fn with_remotes(datagrams: bool, idle: Option<u64>, remotes: Vec<Member>) -> Scene {
+        Scene::of_settings(datagrams, idle, &PoolSettings::default(), remotes)
+    }
+
+    fn of_settings(datagrams: bool, idle: Option<u64>, settings: &PoolSettings, remotes: Vec<Member>) -> Scene {
+        let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
-            pool: Arc::new(Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(echo))], 0, 0)),
+            pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
@@ -330,12 +342,51 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
 fn a_remote_that_the_client_itself_would_be_is_none() {
     let mut scene = Scene::unconnected(false, None);
     scene.remote.itself.set(true);
+    scene.remote.slow.set(true);
     let mut remote = Some(Fake { datagrams: false, state: scene.remote.clone() });
     let mut turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
     assert_eq!(scene.session.start(&turn, &mut remote), Outcome::Waiting);
     scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });
     assert_eq!(scene.session.run(&mut turn, &mut remote), Outcome::Ended(End::ConnectFailed));
     assert_eq!((scene.client.reads.get(), scene.remote.reads.get()), (0, 0));
+}
+
+/// A remote with addresses at these ports.
+fn at_ports(ports: &[u16]) -> Member {
+    let at = ports.iter().map(|&port| EndpointAddress::Tcp(([127, 0, 0, 1], port).into()));
+    Member::new(Arc::new(Remote::new("some".to_string(), at.collect()).unwrap()))
+}
+
+/// Dials by the port: one that never answers, one that is always busy, one that refuses.
+struct Unlucky(Rc<State>);
+
+impl Dialer<Fake> for Unlucky {
+    fn dial(&mut self, _service: &Service, address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+        let RemoteAddress::Tcp(address) = address else { panic!("{address:?}") };
+        match address.port() {
+            1 => Dial::Started(Fake { datagrams: false, state: self.0.clone() }),
+            2 => Dial::Busy,
+            _ => Dial::Failed(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+}
+
+#[test]
+fn a_client_does_not_wait_for_ever_for_a_remote_of_which_one_address_is_busy_and_another_silent() {
+    let mut scene = Scene::with_remotes(false, None, vec![at_ports(&[1, 2]), at_ports(&[3])]);
+    scene.remote.slow.set(true);
+    let mut dialer = Unlucky(scene.remote.clone());
+    let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+    let mut outcome = scene.session.start(&turn, &mut dialer);
+    while outcome == Outcome::Waiting {
+        scene.now = scene.session.deadline().expect("a time");
+        assert!(scene.now < 10_000, "it goes on and on");
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 1024 };
+        outcome = scene.session.run(&mut turn, &mut dialer);
+    }
+    assert_eq!(outcome, Outcome::Ended(End::ConnectTimeout));
+    let members = scene.session.service().pool.set();
+    assert!(members.members().iter().all(|member| member.remote.sessions() == 0), "a lease was kept");
 }
 
 /// A session of bytes whose remote has lanes.

@@ -1,7 +1,7 @@
 //! Everything that a seed decides before a schedule starts.
 
 use cproxy::address::EndpointAddress;
-use cproxy::config::balancing::PoolSettings;
+use cproxy::config::balancing::{Balance, OnDown, PoolSettings};
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
 use cproxy::service::pool::{Member, Pool, Remote};
@@ -9,6 +9,7 @@ use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts
 use cproxy::thread::sessions::Budgets;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::peer::Script;
 use super::pipe::PipePlan;
@@ -43,7 +44,7 @@ pub enum Answer {
     Nothing,
 }
 
-/// One address of a session's remote.
+/// One address of a remote of a session.
 #[derive(Debug, Clone)]
 pub struct Address {
     /// How many times the remote is busy before it answers.
@@ -69,7 +70,26 @@ pub struct SessionPlan {
     /// The number of its service.
     pub service: usize,
     pub client: Connection,
-    pub addresses: Vec<Address>,
+    /// The addresses of each remote.
+    pub remotes: Vec<Vec<Address>>,
+}
+
+/// What the sessions of a service have in common.
+#[derive(Debug)]
+pub struct ServicePlan {
+    pub timeouts: Timeouts,
+    pub retries: Option<u32>,
+    pub retry_timeout: Option<u64>,
+    /// How many sessions each remote may have.
+    pub most: Option<u32>,
+    pub balance: Balance,
+    /// After so many failures a remote is out, and for how long.
+    pub max_fails: u32,
+    pub fail_timeout: u64,
+    /// There are no remotes before this time.
+    pub empty_until: Option<u64>,
+    /// How many addresses each remote has.
+    pub remotes: Vec<usize>,
 }
 
 /// A service that is replaced: when its sessions are told, and when what is left of them is reset.
@@ -78,6 +98,15 @@ pub struct Retirement {
     pub service: usize,
     pub told: u64,
     pub over: u64,
+}
+
+/// A remote is found down: when, which, and what becomes of its sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct Down {
+    pub told: u64,
+    pub service: usize,
+    pub remote: usize,
+    pub on_down: OnDown,
 }
 
 /// A whole schedule.
@@ -92,9 +121,9 @@ pub struct Plan {
     pub pace: Pace,
     pub pipes: PipePlan,
     pub budgets: Budgets,
-    /// Those of each service, and how many addresses its remote has.
-    pub services: Vec<(Timeouts, usize)>,
+    pub services: Vec<ServicePlan>,
     pub retirement: Option<Retirement>,
+    pub down: Option<Down>,
     /// Clients are accepted by the thread itself, and not given to it.
     pub accepts: bool,
     /// Once in so many times a client's socket cannot be used.
@@ -114,10 +143,10 @@ impl Plan {
         let scale = if random.once_in(3) { Scale::Many } else { Scale::Few };
         let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
         let services = if random.once_in(3) { random.within(2..=3) } else { 1 };
-        let addresses: Vec<_> = (0..services).map(|_| draw_addresses(random)).collect();
-        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &addresses)).collect();
+        let remotes: Vec<_> = (0..services).map(|_| draw_remotes(random)).collect();
+        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &remotes)).collect();
         let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
-        let services: Vec<_> = addresses.into_iter().map(|count| (draw_timeouts(random, idle), count)).collect();
+        let services: Vec<_> = remotes.into_iter().map(|remotes| ServicePlan::draw(random, idle, remotes)).collect();
         Plan {
             style,
             error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
@@ -131,6 +160,7 @@ impl Plan {
                 message: draw_size(random, scale, 64),
             },
             retirement: random.once_in(4).then(|| Retirement::draw(random, services.len())),
+            down: random.once_in(4).then(|| Down::draw(random, &services)),
             services,
             accepts: random.once_in(2),
             refused_once_in: random.once_in(8).then(|| random.size(8)),
@@ -142,29 +172,48 @@ impl Plan {
     }
 }
 
-/// A service whose sessions have these timeouts, and whose remote has so many addresses: whoever simulates it knows what is
-/// there.
+/// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
+/// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    let at =
-        (0..addresses).map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
-    let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
-    let options = SocketOptions { no_delay: false, keepalive: None };
-    let id = ServiceId::next();
+    service_of(timeouts, &PoolSettings::default(), members(&[addresses], None))
+}
+
+/// Remotes that have so many addresses, and may have so many sessions.
+fn members(remotes: &[usize], most: Option<u32>) -> Vec<Member> {
+    let member = |(remote, &addresses): (usize, &usize)| {
+        let at = (0..addresses).map(|address| ADDRESSES * remote + address);
+        let at = at.map(|number| EndpointAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], number as u16)))).collect();
+        let remote = Remote::new("simulated".to_string(), at).expect("the system can have such addresses");
+        Member { max_sessions: most, ..Member::new(Arc::new(remote)) }
+    };
+    remotes.iter().enumerate().map(member).collect()
+}
+
+fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> Arc<Service> {
     Arc::new(Service {
-        id,
+        id: ServiceId::next(),
         name: String::new(),
-        pool: Arc::new(Pool::new(&PoolSettings::default(), vec![Member::new(Arc::new(remote))], 0, 0)),
-        options,
+        pool: Arc::new(Pool::new(pool, members, 0, 0)),
+        options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),
         timeouts,
         on_reload: OnReload::Keep,
     })
 }
 
-/// Which of a remote's addresses this is.
+/// More than any remote has.
+const ADDRESSES: usize = 100;
+
+/// Which of the addresses of its remote this is.
 pub fn number(address: &RemoteAddress) -> usize {
+    place(address).1
+}
+
+/// Of which remote this is an address, and which of them it is.
+pub fn place(address: &RemoteAddress) -> (usize, usize) {
     let RemoteAddress::Tcp(address) = address else { panic!("{address:?} is dialled, which no service has") };
-    address.port().into()
+    let port = usize::from(address.port());
+    (port / ADDRESSES, port % ADDRESSES)
 }
 
 /// A size of up to about `limit`, which is for few bytes.
@@ -227,9 +276,45 @@ fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
     Timeouts { connect: random.within(1..=1500), idle, connectionless: None }
 }
 
-/// How many addresses a service's remote has.
-fn draw_addresses(random: &mut Random) -> usize {
-    if random.once_in(5) { random.within(2..=3) as usize } else { 1 }
+/// How many addresses each remote of a service has.
+fn draw_remotes(random: &mut Random) -> Vec<usize> {
+    let remotes = if random.once_in(3) { random.within(2..=4) } else { 1 };
+    (0..remotes).map(|_| if random.once_in(5) { random.within(2..=3) as usize } else { 1 }).collect()
+}
+
+impl ServicePlan {
+    fn draw(random: &mut Random, idle: Option<u64>, remotes: Vec<usize>) -> ServicePlan {
+        ServicePlan {
+            timeouts: draw_timeouts(random, idle),
+            retries: random.once_in(4).then(|| random.below(4) as u32),
+            retry_timeout: random.once_in(6).then(|| random.within(1..=2500)),
+            most: random.once_in(4).then(|| random.within(1..=2) as u32),
+            balance: random.pick(&[Balance::RoundRobin, Balance::LeastSessions, Balance::Random, Balance::Source]),
+            max_fails: random.pick(&[0, 1, 2, 3]),
+            fail_timeout: random.pick(&[20, 200, 10_000]),
+            empty_until: random.once_in(8).then(|| random.pick(&[20, 100, 700, 2000])),
+            remotes,
+        }
+    }
+
+    /// The service's remotes.
+    pub fn members(&self) -> Vec<Member> {
+        members(&self.remotes, self.most)
+    }
+
+    /// The service, as sessions know it, with these remotes if it has any at the start.
+    pub fn service(&self, members: &[Member]) -> Arc<Service> {
+        let settings = PoolSettings {
+            balance: self.balance,
+            retries: self.retries,
+            retry_timeout: self.retry_timeout.map(Duration::from_millis),
+            max_fails: self.max_fails,
+            fail_timeout: Duration::from_millis(self.fail_timeout),
+            ..PoolSettings::default()
+        };
+        let members = if self.empty_until.is_some() { Vec::new() } else { members.to_vec() };
+        service_of(self.timeouts, &settings, members)
+    }
 }
 
 impl Retirement {
@@ -240,14 +325,29 @@ impl Retirement {
     }
 }
 
+impl Down {
+    fn draw(random: &mut Random, services: &[ServicePlan]) -> Down {
+        let service = random.below(services.len() as u64) as usize;
+        Down {
+            told: random.pick(&[0, 1, 20, 60, 300, 1000]),
+            service,
+            remote: random.below(services[service].remotes.len() as u64) as usize,
+            on_down: random.pick(&[OnDown::Keep, OnDown::Reset]),
+        }
+    }
+}
+
 impl SessionPlan {
-    fn draw(random: &mut Random, scale: Scale, services: &[usize]) -> SessionPlan {
+    fn draw(random: &mut Random, scale: Scale, services: &[Vec<usize>]) -> SessionPlan {
         let service = random.below(services.len() as u64) as usize;
         SessionPlan {
             arrival: random.pick(&[0, 0, 1, 30, 500]),
             service,
             client: Connection::draw(random, scale),
-            addresses: (0..services[service]).map(|_| Address::draw(random, scale)).collect(),
+            remotes: services[service]
+                .iter()
+                .map(|&addresses| (0..addresses).map(|_| Address::draw(random, scale)).collect())
+                .collect(),
         }
     }
 
@@ -255,7 +355,7 @@ impl SessionPlan {
     fn ends(&self) -> bool {
         let client = &self.client.script;
         let server_ends = |server: &Script| server.ends() && !(client.waits() && server.waits());
-        client.ends() && self.addresses.iter().all(|address| server_ends(&address.server.script))
+        client.ends() && self.remotes.iter().flatten().all(|address| server_ends(&address.server.script))
     }
 }
 

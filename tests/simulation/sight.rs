@@ -42,10 +42,27 @@ pub enum Sight {
     RetiredWhileWaiting,
     /// A client came to the slot of one that ended in this way.
     SlotTakenOver,
+    /// A remote could not be connected to, and another was tried.
+    NextRemote,
+    /// A session waited as there was no remote, as all had as many sessions as they may have, or as some were busy.
+    NoRemoteYet,
+    RemotesFull,
+    RemotesBusy,
+    /// And dialled after that.
+    RemoteAfterNone,
+    RoomAfterFull,
+    BusyAgain,
+    /// No remote could be connected to: all had been tried, or the time for all was over.
+    AllTried,
+    RetryTimeout,
+    /// A remote was found down: a session that was being connected to it went to another, and one that was joined to it
+    /// ended.
+    LeftForAnother,
+    RemoteReset,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 22] = [
+    pub const ALL: [Sight; 33] = [
         Sight::CopyThenPipe,
         Sight::CopyThenPipeAgain,
         Sight::PipeThenCopy,
@@ -68,6 +85,17 @@ impl Sight {
         Sight::RetiredInTheEnd,
         Sight::RetiredWhileWaiting,
         Sight::SlotTakenOver,
+        Sight::NextRemote,
+        Sight::NoRemoteYet,
+        Sight::RemotesFull,
+        Sight::RemotesBusy,
+        Sight::RemoteAfterNone,
+        Sight::RoomAfterFull,
+        Sight::BusyAgain,
+        Sight::AllTried,
+        Sight::RetryTimeout,
+        Sight::LeftForAnother,
+        Sight::RemoteReset,
     ];
 }
 

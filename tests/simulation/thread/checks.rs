@@ -1,15 +1,20 @@
 //! What is checked of the sessions of a thread: around each run, at each end, and after each turn.
 
+use cproxy::config::balancing::OnDown;
 use cproxy::endpoint::SideName;
+use cproxy::service::Service;
+use cproxy::service::pool::Member;
 use cproxy::session::{End, Outcome, Session};
 use cproxy::thread::sessions::Sessions;
 use cproxy::thread::timers::TICK;
 
+use super::super::dialer::Hold;
 use super::super::kernel::SimSocket;
 use super::super::pipe;
 use super::super::socket::Socket;
 use super::super::traffic::Means;
 use super::host::{Entry, SimHost};
+use std::sync::Arc;
 
 /// How long a session that is ending waits for the peer to take what was sent last, in milliseconds.
 const LAST_BYTES: u64 = 60_000;
@@ -106,6 +111,27 @@ impl SimHost {
         }
     }
 
+    /// Checks that each remote has as many sessions as are joined to it, or about to be, and no more than it may have.
+    pub fn check_leases(&self, services: &[Arc<Service>], members: &[Vec<Member>]) {
+        for (service, members) in services.iter().zip(members) {
+            for (number, Member { remote, max_sessions, .. }) in members.iter().enumerate() {
+                let of_remote = |(_, entry): &(usize, &Entry)| {
+                    entry.service == service.id && entry.dialling.remote_number() == Some(number)
+                };
+                let holds: Vec<Hold> =
+                    self.living().filter(of_remote).map(|(key, entry)| self.hold(key, entry)).collect();
+                let count = |wanted: Hold| holds.iter().filter(|&&hold| hold == wanted).count() as u32;
+                let (surely, perhaps) = (count(Hold::Surely), count(Hold::Perhaps));
+                let sessions = remote.sessions();
+                assert!((surely..=surely + perhaps).contains(&sessions), "a remote has {sessions} sessions: {holds:?}");
+                assert!(
+                    max_sessions.is_none_or(|most| sessions <= most),
+                    "a remote has more sessions than it may have"
+                );
+            }
+        }
+    }
+
     /// When a session has to be run at the latest, as the kernel saw it.
     fn expected_deadline(&self, entry: &Entry) -> Option<u64> {
         match entry.opened {
@@ -113,7 +139,9 @@ impl SimHost {
                 let idle = entry.timeouts.idle?;
                 // It is found only in the next idle timeout that a peer takes no more of what was sent to it before.
                 let progress = self.last_progress(entry);
-                Some(if progress == entry.moved && !self.has_unsent(entry) {
+                // One that is ending looks at it more often, and may have seen some that was taken since.
+                let may_have_seen = entry.broke.is_some() && self.last_taken(entry) >= entry.moved;
+                Some(if progress == entry.moved && !self.has_unsent(entry) && !may_have_seen {
                     progress + idle
                 } else {
                     progress + 2 * idle + LATE
@@ -125,9 +153,13 @@ impl SimHost {
 
     /// When a byte last moved, or was taken by a peer, or a side was last found to have broken.
     fn last_progress(&self, entry: &Entry) -> u64 {
+        entry.moved.max(self.last_taken(entry)).max(entry.broke.unwrap_or(0))
+    }
+
+    /// When a peer last took something.
+    fn last_taken(&self, entry: &Entry) -> u64 {
         let kernel = self.kernel.borrow();
-        let taken = entry.sockets().into_iter().map(|id| kernel.socket(id).fetched_at).max();
-        entry.moved.max(taken.unwrap_or(0)).max(entry.broke.unwrap_or(0))
+        entry.sockets().into_iter().map(|id| kernel.socket(id).fetched_at).max().unwrap_or(0)
     }
 
     /// Whether something that was sent is not taken, or was not when the peer closed.
@@ -165,7 +197,7 @@ impl SimHost {
     }
 
     /// Checks that a session ends for a good reason, and names it rightly.
-    pub fn check_end(&self, entry: &Entry, end: End) {
+    pub fn check_end(&self, key: usize, entry: &Entry, end: End) {
         let kernel = self.kernel.borrow();
         // That the connection timed out is an error; all else that breaks one is a reset.
         let told = |side: SideName, timed_out: bool| {
@@ -193,7 +225,16 @@ impl SimHost {
             End::Reset(side) => told(side, false),
             End::Error(SideName::Client) if entry.refused => {}
             End::Error(side) => told(side, true),
-            End::ConnectFailed | End::ConnectTimeout => entry.dialling.check_end(end, &self.kernel),
+            End::RemoteDown if entry.opened.is_some() => {
+                let (service, remote, on_down) = self.down.expect("a remote is down");
+                let on_it = service == entry.service && entry.dialling.remote_number() == Some(remote);
+                assert!(on_it && self.hold(key, entry) != Hold::No, "a session ends for another one's remote");
+                assert_eq!(on_down, OnDown::Reset, "a session ends that might go on");
+            }
+            End::ConnectFailed | End::ConnectTimeout | End::RemoteDown => {
+                drop(kernel);
+                return entry.dialling.check_end(end, &self.kernel);
+            }
             End::IdleTimeout => {
                 let idle = entry.timeouts.idle.expect("there is an idle timeout");
                 assert!(entry.opened.is_some() && kernel.now >= entry.moved + idle, "the idle timeout fires early");
@@ -203,7 +244,6 @@ impl SimHost {
             }
             End::Drain => {}
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
-            End::RemoteDown => unreachable!("no remote is found down"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {

@@ -1,14 +1,15 @@
 //! What the scheduler of a schedule sees of its thread: dialling, and somebody who checks what it does.
 
+use cproxy::config::balancing::OnDown;
 use cproxy::endpoint::{Carries, Endpoint};
 use cproxy::service::{RemoteAddress, Service, ServiceId, Timeouts};
 use cproxy::session::{Dial, End, Outcome, Session};
 use cproxy::thread::sessions::Host;
 use std::io;
 
-use super::super::dialer::Dialling;
+use super::super::dialer::{Dialling, Hold};
 use super::super::kernel::{SharedKernel, SimSocket};
-use super::super::plan::{Plan, SessionPlan, number};
+use super::super::plan::{Plan, SessionPlan};
 use super::super::promise::Promise;
 use super::super::sight::Sight;
 use super::super::traffic::Means;
@@ -52,6 +53,8 @@ pub struct SimHost {
     pub keys: Vec<Option<usize>>,
     /// Sessions are being ended.
     pub ending: Option<Ending>,
+    /// Sessions are being told that a remote of this service is down.
+    pub down: Option<(ServiceId, usize, OnDown)>,
     refused_once_in: Option<u64>,
     /// By key.
     entries: Vec<Option<Entry>>,
@@ -69,6 +72,7 @@ impl SimHost {
             report: Report::default(),
             keys: vec![None; sessions],
             ending: None,
+            down: None,
             refused_once_in: plan.refused_once_in,
             entries: Vec::new(),
             coming: None,
@@ -79,12 +83,13 @@ impl SimHost {
     /// A client has come, whose session is about to start. Returns its socket.
     pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service) -> usize {
         let client = self.kernel.borrow_mut().accept(number, &plan.client);
+        let now = self.kernel.borrow().now;
         self.coming = Some(Entry {
             number,
             client,
             service: service.id,
             timeouts: service.timeouts,
-            dialling: Dialling::new(client, plan.addresses, service.timeouts.connect),
+            dialling: Dialling::new(client, plan.remotes, service, now),
             refused: false,
             opened: None,
             moved: 0,
@@ -129,6 +134,70 @@ impl SimHost {
         self.kernel.borrow_mut().sights.note(sight);
     }
 
+    /// A session may have looked for a remote, and goes on.
+    pub fn looked(&mut self, key: usize) {
+        let entry = self.entries[key].as_mut().expect("it has run");
+        if !entry.refused {
+            entry.dialling.looked(&self.kernel);
+        }
+    }
+
+    /// Sessions are about to be told that a remote is down. Returns those that are to go to another, or to end, for that.
+    pub fn begin_down(&mut self, service: ServiceId, remote: usize, on_down: OnDown) -> Vec<usize> {
+        self.down = Some((service, remote, on_down));
+        self.kernel.borrow_mut().begin_run();
+        let of_remote: Vec<(usize, bool)> = self
+            .living()
+            .filter(|(_, entry)| entry.service == service && entry.dialling.remote_number() == Some(remote))
+            .filter(|(_, entry)| entry.dialling.remote().is_some())
+            .map(|(key, entry)| (key, on_down == OnDown::Reset && self.hold(key, entry) == Hold::Surely))
+            .collect();
+        let mut concerned = Vec::new();
+        for (key, is_held) in of_remote {
+            let entry = self.entries[key].as_mut().expect("it lives");
+            if if entry.opened.is_some() { is_held } else { entry.dialling.leave() } {
+                concerned.push(key);
+            }
+        }
+        concerned
+    }
+
+    /// They have been told.
+    pub fn end_down(&mut self, concerned: &[usize]) {
+        for &key in concerned {
+            let Some(entry) = &self.entries[key] else { continue };
+            assert!(entry.opened.is_none(), "session {} stays on a remote that is down", entry.number);
+            self.looked(key);
+            let left = !self.entry(key).dialling.is_leaving();
+            assert!(left, "session {} waits for a remote that is down", self.entry(key).number);
+            self.see(Sight::LeftForAnother);
+        }
+        self.down = None;
+    }
+
+    /// What is known of a session's hold on its remote.
+    pub fn hold(&self, key: usize, entry: &Entry) -> Hold {
+        if entry.dialling.remote_number().is_none() {
+            return Hold::No;
+        }
+        let kernel = self.kernel.borrow();
+        let Some(remote) = entry.dialling.remote().map(|id| kernel.socket(id)) else { return Hold::Surely };
+        let witness = &remote.witness;
+        let client = kernel.socket(entry.client);
+        let client_is_gone = client.known_broken() || client.witness.told_write_closed;
+        match witness.told_read_closed || witness.read_finish || remote.known_broken() || remote.left {
+            false => Hold::Surely,
+            true if witness.told_read_closed
+                && entry.opened.is_some()
+                && !self.promise.waits(key)
+                && !client_is_gone =>
+            {
+                Hold::No
+            }
+            true => Hold::Perhaps,
+        }
+    }
+
     /// Notes when the session opened, when bytes last moved, and what it comes by. Returns how many have moved.
     fn observe(&mut self, key: usize) -> u64 {
         let kernel = self.kernel.borrow();
@@ -158,8 +227,12 @@ impl SimHost {
                 End::Error(_) => self.see(Sight::ErrorWithPipe),
                 End::IdleTimeout => self.see(Sight::IdleTimeoutWithPipe),
                 End::Drain => self.see(Sight::DrainWithPipe),
+                End::RemoteDown => {}
                 _ => panic!("a session ends with {end:?} though bytes are in a pipe"),
             }
+        }
+        if end == End::RemoteDown {
+            self.see(Sight::RemoteReset);
         }
         match self.ending {
             Some(Ending { service: None, endless: true }) => self.see(Sight::EndlessDrained),
@@ -202,7 +275,7 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         let entry = self.entries[key].as_mut().expect("a session that lives");
         assert_eq!(service.id, entry.service, "a session dials for another service");
         assert!(!entry.refused, "a session dials without a client");
-        entry.dialling.answer(number(address), &self.kernel)
+        entry.dialling.answer(address, &self.kernel)
     }
 
     fn has_room(&mut self) -> bool {
@@ -223,6 +296,9 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
 
     fn ran(&mut self, key: usize, session: &Session<SimSocket<SHORT>>, outcome: Outcome) {
         self.kernel.borrow().trace(format_args!("session {} {outcome:?}", self.entry(key).number));
+        if !matches!(outcome, Outcome::Ended(_)) {
+            self.looked(key);
+        }
         let moved = self.observe(key);
         self.check_run(key, session, outcome);
         self.promise.ran(key, moved, outcome);
@@ -238,12 +314,12 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         if self.ending.is_some() && self.promise.waits(key) {
             self.see(Sight::RetiredWhileWaiting);
         }
-        self.promise.end(key);
         match self.over.take() {
             Some(over) => assert_eq!((key, end), over, "another session ends, or for another reason"),
             None => self.check_end_without_run(&entry, end),
         }
-        self.check_end(&entry, end);
+        self.check_end(key, &entry, end);
+        self.promise.end(key);
         self.see_end(&entry, end);
         for id in entry.sockets() {
             self.check_closed(self.kernel.borrow().socket(id), end);
@@ -260,6 +336,8 @@ impl SimHost {
         match end {
             End::Drain => assert!(self.is_to_end(entry), "session {} is ended without a reason", entry.number),
             End::ConnectFailed => assert!(entry.opened.is_none() && self.ending.is_none()),
+            End::RemoteDown => assert!(self.down.is_some(), "session {} is ended without a reason", entry.number),
+            End::ConnectTimeout => assert!(self.down.is_some() && entry.opened.is_none()),
             End::Error(_) => assert!(entry.refused, "session {} fails and has not run", entry.number),
             end => panic!("session {} has not run and ends with {end:?}", entry.number),
         }

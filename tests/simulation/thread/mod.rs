@@ -5,6 +5,7 @@ mod host;
 
 use cproxy::buffers::pipe_pool::PipeBudget;
 use cproxy::buffers::pools::Pools;
+use cproxy::service::pool::Member;
 use cproxy::service::{Service, ServiceId};
 use cproxy::session::End;
 use cproxy::thread::sessions::Sessions;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use super::kernel::{Kernel, SimSocket};
 use super::pipe;
-use super::plan::{Plan, SessionPlan, service};
+use super::plan::{Down, Plan, ServicePlan, SessionPlan};
 use super::random::Random;
 use super::sight::{Sight, Sights};
 use host::{Ending, SimHost};
@@ -36,6 +37,7 @@ pub struct Report {
 enum Message {
     Retire(usize),
     Drain,
+    Down(Down),
 }
 
 /// One I/O thread.
@@ -44,6 +46,9 @@ pub struct Thread<const SHORT: bool> {
     sessions: Sessions<SimSocket<SHORT>>,
     host: SimHost,
     services: Vec<Arc<Service>>,
+    /// Their remotes, and those of services that have none before this time.
+    members: Vec<Vec<Member>>,
+    missing: Vec<(u64, usize)>,
     /// Sessions of the plan that have not come yet.
     expected: Vec<(usize, SessionPlan)>,
     messages: Vec<(u64, Message)>,
@@ -59,6 +64,9 @@ impl<const SHORT: bool> Thread<SHORT> {
         kernel.trace(format_args!("{plan:#?}"));
         let expected: Vec<_> = std::mem::take(&mut plan.sessions).into_iter().enumerate().collect();
         let retire = plan.retirement.map(|retired| (retired.told, Message::Retire(retired.service)));
+        let down = plan.down.map(|down| (down.told, Message::Down(down)));
+        let members: Vec<_> = plan.services.iter().map(ServicePlan::members).collect();
+        let missing = plan.services.iter().enumerate().filter_map(|(number, plan)| Some((plan.empty_until?, number)));
         let drain = plan.drain_told.map(|told| (told, Message::Drain));
         Thread {
             sessions: Sessions::new(
@@ -67,9 +75,11 @@ impl<const SHORT: bool> Thread<SHORT> {
                 plan.budgets,
             ),
             host: SimHost::new(Rc::new(RefCell::new(kernel)), &plan, expected.len()),
-            services: plan.services.iter().map(|&(timeouts, addresses)| service(timeouts, addresses)).collect(),
+            services: plan.services.iter().zip(&members).map(|(plan, members)| plan.service(members)).collect(),
+            missing: missing.collect(),
+            members,
             expected,
-            messages: retire.into_iter().chain(drain).collect(),
+            messages: retire.into_iter().chain(drain).chain(down).collect(),
             retired: None,
             now: 0,
             plan,
@@ -90,12 +100,15 @@ impl<const SHORT: bool> Thread<SHORT> {
             self.run_bulk();
             self.end_what_is_due();
             self.host.check_turn(&self.sessions);
+            self.host.check_leases(&self.services, &self.members);
         }
         assert_eq!(self.sessions.wait(), None, "something waits, and nobody is there");
         if pipe::standing().opened_after_refusal {
             self.host.see(Sight::PipeOpenedAfterRefusal);
         }
         drop(self.sessions);
+        let left: u32 = self.members.iter().flatten().map(|member| member.remote.sessions()).sum();
+        assert_eq!(left, 0, "a remote has sessions when all have ended");
         assert_eq!(pipe::standing().open, 0, "a pipe is open that no pool has");
         self.host.report.sights = std::mem::take(&mut self.host.kernel.borrow_mut().sights);
         self.host.report
@@ -129,6 +142,10 @@ impl<const SHORT: bool> Thread<SHORT> {
         let mut kernel = self.host.kernel.borrow_mut();
         kernel.now = self.now;
         kernel.act();
+        while let Some(index) = self.missing.iter().position(|&(time, _)| time <= self.now) {
+            let (_, number) = self.missing.remove(index);
+            self.services[number].pool.replace(self.members[number].clone(), self.now);
+        }
     }
 
     fn has_events(&self) -> bool {
@@ -182,6 +199,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                     self.drain(Some(id));
                     self.retired = self.plan.retirement.map(|retirement| (retirement.over, id));
                 }
+                Message::Down(down) => self.find_down(down),
                 Message::Drain => {
                     self.sessions.close_doors();
                     self.drain(None);
@@ -201,6 +219,15 @@ impl<const SHORT: bool> Thread<SHORT> {
         self.check();
     }
 
+    /// A remote is found down: sessions that are being connected to it go to another at once.
+    fn find_down(&mut self, Down { service, remote, on_down, .. }: Down) {
+        let concerned = self.host.begin_down(self.services[service].id, remote, on_down);
+        let id = self.members[service][remote].remote.id;
+        self.sessions.remote_is_down(id, on_down, &mut self.host);
+        self.host.end_down(&concerned);
+        self.check();
+    }
+
     fn accept(&mut self) {
         if self.plan.accepts {
             self.start_clients();
@@ -216,6 +243,9 @@ impl<const SHORT: bool> Thread<SHORT> {
             let socket = SimSocket::new(&self.host.kernel, client);
             let key = self.sessions.start(socket, service, &mut self.host);
             assert_eq!(key, self.host.keys[number], "whether a session has started is not what is said");
+            if let Some(key) = key {
+                self.host.looked(key);
+            }
             self.check();
         }
     }

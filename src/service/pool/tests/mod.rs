@@ -2,6 +2,7 @@
 
 mod balance;
 mod health;
+mod room;
 mod source;
 
 use std::sync::Mutex;
