@@ -59,7 +59,7 @@ pub(super) fn start(
     flush();
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
     let io_threads = start_io_threads(&settings.process, clock, descriptors.pipes(), &room, sender).map_err(one)?;
-    let acceptor = start_acceptor(&io_threads, &room, sender).map_err(one)?;
+    let acceptor = start_acceptor(&io_threads, &room, clock, sender).map_err(one)?;
     hang_bells(&room, &io_threads, &acceptor, sender);
     let most_sources = most_sources(most_sessions, &settings);
     let mut health = Health::new(clock, &io_threads);
@@ -185,10 +185,11 @@ fn start_io_threads(
 fn start_acceptor(
     io_threads: &[Mailbox<Message>],
     room: &Arc<Room>,
+    clock: Clock,
     notices: &Sender<Notice>,
 ) -> Result<Mailbox<Command>, String> {
     let admission = Admission::new(room, io_threads.len());
-    let (acceptor, mailbox) = Acceptor::new(io_threads.to_vec(), admission).map_err(named("acceptor"))?;
+    let (acceptor, mailbox) = Acceptor::new(io_threads.to_vec(), admission, clock).map_err(named("acceptor"))?;
     start_thread("acceptor".into(), Notice::AcceptorEnded, notices, move || acceptor.run())?;
     Ok(mailbox)
 }

@@ -223,9 +223,10 @@ impl Admission {
         !self.room.waiting_for_remotes.add(self.thread)
     }
 
-    /// Whether the remotes of a pool may have no more sessions; this thread must wait for remotes.
-    pub fn is_full(&self, pool: &Pool) -> bool {
-        pool.is_full_for(&self.room.waiting_for_remotes)
+    /// Until when the remotes of a pool may have no more sessions, if none of them tells before: see [`Pool::full_until`].
+    /// This thread must wait for remotes.
+    pub fn full_until(&self, pool: &Pool, now: u64) -> Option<u64> {
+        pool.full_until(&self.room.waiting_for_remotes, now)
     }
 
     /// Whether this thread waits for remotes, and none has told it since it began to that it may have one more session.

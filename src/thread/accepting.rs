@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::change::{Change, ListenerId};
 use super::tokens::Place;
+use crate::base::clock::Clock;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
 use crate::service::Service;
@@ -104,6 +105,9 @@ pub struct Accepting {
     timed: Vec<usize>,
     /// Those whose remotes may have no more sessions: they have no turns until one may.
     aside: Vec<usize>,
+    /// When those have turns again though no remote has told, in milliseconds: a session may try one that is out.
+    aside_until: u64,
+    clock: Clock,
     admission: Admission,
     state: State,
     /// While there is no room: since when no session has ended.
@@ -116,13 +120,15 @@ pub struct Accepting {
 
 impl Accepting {
     /// No listeners yet.
-    pub fn new(admission: Admission) -> Accepting {
+    pub fn new(admission: Admission, clock: Clock) -> Accepting {
         Accepting {
             listeners: Slab::new(),
             indices: HashMap::new(),
             turns: VecDeque::new(),
             timed: Vec::new(),
             aside: Vec::new(),
+            aside_until: u64::MAX,
+            clock,
             admission,
             state: State::Accepting,
             full_since: Instant::now(),
@@ -217,7 +223,10 @@ impl Accepting {
             _ if !self.turns.is_empty() || !self.aside_may_wait() => Some(Duration::ZERO),
             State::Accepting => {
                 let retry = self.timed.iter().filter_map(|&index| self.listeners[index].listener.retry_at()).min();
-                retry.map(|at| at.saturating_duration_since(Instant::now()))
+                let retry = retry.map(|at| at.saturating_duration_since(Instant::now()));
+                let trial = Some(self.aside_until).filter(|&until| until < u64::MAX);
+                let trial = trial.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now())));
+                retry.into_iter().chain(trial).min()
             }
             State::Stopping(_) => None,
         }
@@ -231,7 +240,9 @@ impl Accepting {
 
     /// Whether no remote has got room that those may wait for which are put aside.
     fn aside_may_wait(&self) -> bool {
-        self.aside.is_empty() || self.admission.is_waiting_for_remotes()
+        self.aside.is_empty()
+            || self.admission.is_waiting_for_remotes()
+                && (self.aside_until == u64::MAX || self.clock.now() < self.aside_until)
     }
 
     fn is_paused(&self) -> bool {
@@ -345,7 +356,7 @@ impl Accepting {
             }
             let is_lane = listener.accepts_lanes();
             // Of a lane it is not known yet whether it is a session's first.
-            let reserved = if is_lane { Ok(None) } else { service.pool.reserve() };
+            let reserved = if is_lane { Ok(None) } else { service.pool.reserve(|| self.clock.now()) };
             let reservation = match reserved {
                 Ok(reservation) => reservation,
                 Err(Full) => return Accepted::Full,
@@ -378,16 +389,19 @@ impl Accepting {
             self.take_back();
             self.admission.wait_for_remotes();
         }
-        if self.admission.is_full(&self.listeners[index].service.pool) {
-            self.aside.push(index);
-        } else {
-            self.turns.push_back(Turn::Listener(index));
+        match self.admission.full_until(&self.listeners[index].service.pool, self.clock.now()) {
+            Some(until) => {
+                self.aside.push(index);
+                self.aside_until = self.aside_until.min(until);
+            }
+            None => self.turns.push_back(Turn::Listener(index)),
         }
     }
 
     /// Lets those have turns again that were put aside.
     fn take_back(&mut self) {
         self.admission.stop_waiting_for_remotes();
+        self.aside_until = u64::MAX;
         self.turns.extend(self.aside.drain(..).map(Turn::Listener));
     }
 

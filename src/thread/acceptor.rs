@@ -11,6 +11,7 @@ use super::accepting::{Accepting, Client, STOP_TIMEOUT};
 use super::change::{Change, Done};
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use super::tokens::{INBOX, Place};
+use crate::base::clock::Clock;
 use crate::endpoint::{Endpoint, Listener};
 use crate::log::flush;
 use crate::service::admission::Admission;
@@ -59,11 +60,15 @@ impl Acceptor {
     /// # Errors
     ///
     /// The system's, where it has no descriptor for the poll.
-    pub fn new(io_threads: Vec<Mailbox<Message>>, admission: Admission) -> io::Result<(Acceptor, Mailbox<Command>)> {
+    pub fn new(
+        io_threads: Vec<Mailbox<Message>>,
+        admission: Admission,
+        clock: Clock,
+    ) -> io::Result<(Acceptor, Mailbox<Command>)> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = mailbox(poll.registry(), INBOX)?;
         let dealer = Dealer { io_threads, next: 0, dealt: false };
-        Ok((Acceptor { poll, inbox, accepting: Accepting::new(admission), dealer }, mailbox))
+        Ok((Acceptor { poll, inbox, accepting: Accepting::new(admission, clock), dealer }, mailbox))
     }
 
     /// Accepts until it is told to stop.

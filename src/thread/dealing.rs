@@ -233,8 +233,11 @@ impl<E: Endpoint> Sessions<E> {
             return Some(key);
         }
         let service = door.service?;
-        let _reservation = service.pool.reserve().ok()?;
-        if self.dealing.is_paused(door.index, self.now()) || !self.make_room(taken, host) {
+        if self.dealing.is_paused(door.index, self.now()) {
+            return None;
+        }
+        let _reservation = service.pool.reserve(|| self.now()).ok()?;
+        if !self.make_room(taken, host) {
             return None;
         }
         host.count_source();

@@ -131,7 +131,7 @@ impl IoThread {
             poll,
             inbox,
             sessions: Sessions::new(pools, pace, Budgets::default()),
-            accepting: Accepting::new(share.admission.clone()),
+            accepting: Accepting::new(share.admission.clone(), share.clock),
             sources: Sources::default(),
             lobby: Lobby::new(share.lanes, number, settings.io_threads, share.admission.clone()),
             admission: share.admission,

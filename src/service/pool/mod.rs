@@ -156,19 +156,24 @@ impl Pool {
             _ => (),
         }
         if self.retry_at.load(Relaxed) <= now {
-            if let Some(lease) = self.retry(&set, tried, now) {
+            if let Some(lease) = self.retry(tried, now) {
                 return Choice::Remote(lease);
             }
         }
         let client = (self.policy.balance == Balance::Source).then(client).flatten();
-        set.choose(Turn { cursor: &self.cursor.0, seed: self.seed, client }, tried)
+        match set.choose(Turn { cursor: &self.cursor.0, seed: self.seed, client }, tried) {
+            // Before it waits, it tries a backup that was not needed until now.
+            Choice::Full => self.retry(tried, now).map_or(Choice::Full, Choice::Remote),
+            choice => choice,
+        }
     }
 
     /// Has the session try a remote that has been out for long enough, if there is one that no other session tries.
     #[cold]
-    fn retry(&self, set: &Set, tried: &[RemoteId], now: u64) -> Option<Lease> {
-        // Whoever takes a remote out from here on makes it earlier again.
+    fn retry(&self, tried: &[RemoteId], now: u64) -> Option<Lease> {
+        // Whoever takes a remote out from here on, or replaces the set, makes it earlier again.
         self.retry_at.swap(u64::MAX, AcqRel);
+        let set = self.set.load();
         let mut lease = None;
         let retry_at = set.on_trial().filter_map(|member| {
             let Member { remote, .. } = member;

@@ -1,5 +1,6 @@
 //! Room in a pool whose remotes may have only so many sessions: who is on the way to a place, and who waits for one.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
@@ -63,19 +64,22 @@ impl Freed {
 
 impl Pool {
     /// Takes a place for a client that is to be let in; `None`: there is no limit, so none is needed. No more of these and
-    /// of leases are given than there may be sessions, by all threads together.
+    /// of leases are given than there may be sessions, by all threads together. A session that is to try a remote which is
+    /// out has a place there, although that is no room yet: otherwise nobody would find out that the remote works again.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn reserve(self: &Arc<Pool>) -> Result<Option<Reservation>, Full> {
+    pub fn reserve(self: &Arc<Pool>, now: impl Fn() -> u64) -> Result<Option<Reservation>, Full> {
         loop {
             let before = self.on_the_way.0.load(Acquire);
             // Whoever is on the way takes a lease first and gives up the place then, so nobody is overlooked.
-            match self.room() {
-                None => return Ok(None),
-                Some(room) if before % ONE_CHANGE >= room => return Err(Full),
-                Some(_) => {}
+            let set = self.set.load();
+            let Some(room) = set.room() else { return Ok(None) };
+            match (before % ONE_CHANGE).cmp(&room) {
+                Less => {}
+                Equal if set.next_trial() <= now() => {}
+                Equal | Greater => return Err(Full),
             }
             let after = before.wrapping_add(ONE_CHANGE + 1);
             if self.on_the_way.0.compare_exchange(before, after, AcqRel, Relaxed).is_ok() {
@@ -84,8 +88,9 @@ impl Pool {
         }
     }
 
-    /// Whether it is full for a thread that has been added to these: if so, they are told when it may be so no longer.
-    pub fn is_full_for(&self, waiters: &Arc<Waiters>) -> bool {
+    /// Whether it is full for a thread that has been added to these: they are told when it may be so no longer, but for the
+    /// time that is returned, when a session may try a remote that is out. `None`: it is not full.
+    pub fn full_until(&self, waiters: &Arc<Waiters>, now: u64) -> Option<u64> {
         self.waiters.get_or_init(|| waiters.clone());
         loop {
             let set = self.set.load_full();
@@ -93,12 +98,17 @@ impl Pool {
                 member.remote.freed.tell_also(waiters);
             }
             fence(SeqCst);
-            if set.room().is_none_or(|room| self.on_the_way.count() < room) {
-                return false;
-            }
+            let room = set.room()?;
+            let until = match (self.on_the_way.count().cmp(&room), set.next_trial()) {
+                (Less, _) => return None,
+                (Equal, trial) if trial <= now => return None,
+                // Whoever is on the way tells when he is there.
+                (Greater, trial) if trial <= now => u64::MAX,
+                (Equal | Greater, trial) => trial,
+            };
             // Of the remotes of another one nobody would tell.
             if Arc::ptr_eq(&set, &self.set.load()) {
-                return true;
+                return Some(until);
             }
         }
     }

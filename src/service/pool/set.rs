@@ -115,8 +115,15 @@ impl Set {
 
     /// Those that a session is to try when they have been out for long enough: backups only if there is need of them.
     pub(super) fn on_trial(&self) -> impl Iterator<Item = &Member> {
-        let needs_backups = !self.members.iter().any(|member| !member.is_backup && member.remote.is_in());
+        let is_enough = |member: &Member| !member.is_backup && member.remote.is_in() && !member.is_full();
+        let needs_backups = !self.members.iter().any(is_enough);
         self.members.iter().filter(move |member| needs_backups || !member.is_backup)
+    }
+
+    /// From when on a session may try one that is out and has room for it; `u64::MAX`: there is none.
+    pub(super) fn next_trial(&self) -> u64 {
+        let has_room = self.on_trial().filter(|member| !member.is_full());
+        has_room.filter_map(|member| member.remote.retry_at()).min().unwrap_or(u64::MAX)
     }
 
     /// Chooses a remote, but none of those that were tried.

@@ -47,11 +47,11 @@ fn told(lines: &[Line]) -> Vec<&str> {
 }
 
 /// Ends listening, and says where it can be taken up again.
-fn close(remote: Remote) -> Address {
+pub fn close(remote: Remote) -> Address {
     remote.address.clone()
 }
 
-fn reopen(address: &Address) -> Remote {
+pub fn reopen(address: &Address) -> Remote {
     // A connection to the port that an earlier one had may linger.
     until("the port", || {
         let socket = address.socket().ok()?;

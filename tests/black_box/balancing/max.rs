@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::health::{close, reopen};
 #[cfg(target_os = "linux")]
 use crate::support::system::processor_time;
 use crate::support::{Address, End, Kind, Line, Proxy, Remote, SetOnDrop, Setup, Stream, TempDir};
@@ -147,6 +148,27 @@ fn an_end_lets_the_next_client_in_at_once() {
         waits.sort_unstable();
         let most = waits[CLIENTS / 4];
         assert!(most < Duration::from_millis(40), "a quarter of {CLIENTS} clients came in within {most:?}");
+    }
+}
+
+/// Who waits while all others are full finds out that a remote which was out works again.
+#[test]
+fn a_remote_that_was_out_takes_those_who_wait() {
+    for flags in [&["-t", "1"][..], &["-t", "2", "--reuse-port"]] {
+        let (full, out) = (Remote::new(Kind::V4), Remote::new(Kind::V4));
+        let setup = between(&[Kind::V4], &[(&full, 2), (&out, 1)]);
+        let proxy = setup.args(&["--max-fails", "1", "--fail-timeout", "100ms"]).args(flags).start();
+        let address = close(out);
+        // The second one goes to the remote that is closed first.
+        let sessions = [(); 2].map(|()| proxy.session(&full));
+        proxy.log.line(&format!("remote {address} is out: "));
+        let mut waiting = proxy.connect();
+        waiting.send("wait");
+        let mut server = reopen(&address).accept();
+        server.expect("wait");
+        server.send("served");
+        waiting.expect("served");
+        drop(sessions);
     }
 }
 

@@ -257,6 +257,36 @@ fn room_is_what_those_in_use_have() {
 }
 
 #[test]
+fn one_that_is_out_is_tried_although_those_in_use_are_full() {
+    for is_backup in [false, true] {
+        let limit = |number, is_backup| Member { max_sessions: Some(2), is_backup, ..weighted(number, 1) };
+        let members = vec![limit(0, false), limit(1, is_backup)];
+        let pool = Arc::new(Pool::new(&settings(Balance::RoundRobin), members, 0, 0));
+        let [_, other] = &remotes(&pool)[..] else { panic!() };
+        take_out(&pool, other, 0);
+        renew(&pool, 0);
+        let _both = [lease(&pool, 1, 0), lease(&pool, 1, 0)];
+        let waiters = Arc::new(Waiters::new(1, Arc::default()));
+        let is_full = |now| pool.reserve(|| now).is_err();
+        assert!(is_full(9_999) && matches!(choose(&pool, 1, &[], 9_999), Choice::Full));
+        assert_eq!(pool.full_until(&waiters, 9_999), Some(10_000));
+        // Then one client is let in, and not two.
+        assert_eq!(pool.full_until(&waiters, 10_000), None);
+        let place = pool.reserve(|| 10_000).unwrap().unwrap();
+        assert!(is_full(10_000));
+        assert_eq!(pool.full_until(&waiters, 10_000), Some(u64::MAX), "who is on the way tells");
+        let trial = lease(&pool, 1, 10_000);
+        assert_eq!(trial.remote().id, other.id);
+        drop(place);
+        assert!(is_full(10_000) && matches!(choose(&pool, 1, &[], 10_000), Choice::Full));
+        assert_eq!(pool.full_until(&waiters, 10_000), Some(20_000));
+        pool.failed(other, &"refused", 10_100);
+        drop(trial);
+        assert_eq!(pool.full_until(&waiters, 20_000), Some(30_100));
+    }
+}
+
+#[test]
 fn backups_have_sessions_only_when_no_other_is_usable_or_has_room() {
     for balance in METHODS {
         let backup = Member { is_backup: true, ..weighted(2, 100) };
