@@ -149,14 +149,12 @@ impl Accepting {
                 continue;
             };
             bound.service = kept.service;
-            self.take_back();
-            let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.listeners.get_mut(index)) else {
-                continue;
-            };
             if let Err(error) = bound.listener.set_backlog(kept.backlog) {
                 warn!("listen error on {}: {}", bound.listener, error_text(&error));
             }
         }
+        // Their services may have other remotes now.
+        self.take_back();
         for id in change.removed {
             if let Some(index) = self.indices.remove(&id) {
                 // Bounded, as they may come as fast as they are taken.

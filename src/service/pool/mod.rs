@@ -141,11 +141,6 @@ impl Pool {
         let _ = self.keeper.set(keeper);
     }
 
-    /// How many more sessions there may be on the remotes that are in use; `None`: any number.
-    pub fn room(&self) -> Option<u64> {
-        self.set.load().room()
-    }
-
     /// Chooses a remote for a session, but none of those that it has tried.
     pub fn choose(&self, client: impl FnOnce() -> Option<ClientKey>, tried: &[RemoteId], now: u64) -> Choice {
         let set = self.set.load();

@@ -140,8 +140,8 @@ impl Set {
         if self.in_use().any(untried) {
             return Choice::Full;
         }
-        // Those that were usable when the set was made may all be out by now.
-        for tier in [others, usable, other_backups, usable_backups] {
+        // Those that were usable when the set was made may all be out by now; they worked until a moment ago.
+        for tier in [usable, others, usable_backups, other_backups] {
             if let Some(lease) = tier.choose(turn, untried) {
                 return Choice::Remote(lease);
             }

@@ -194,7 +194,7 @@ fn no_remote_has_more_sessions_than_it_may_on_whichever_threads() {
     for balance in METHODS {
         let limited = |number| Member { max_sessions: Some(5), ..weighted(number, 1 + number as u16) };
         let pool = Pool::new(&settings(balance), (0..4).map(limited).collect(), 1, 0);
-        assert_eq!(pool.room(), Some(20));
+        assert_eq!(pool.set().room(), Some(20));
         let got = Mutex::new(Vec::new());
         let client = |thread: u32| {
             for n in 0..200 {
@@ -221,7 +221,7 @@ fn no_remote_has_more_sessions_than_it_may_on_whichever_threads() {
             got.lock().unwrap().push(lease);
         }
         assert_eq!(counts(&pool, &*got.lock().unwrap()), [5; 4], "{balance:?}");
-        assert_eq!(pool.room(), Some(0));
+        assert_eq!(pool.set().room(), Some(0));
         got.lock().unwrap().clear();
         assert!(remotes(&pool).iter().all(|remote| remote.sessions() == 0));
     }
@@ -242,18 +242,33 @@ fn a_lease_after_so_many_sessions_is_given_only_if_there_are_so_many_and_there_i
 #[test]
 fn room_is_what_those_in_use_have() {
     let limit = |max_sessions, is_backup| Member { max_sessions, is_backup, ..weighted(1, 1) };
-    let room = |members| Pool::new(&settings(Balance::RoundRobin), members, 0, 0).room();
+    let room = |members| Pool::new(&settings(Balance::RoundRobin), members, 0, 0).set().room();
     assert_eq!(room(vec![]), None);
     assert_eq!(room(vec![limit(Some(2), false), limit(Some(3), true)]), Some(5));
     assert_eq!(room(vec![limit(Some(2), false), limit(None, true)]), None);
     let pool = Pool::new(&settings(Balance::RoundRobin), vec![limit(Some(2), false), limit(None, false)], 0, 0);
     take_out(&pool, &remotes(&pool)[1], 0);
-    assert_eq!(pool.room(), Some(2), "one that is out has no room");
+    assert_eq!(pool.set().room(), Some(2), "one that is out has no room");
     let _both = [lease(&pool, 1, 0), lease(&pool, 1, 0)];
-    assert_eq!(pool.room(), Some(0));
+    assert_eq!(pool.set().room(), Some(0));
     assert!(matches!(choose(&pool, 1, &[], 0), Choice::Full), "it waits rather than try one that is out");
     pool.connected(&remotes(&pool)[1], 0);
-    assert_eq!(pool.room(), None);
+    assert_eq!(pool.set().room(), None);
+}
+
+#[test]
+fn of_those_that_are_out_the_last_one_is_tried_first() {
+    for balance in METHODS {
+        let pool = pool(balance, &[1, 1, 1]);
+        let [one, two, last] = &remotes(&pool)[..] else { panic!() };
+        [one, two].into_iter().for_each(|remote| take_out(&pool, remote, 0));
+        renew(&pool, 0);
+        take_out(&pool, last, 0);
+        let all_get_it = || (0..50).all(|client| lease(&pool, client, 0).remote().id == last.id);
+        assert!(all_get_it(), "{balance:?}: before the set is made anew");
+        renew(&pool, 0);
+        assert!(all_get_it(), "{balance:?}");
+    }
 }
 
 #[test]
