@@ -9,7 +9,7 @@ use super::{End, Outcome, Phase, Session, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
-use crate::service::pool::{Choice, Lease, RemoteId};
+use crate::service::pool::{Choice, Lease, RemoteId, Waiting};
 use crate::service::{RemoteAddress, Service};
 
 /// How long a busy remote is left alone before it is tried again, in milliseconds.
@@ -37,11 +37,13 @@ pub(super) struct Attempts {
     patience: u64,
     /// When all attempts must have come to something.
     deadline: u64,
+    /// It waits for room, and comes before clients that are let in later.
+    waiting: Option<Waiting>,
 }
 
 impl Default for Attempts {
     fn default() -> Attempts {
-        Attempts { tried: Vec::new(), busy: Vec::new(), patience: u64::MAX, deadline: u64::MAX }
+        Attempts { tried: Vec::new(), busy: Vec::new(), patience: u64::MAX, deadline: u64::MAX, waiting: None }
     }
 }
 
@@ -211,6 +213,7 @@ impl<E: Endpoint> Session<E> {
                 Some(lease) => (Choice::Remote(lease), give_up),
                 None => (self.next_remote(turn.now), self.give_up(turn.now)),
             };
+            self.note_waiting(&choice);
             let patience = self.attempts.as_ref().map_or(u64::MAX, |attempts| attempts.patience).min(until);
             let was_busy = self.attempts.as_ref().is_some_and(|attempts| !attempts.busy.is_empty());
             let (give_up, patience) = match choice {
@@ -272,6 +275,16 @@ impl<E: Endpoint> Session<E> {
             return Choice::Exhausted;
         }
         pool.choose(|| self.client.endpoint.client_key(), tried, now)
+    }
+
+    /// Sees to it that a session which waits for room has it before clients that are let in later.
+    fn note_waiting(&mut self, choice: &Choice) {
+        if matches!(choice, Choice::Full) {
+            let Attempts { tried, waiting, .. } = &mut **self.attempts.get_or_insert_default();
+            *waiting = self.service.pool.wait(tried, waiting.take());
+        } else if let Some(attempts) = &mut self.attempts {
+            attempts.waiting = None;
+        }
     }
 
     /// Waits a little before it looks for a remote again.

@@ -33,7 +33,7 @@ use room::OnTheWay;
 pub use client::ClientKey;
 pub use lease::Lease;
 pub use remote::{Checked, Remote, RemoteId, State};
-pub use room::{Full, Reservation};
+pub use room::{Full, Reservation, Waiting};
 pub use set::{MOST_MEMBERS, Member, Set};
 
 /// The remotes of a service, shared by all threads.

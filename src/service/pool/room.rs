@@ -5,17 +5,24 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
 
-use super::Pool;
+use super::{Pool, RemoteId, Set};
 use crate::service::waiters::Waiters;
 
-/// How many clients have been let in and have no lease yet.
+/// How many clients have been let in and have no lease yet, and how many of these wait as there is no room.
 #[derive(Debug, Default)]
-pub(super) struct OnTheWay(AtomicU64);
+pub(super) struct OnTheWay {
+    reserved: AtomicU64,
+    waiting: AtomicU64,
+}
 
 /// A place for a client that has been let in and has no lease yet. It is dropped when the client's session has chosen its
 /// remote.
 #[derive(Debug)]
 pub struct Reservation(Arc<Pool>);
+
+/// A session that waits until a remote has room: as long as this lives, clients are let in only if there is more room.
+#[derive(Debug)]
+pub struct Waiting(Arc<Pool>);
 
 /// Each remote of a pool has as many sessions as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +41,7 @@ const ONE_CHANGE: u64 = 1 << 32;
 
 impl OnTheWay {
     fn count(&self) -> u64 {
-        self.0.load(Acquire) % ONE_CHANGE
+        self.reserved.load(Acquire) % ONE_CHANGE
     }
 }
 
@@ -72,17 +79,17 @@ impl Pool {
     /// There is none.
     pub fn reserve(self: &Arc<Pool>, now: impl Fn() -> u64) -> Result<Option<Reservation>, Full> {
         loop {
-            let before = self.on_the_way.0.load(Acquire);
+            let before = self.on_the_way.reserved.load(Acquire);
             // Whoever is on the way takes a lease first and gives up the place then, so nobody is overlooked.
             let set = self.set.load();
-            let Some(room) = set.room() else { return Ok(None) };
+            let Some(room) = self.room_beside_waiting(&set) else { return Ok(None) };
             match (before % ONE_CHANGE).cmp(&room) {
                 Less => {}
                 Equal if set.next_trial() <= now() => {}
                 Equal | Greater => return Err(Full),
             }
             let after = before.wrapping_add(ONE_CHANGE + 1);
-            if self.on_the_way.0.compare_exchange(before, after, AcqRel, Relaxed).is_ok() {
+            if self.on_the_way.reserved.compare_exchange(before, after, AcqRel, Relaxed).is_ok() {
                 return Ok(Some(Reservation(self.clone())));
             }
         }
@@ -98,7 +105,7 @@ impl Pool {
                 member.remote.freed.tell_also(waiters);
             }
             fence(SeqCst);
-            let room = set.room()?;
+            let room = self.room_beside_waiting(&set)?;
             let until = match (self.on_the_way.count().cmp(&room), set.next_trial()) {
                 (Less, _) => return None,
                 (Equal, trial) if trial <= now => return None,
@@ -113,6 +120,23 @@ impl Pool {
         }
     }
 
+    /// The room that is not for the sessions that wait; `None`: there is no limit.
+    fn room_beside_waiting(&self, set: &Set) -> Option<u64> {
+        Some(set.room()?.saturating_sub(self.on_the_way.waiting.load(Relaxed)))
+    }
+
+    /// Has a session that found no room, and has tried these remotes, have the next place before all clients that are let
+    /// in later. `None`: that place may be one of a remote that it has tried, so it is not kept free.
+    pub fn wait(self: &Arc<Pool>, tried: &[RemoteId], waiting: Option<Waiting>) -> Option<Waiting> {
+        if self.set.load().uses_any(tried) {
+            return None;
+        }
+        waiting.or_else(|| {
+            self.on_the_way.waiting.fetch_add(1, Relaxed);
+            Some(Waiting(self.clone()))
+        })
+    }
+
     /// Whoever waits looks again: there may be room that no remote has told of.
     pub(super) fn tell_waiters(&self) {
         fence(SeqCst);
@@ -125,7 +149,14 @@ impl Pool {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // One less, and one change more.
-        self.0.on_the_way.0.fetch_add(ONE_CHANGE - 1, AcqRel);
+        self.0.on_the_way.reserved.fetch_add(ONE_CHANGE - 1, AcqRel);
+        self.0.tell_waiters();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.on_the_way.waiting.fetch_sub(1, Relaxed);
         self.0.tell_waiters();
     }
 }

@@ -113,6 +113,11 @@ impl Set {
         tiers.into_iter().flat_map(Tier::candidates).filter(|candidate| candidate.is_in())
     }
 
+    /// Whether any of these is in use.
+    pub(super) fn uses_any(&self, remotes: &[RemoteId]) -> bool {
+        !remotes.is_empty() && self.in_use().any(|candidate| remotes.contains(&candidate.member.remote.id))
+    }
+
     /// Those that a session is to try when they have been out for long enough: backups only if there is need of them.
     pub(super) fn on_trial(&self) -> impl Iterator<Item = &Member> {
         let is_enough = |member: &Member| !member.is_backup && member.remote.is_in() && !member.is_full();

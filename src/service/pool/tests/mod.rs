@@ -257,6 +257,30 @@ fn room_is_what_those_in_use_have() {
 }
 
 #[test]
+fn a_session_that_waits_has_the_next_place() {
+    let limit = |number| Member { max_sessions: Some(1), ..weighted(number, 1) };
+    let pool = Arc::new(Pool::new(&settings(Balance::RoundRobin), vec![limit(0), limit(1)], 0, 0));
+    let [one, other] = &remotes(&pool)[..] else { panic!() };
+    let is_full = || pool.reserve(|| 0).is_err();
+    let session = lease(&pool, 1, 0);
+    assert_eq!(session.remote().id, one.id);
+    // The other one has room, which is not for a session that has tried it, so others may have it.
+    assert!(pool.wait(&[other.id], None).is_none() && !is_full());
+    take_out(&pool, other, 0);
+    let waiting = pool.wait(&[other.id], None);
+    assert!(is_full());
+    drop(session);
+    assert!(is_full(), "there is room, but for the one that waits");
+    let waiters = Arc::new(Waiters::new(1, Arc::default()));
+    waiters.add(0);
+    assert_eq!(pool.full_until(&waiters, 0), Some(10_000));
+    let waiting = pool.wait(&[other.id], waiting);
+    assert!(waiters.is_waiting(0), "it waits as before");
+    drop(waiting);
+    assert!(!waiters.is_waiting(0) && !is_full());
+}
+
+#[test]
 fn of_those_that_are_out_the_last_one_is_tried_first() {
     for balance in METHODS {
         let pool = pool(balance, &[1, 1, 1]);
