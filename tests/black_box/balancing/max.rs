@@ -172,6 +172,28 @@ fn a_remote_that_was_out_takes_those_who_wait() {
     }
 }
 
+/// A client whose remote could not be connected to while all others are full has the next place before those behind it.
+#[test]
+fn who_was_let_in_first_is_served_first() {
+    for flags in [&["-t", "1"][..], &["-t", "2", "--reuse-port"]] {
+        let (full, out) = (Remote::new(Kind::V4), Remote::new(Kind::V4));
+        let setup = between(&[Kind::V4], &[(&full, 1), (&out, 1)]);
+        let proxy = setup.args(&["--max-fails", "1", "--fail-timeout", "1h"]).args(flags).start();
+        let address = close(out);
+        let session = proxy.session(&full);
+        let mut first = proxy.connect();
+        first.send("first");
+        proxy.log.line(&format!("remote {address} is out: "));
+        let mut others: Vec<Stream> = (0..3).map(|_| proxy.connect()).collect();
+        others.iter_mut().for_each(|other| other.send("other"));
+        drop(session);
+        let mut server = full.accept();
+        server.expect("first");
+        drop((first, server));
+        full.accept().expect("other");
+    }
+}
+
 /// A full service does not hold up the listeners of others.
 #[test]
 fn other_services_go_on() {
