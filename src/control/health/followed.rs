@@ -111,17 +111,18 @@ impl Followed {
             place.map_or_else(Known::default, |place| names.swap_remove(place).1)
         };
         let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
-        let is_stale = names.iter().any(|name| name.found.is_some());
+        let is_known = names.iter().any(|name| name.found.is_some());
         let mut followed = Followed {
             plan: Plan::new(&wanted.settings.check).map(Arc::new),
             names,
             members: wanted.pool.set().members().to_vec(),
             stays_in: None,
-            is_stale: false,
+            // A remote may have come back after the service was made, which was told to the one before it.
+            is_stale: true,
             next_step: None,
             wanted,
         };
-        if is_stale {
+        if is_known {
             followed.make_members(&known);
         }
         followed.read_set();

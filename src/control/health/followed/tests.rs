@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::settings::ServiceSettings;
 use crate::service::Service;
+use crate::service::pool::{Checked, Choice};
 
 fn endpoints(argument: &str) -> Endpoints {
     Endpoints::parse(argument).unwrap()
@@ -65,4 +66,24 @@ fn what_was_known_before_the_first_answer_is_judged_too() {
     let mut fixed = followed(endpoints(ONE), true);
     assert!(!fixed.judge_again(&addresses(&[ONE]), 0));
     assert_eq!(remotes(&mut fixed), [ONE]);
+}
+
+#[test]
+fn a_remote_that_comes_back_while_a_reload_is_under_way_is_used() {
+    let mut settings = ServiceSettings::new("", vec![endpoints("127.0.0.1:0")], endpoints(ONE));
+    settings.remotes.push(RemoteSettings::new(endpoints(TWO)));
+    let former = Service::new(&settings, None, 0).unwrap();
+    let second = former.pool.set().members()[1].remote.clone();
+    assert!(second.set_checked(Checked::Down, &"no answer", 1));
+    let service = Arc::new(Service::new(&settings, Some(&former), 2).unwrap());
+    // The keeper has only the former service yet.
+    assert!(second.set_checked(Checked::Up, &"checks pass", 3));
+    let followed = Followed::new(Wanted::new(&Running { settings, service }), None, 4);
+    let mut choose = || match followed.wanted.pool.choose(|| None, &[], 5) {
+        Choice::Remote(lease) => lease.name.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut chosen = [choose(), choose()];
+    chosen.sort();
+    assert_eq!(chosen, [ONE, TWO]);
 }
