@@ -171,6 +171,17 @@ impl ServiceSettings {
         listening_as_other.is_same(other)
     }
 
+    /// A remote whose name has no address now has those that it had in the former settings of the service: a look-up that
+    /// fails takes nothing away.
+    pub fn keep_addresses(&mut self, former: &ServiceSettings) {
+        for remote in self.remotes.iter_mut().filter(|remote| remote.unresolved.is_some()) {
+            let is_same = |other: &&RemoteSettings| other.endpoints.argument == remote.endpoints.argument;
+            if let Some(same) = former.remotes.iter().find(is_same) {
+                remote.endpoints.addresses.clone_from(&same.endpoints.addresses);
+            }
+        }
+    }
+
     /// All addresses of all remotes, as far as they are known at the start.
     pub fn remote_addresses(&self) -> impl Iterator<Item = &EndpointAddress> {
         self.remotes.iter().flat_map(|remote| &remote.endpoints.addresses)
@@ -281,5 +292,24 @@ mod tests {
         assert!(!one.is_same_for_sessions(&other));
         other.remotes[0] = RemoteSettings::new(Endpoints { argument: "db:2".into(), ..endpoints(&[]) });
         assert!(!one.is_same_for_sessions(&other));
+    }
+
+    #[test]
+    fn a_name_that_has_no_address_now_keeps_those_that_it_had() {
+        let known = |argument: &str| Endpoints {
+            argument: argument.into(),
+            addresses: vec![EndpointAddress::Tcp("192.0.2.1:1".parse().unwrap())],
+        };
+        let unknown = |argument: &str| RemoteSettings {
+            unresolved: Some(Unresolved("no".into())),
+            ..RemoteSettings::new(Endpoints { argument: argument.into(), addresses: Vec::new() })
+        };
+        let former = ServiceSettings::new("a", Vec::new(), known("db:1"));
+        let mut now = ServiceSettings::new("a", Vec::new(), known("other:1"));
+        now.remotes.extend([unknown("new:1"), unknown("db:1")]);
+        now.keep_addresses(&former);
+        let addresses: Vec<_> = now.remotes.iter().map(|remote| remote.endpoints.addresses.len()).collect();
+        assert_eq!(addresses, [1, 0, 1]);
+        assert!(now.remotes[2].unresolved.is_some(), "the warning stays");
     }
 }

@@ -121,13 +121,17 @@ impl Control {
     }
 
     /// Everything that can fail.
-    fn prepare(&mut self, settings: Settings) -> Result<Ready, Vec<String>> {
+    fn prepare(&mut self, mut settings: Settings) -> Result<Ready, Vec<String>> {
         let mut former: HashMap<&str, &Running> =
             self.services.iter().map(|running| (running.settings.name.as_str(), running)).collect();
         let mut services = Vec::with_capacity(settings.services.len());
         let mut errors = Vec::new();
-        for wanted in &settings.services {
-            match former.remove(wanted.name.as_str()) {
+        for wanted in &mut settings.services {
+            let former = former.remove(wanted.name.as_str());
+            if let Some(former) = former {
+                wanted.keep_addresses(&former.settings);
+            }
+            match former {
                 // The same one goes on: whatever it has counted or learnt, it keeps.
                 Some(same) if same.settings.is_same_for_sessions(wanted) => {
                     services.push(Running { settings: wanted.clone(), service: same.service.clone() });

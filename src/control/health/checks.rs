@@ -20,6 +20,9 @@ const TICK: u64 = 16;
 /// How long a remote whose queue is full is left alone before it is tried again, in milliseconds.
 const BUSY_PAUSE: u64 = 50;
 
+/// What is lacking here is told again only if it was not lacking for so long, in milliseconds, or for two intervals.
+const QUIET: u64 = 60_000;
+
 /// One remote, and how its checks go.
 #[derive(Debug)]
 struct Check {
@@ -74,8 +77,20 @@ pub struct Checks {
     woken: Vec<usize>,
     due: Vec<usize>,
     chance: u64,
-    /// Why the last check could not be made, for want of something here.
-    lacking: Option<String>,
+    lacking: Lacking,
+}
+
+/// Why checks could not be made, for want of something here, and when that was last so.
+#[derive(Debug, Default)]
+struct Lacking(HashMap<String, u64>);
+
+impl Lacking {
+    /// Notes a reason; returns whether it is to be told. It is not forgotten when another check succeeds, as that may be
+    /// so each time while some remotes cannot be checked.
+    fn is_news(&mut self, reason: &str, interval: u64, now: u64) -> bool {
+        let last = self.0.insert(reason.to_string(), now);
+        last.is_none_or(|last| now.saturating_sub(last) > QUIET.max(interval.saturating_mul(2)))
+    }
 }
 
 impl Checks {
@@ -91,7 +106,7 @@ impl Checks {
             woken: Vec::new(),
             due: Vec::new(),
             chance: seed,
-            lacking: None,
+            lacking: Lacking::default(),
         }
     }
 
@@ -264,11 +279,10 @@ impl Checks {
             Attempt::Passed => None,
             Attempt::Failed(reason) => Some(reason),
             Attempt::Unknown(reason) => {
-                self.end(key, now);
-                return self.lacks(reason);
+                self.lacks(key, &reason, now);
+                return self.end(key, now);
             }
         };
-        self.lacking = None;
         let Plan { rise, fall, .. } = *check.plan;
         if let Some(finding) = check.health.note(reason.is_none(), rise, fall) {
             found.push(Found { remote: check.remote.clone(), finding, reason });
@@ -285,11 +299,11 @@ impl Checks {
         self.timers.arm(key, check.plan.next(check.began, drawn).max(now + 1));
     }
 
-    /// Notes that a check could not be made, and logs it, once until one can be made.
-    fn lacks(&mut self, reason: String) {
-        if self.lacking.as_ref() != Some(&reason) {
-            log::warn!("remotes cannot be checked: {reason}");
-            self.lacking = Some(reason);
+    /// Notes that a check could not be made, and logs it once.
+    fn lacks(&mut self, key: usize, reason: &str, now: u64) {
+        let Check { remote, plan, .. } = &self.all[key];
+        if self.lacking.is_news(reason, plan.interval, now) {
+            log::warn!("remotes cannot be checked, {} among them: {reason}", remote.name);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::plan::Plan;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::error::error_text;
+use crate::base::text::Escaped;
 use crate::config::balancing::PoolSettings;
 use crate::config::loops::own_listener;
 use crate::config::settings::RemoteSettings;
@@ -87,7 +88,9 @@ pub struct Followed {
 /// What is known of a name.
 #[derive(Debug, Default)]
 struct Known {
-    /// What it stands for; `None`: nobody has said so yet.
+    /// The last answer, with all that is in it; `None`: there has been none yet.
+    told: Option<Vec<Found>>,
+    /// What is used of it; `None`: what was known when the program started, or was told to reload.
     found: Option<Vec<Found>>,
     /// The last answer was none.
     fails: bool,
@@ -108,17 +111,18 @@ impl Followed {
             place.map_or_else(Known::default, |place| names.swap_remove(place).1)
         };
         let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
-        let is_stale = names.iter().any(|name| name.found.is_some());
+        let is_known = names.iter().any(|name| name.found.is_some());
         let mut followed = Followed {
             plan: Plan::new(&wanted.settings.check).map(Arc::new),
             names,
             members: wanted.pool.set().members().to_vec(),
             stays_in: None,
-            is_stale: false,
+            // A remote may have come back after the service was made, which was told to the one before it.
+            is_stale: true,
             next_step: None,
             wanted,
         };
-        if is_stale {
+        if is_known {
             followed.make_members(&known);
         }
         followed.read_set();
@@ -163,29 +167,65 @@ impl Followed {
         now: u64,
     ) -> bool {
         let Some(RemoteSettings { endpoints, .. }) = self.wanted.remotes.get(number) else { return false };
-        let argument = endpoints.argument.clone();
+        let argument = shown(endpoints);
+        let known = &mut self.names[number];
         let found = match found {
-            Ok(found) => self.without_ours(number, found, listening),
+            Ok(found) => found,
             Err(reason) => {
-                if !std::mem::replace(&mut self.names[number].fails, true) {
+                if !std::mem::replace(&mut known.fails, true) {
                     warn!("{}", self.named(format!("remote {argument} is left as it is: {reason}")));
                 }
                 return false;
             }
         };
-        if std::mem::take(&mut self.names[number].fails) {
+        known.told = Some(found.clone());
+        if std::mem::take(&mut known.fails) {
             info!("{}", self.named(format!("remote {argument} can be looked up again")));
         }
+        let found = self.without_ours(number, found, listening);
         // One without an answer changes nothing, so neither does one of which nothing is left.
         if found.is_empty() || self.names[number].found.as_ref() == Some(&found) {
             return false;
         }
+        self.take(number, found, now);
+        true
+    }
+
+    /// The program listens at these addresses now: what names stand for is judged again, as no answer may come that
+    /// differs from the last one. Whether that changes anything.
+    pub fn judge_again(&mut self, listening: &[EndpointAddress], now: u64) -> bool {
+        let mut any = false;
+        for number in 0..self.names.len() {
+            let Wanted { remotes, settings, .. } = &self.wanted;
+            let remote = &remotes[number];
+            if !changes(remote, settings) {
+                continue;
+            }
+            let is_ours = |found: &Found| own_listener(&found.address, listening).is_some();
+            let Known { told, found, .. } = &self.names[number];
+            let used = found.clone().unwrap_or_else(|| at_start(remote));
+            let is_led_back = used.iter().any(is_ours);
+            let told = told.clone().unwrap_or_else(|| used.clone());
+            let mut left = self.without_ours(number, told, listening);
+            if left.is_empty() {
+                // What is there besides is used as before: but nothing at all is better than the program itself.
+                left = used.iter().filter(|found| !is_ours(found)).cloned().collect();
+            }
+            if left != used && (is_led_back || !left.is_empty()) {
+                self.take(number, left, now);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Uses these as the remotes that a name stands for.
+    fn take(&mut self, number: usize, found: Vec<Found>, now: u64) {
         self.names[number].found = Some(found);
         let before = self.members.clone();
         self.make_members(&[]);
         appeared(&self.members, &before, now);
-        self.log_difference(&argument, &before);
-        true
+        self.log_difference(&shown(&self.wanted.remotes[number].endpoints), &before);
     }
 
     /// Leaves out what would lead back to the program itself, and says so once.
@@ -195,7 +235,7 @@ impl Followed {
             let listener = own_listener(address, listening);
             if let Some(listener) = listener {
                 if !self.names[number].ours.contains(address) {
-                    let argument = &self.wanted.remotes[number].endpoints.argument;
+                    let argument = shown(&self.wanted.remotes[number].endpoints);
                     let line = format!(
                         "remote {argument}: {address} is left out, as it is the proxy's own listener {listener}"
                     );
@@ -275,6 +315,17 @@ impl Followed {
     }
 }
 
+/// A remote as it was written, fit for the log.
+fn shown(endpoints: &Endpoints) -> String {
+    Escaped(endpoints.argument.as_bytes()).to_string()
+}
+
+/// What a name stood for when the settings were made.
+fn at_start(remote: &RemoteSettings) -> Vec<Found> {
+    let found = |address: &EndpointAddress| Found { address: address.clone(), weight: None, is_backup: false };
+    remote.endpoints.addresses.iter().map(found).collect()
+}
+
 /// What is asked for instead of a name: each of its addresses.
 fn effective(remote: &RemoteSettings, name: &Known) -> Vec<RemoteSettings> {
     let Some(found) = &name.found else { return vec![remote.clone()] };
@@ -309,3 +360,6 @@ pub fn sessions_text(count: u64) -> String {
         count => format!("{count} sessions"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,9 +149,14 @@ impl Keeper {
                 former => Followed::new(wanted, former, now),
             });
         }
+        for service in &mut self.services {
+            service.judge_again(&self.listening, now);
+        }
         self.check(now);
         self.forgive(now);
         self.look_up();
+        // The clients of what is new come as soon as this is done.
+        self.make_sets(now);
     }
 
     /// What checks have found is true no longer where nothing is checked any more.

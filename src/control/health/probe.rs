@@ -109,6 +109,8 @@ pub struct Probe {
     /// Any descriptor will do for its registration with a poll, so the type is not what it says.
     io: UnixStream,
     kind: Kind,
+    /// The port of TCP that it is connected to.
+    port: Option<u16>,
     framed: bool,
     plan: Arc<Plan>,
     stage: Stage,
@@ -160,7 +162,8 @@ impl Probe {
             Err(error) => return Err(error),
         };
         let io = UnixStream::from_std(OwnedFd::from(socket).into());
-        Ok(Probe { io, kind: *kind, framed, plan: plan.clone(), stage, ready: Readiness::default() })
+        let port = address.as_socket().filter(|_| is_tcp).map(|address| address.port());
+        Ok(Probe { io, kind: *kind, port, framed, plan: plan.clone(), stage, ready: Readiness::default() })
     }
 
     /// Whether being connected is all, and it is.
@@ -197,6 +200,11 @@ impl Probe {
                     if let Some(error) = self.io.take_error()? {
                         return Err(Stop::Error(error));
                     }
+                }
+                if self.port.is_some_and(|port| is_its_own_peer(&self.io, port)) {
+                    return Ok(Some(Attempt::Failed(
+                        "nobody is there: the system connected the check to itself".into(),
+                    )));
                 }
                 self.stage = Stage::Sending(0);
                 Ok(self.is_over().then_some(Attempt::Passed))
@@ -284,6 +292,14 @@ fn failed(error: &io::Error) -> Attempt {
     }
 }
 
+/// Whether a connection to this port is one with itself: where nobody listens at a port of this machine that the system may
+/// pick for a client, it picks it sooner or later for one that connects to it.
+fn is_its_own_peer(io: &UnixStream, port: u16) -> bool {
+    let io = SockRef::from(io);
+    let Ok(Some(own)) = io.local_addr().map(|address| address.as_socket()) else { return false };
+    own.port() == port && io.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(own))
+}
+
 fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }
@@ -325,3 +341,22 @@ fn acknowledge_later(socket: &Socket) {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn acknowledge_later(_socket: &Socket) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_with_itself_is_told_from_others() {
+        let own = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = own.local_addr().unwrap();
+        own.connect(&address).unwrap();
+        let port = address.as_socket().unwrap().port();
+        assert!(is_its_own_peer(&UnixStream::from_std(OwnedFd::from(own).into()), port));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_its_own_peer(&UnixStream::from_std(OwnedFd::from(other).into()), port));
+    }
+}

@@ -98,10 +98,12 @@ fn by_services(
         ServiceKind::Tcp => (Transport::Tcp, EndpointAddress::Tcp),
         ServiceKind::Udp => (Transport::Udp, EndpointAddress::Udp),
     };
-    let (targets, longest) = resolved(services, transport, memory, is_over);
-    if targets.iter().map(|target| target.addresses.len()).sum::<usize>() > MOST_FOUND {
+    let longest = look_up_hosts(&services, transport, memory, is_over);
+    let addresses = |service: &Service| memory.hosts.get(&service.target).map_or(0, Vec::len);
+    if services.iter().map(addresses).sum::<usize>() > MOST_FOUND {
         return Err(format!("it has more than {MOST_FOUND} addresses"));
     }
+    let targets: Vec<Target> = services.into_iter().map(|service| target(service, &memory.hosts)).collect();
     let found = shares::found(&targets, kind);
     if found.is_empty() {
         return Err("none of its hosts has an address".to_string());
@@ -141,19 +143,19 @@ fn services(
     Err(failure.to_string())
 }
 
-/// The records with the addresses of their hosts, and how long these may be used. A host that cannot be looked up now has
-/// the addresses that it had.
-fn resolved(
-    services: Vec<Service>,
+/// Looks up what the hosts of records stand for, which is in the memory then, and says how long that may be used. A host
+/// that cannot be looked up now has the addresses that it had.
+fn look_up_hosts(
+    services: &[Service],
     transport: Transport,
     memory: &mut Memory,
     is_over: &dyn Fn() -> bool,
-) -> (Vec<Target>, Duration) {
+) -> Duration {
     let start = Instant::now();
     let mut lookups = Lookups::default();
     let mut longest = LONGEST_LIFE;
     let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    for Service { target, addresses, .. } in &services {
+    for Service { target, addresses, .. } in services {
         if hosts.contains_key(target) {
             continue;
         }
@@ -171,13 +173,15 @@ fn resolved(
         });
         hosts.insert(target.clone(), found.unwrap_or_default());
     }
-    let target = |Service { priority, weight, port, target, .. }: Service| {
-        let ips = hosts.get(&target).into_iter().flatten();
-        Target { priority, weight, addresses: ips.map(|&ip| SocketAddr::new(ip, port)).collect() }
-    };
-    let targets = services.into_iter().map(target).collect();
     memory.hosts = hosts;
-    (targets, longest)
+    longest
+}
+
+/// A record with the addresses of its host.
+fn target(service: Service, hosts: &HashMap<String, Vec<IpAddr>>) -> Target {
+    let Service { priority, weight, port, target, .. } = service;
+    let ips = hosts.get(&target).into_iter().flatten();
+    Target { priority, weight, addresses: ips.map(|&ip| SocketAddr::new(ip, port)).collect() }
 }
 
 /// What the system's resolver says of a host.

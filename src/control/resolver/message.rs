@@ -27,7 +27,7 @@ pub struct Service {
     pub port: u16,
     /// The host: in lower case, without the last dot.
     pub target: String,
-    /// Its addresses, as far as the same answer has them.
+    /// Its addresses, as far as the same answer has them; of several records for one host, the first has them.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -162,11 +162,12 @@ impl Question {
             return Ok(name.map_or(Reply::NoRecords, |name| Reply::Alias(format!("{name}."), ttl)));
         }
         // Without the section that is beside the answer, there is the answer.
-        let known = additional(message).unwrap_or_default();
+        let mut known = additional(message).unwrap_or_default();
         for service in &mut services {
-            if let Some((addresses, seconds)) = known.get(&service.target) {
-                service.addresses.clone_from(addresses);
-                ttl = ttl.min(*seconds);
+            // Once for each host: many records for one with many addresses would come to far more than the answer has.
+            if let Some((addresses, seconds)) = known.remove(&service.target) {
+                service.addresses = addresses;
+                ttl = ttl.min(seconds);
             }
         }
         Ok(Reply::Services(services, ttl))
@@ -270,11 +271,20 @@ mod tests {
             additional: vec![
                 ("a.EXAMPLE.".into(), 40, v4.clone()),
                 ("a.example.".into(), 70, v6),
-                ("c.example.".into(), 1, v4),
+                ("c.example.".into(), 1, v4.clone()),
             ],
             ..Says::default()
         };
         let services = vec![service(80, "a.example", &["192.0.2.1", "2001:db8::1"]), service(81, "b.example", &[])];
+        assert_eq!(reply(&says), Some(Reply::Services(services, 40)));
+        // Several records for one host do not have its addresses again and again.
+        let answer = [80, 81, 82].map(|port| srv(NAME, 60, port, "a.example.")).to_vec();
+        let says = Says { answer, additional: vec![("a.example.".into(), 40, v4)], ..Says::default() };
+        let services = vec![
+            service(80, "a.example", &["192.0.2.1"]),
+            service(81, "a.example", &[]),
+            service(82, "a.example", &[]),
+        ];
         assert_eq!(reply(&says), Some(Reply::Services(services, 40)));
         // A time to live that cannot be is none.
         let says = Says { answer: vec![srv(NAME, 1 << 31, 80, "a.example.")], ..Says::default() };

@@ -340,3 +340,15 @@ fn what_is_no_longer_followed_is_checked_no_more_and_what_stays_keeps_its_state(
     keeper.checks.follow([].into_iter(), keeper.clock.now());
     assert_eq!((keeper.checks.running, keeper.checks.wait(0)), (0, None));
 }
+
+#[test]
+fn what_is_lacking_here_is_told_once_as_long_as_it_is() {
+    let mut lacking = Lacking::default();
+    assert!(lacking.is_news("Too many open files", 1000, 5));
+    assert!(lacking.is_news("Cannot assign requested address", 1000, 6), "another reason");
+    for now in (1000..1_000_000).step_by(50_000) {
+        assert!(!lacking.is_news("Too many open files", 1000, now), "{now}");
+    }
+    assert!(lacking.is_news("Too many open files", 1000, 2_000_000));
+    assert!(!lacking.is_news("Too many open files", 3_600_000, 2_000_000 + 7_200_000));
+}
