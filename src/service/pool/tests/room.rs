@@ -39,14 +39,14 @@ fn waiters(threads: usize) -> (Arc<Waiters>, Vec<Receiver<()>>) {
 #[test]
 fn a_place_is_taken_by_whoever_is_on_the_way_and_then_by_the_session() {
     let pool = limited(&[1, 1]);
-    let (one, other) = (pool.reserve().unwrap(), pool.reserve().unwrap());
+    let (one, other) = (pool.reserve(|| 0).unwrap(), pool.reserve(|| 0).unwrap());
     assert!(one.is_some() && other.is_some());
-    assert_eq!(pool.reserve().unwrap_err(), Full);
+    assert_eq!(pool.reserve(|| 0).unwrap_err(), Full);
     let session = lease(&pool, 0, 0);
     drop(one);
-    assert_eq!(pool.reserve().unwrap_err(), Full, "the session has it");
+    assert_eq!(pool.reserve(|| 0).unwrap_err(), Full, "the session has it");
     drop(other);
-    assert!(pool.reserve().is_ok(), "who was on the way has gone");
+    assert!(pool.reserve(|| 0).is_ok(), "who was on the way has gone");
     drop(session);
     assert_eq!(pool.room(), Some(2));
 }
@@ -54,12 +54,12 @@ fn a_place_is_taken_by_whoever_is_on_the_way_and_then_by_the_session() {
 #[test]
 fn without_a_limit_nothing_is_counted() {
     let pool = Arc::new(pool(Balance::RoundRobin, &[1, 1]));
-    assert!((0..10).all(|_| matches!(pool.reserve(), Ok(None))));
+    assert!((0..10).all(|_| matches!(pool.reserve(|| 0), Ok(None))));
     let (waiters, _) = waiters(1);
     assert!(!pool.is_full_for(&waiters));
     let mixed = [Member { max_sessions: Some(1), ..weighted(0, 1) }, weighted(1, 1)];
     pool.replace(mixed.to_vec(), 0);
-    assert!(matches!(pool.reserve(), Ok(None)), "one of them takes any number");
+    assert!(matches!(pool.reserve(|| 0), Ok(None)), "one of them takes any number");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn whoever_waits_is_woken_by_a_lease_a_client_that_goes_and_another_set() {
     drop(session);
     assert_eq!((rung(), pool.is_full_for(&waiters)), (1, false));
 
-    let on_the_way = pool.reserve().unwrap();
+    let on_the_way = pool.reserve(|| 0).unwrap();
     assert!(waits());
     drop(on_the_way);
     assert_eq!(rung(), 1);
@@ -108,7 +108,7 @@ fn threads_that_wait_for_room_get_it_and_never_too_much() {
                 begin.wait();
                 for client in 0..CLIENTS / THREADS as u64 {
                     let place = loop {
-                        if let Ok(place) = pool.reserve() {
+                        if let Ok(place) = pool.reserve(|| 0) {
                             break place;
                         }
                         waiters.add(thread);
