@@ -79,7 +79,7 @@ fn a_remote_that_comes_back_while_a_reload_is_under_way_is_used() {
     // The keeper has only the former service yet.
     assert!(second.set_checked(Checked::Up, &"checks pass", 3));
     let followed = Followed::new(Wanted::new(&Running { settings, service }), None, 4);
-    let mut choose = || match followed.wanted.pool.choose(|| None, &[], 5) {
+    let choose = || match followed.wanted.pool.choose(|| None, &[], 5) {
         Choice::Remote(lease) => lease.name.clone(),
         other => panic!("{other:?}"),
     };

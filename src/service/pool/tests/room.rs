@@ -48,7 +48,7 @@ fn a_place_is_taken_by_whoever_is_on_the_way_and_then_by_the_session() {
     drop(other);
     assert!(pool.reserve(|| 0).is_ok(), "who was on the way has gone");
     drop(session);
-    assert_eq!(pool.room(), Some(2));
+    assert_eq!(pool.set().room(), Some(2));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn without_a_limit_nothing_is_counted() {
     let pool = Arc::new(pool(Balance::RoundRobin, &[1, 1]));
     assert!((0..10).all(|_| matches!(pool.reserve(|| 0), Ok(None))));
     let (waiters, _) = waiters(1);
-    assert!(!pool.is_full_for(&waiters));
+    assert!(pool.full_until(&waiters, 0).is_none());
     let mixed = [Member { max_sessions: Some(1), ..weighted(0, 1) }, weighted(1, 1)];
     pool.replace(mixed.to_vec(), 0);
     assert!(matches!(pool.reserve(|| 0), Ok(None)), "one of them takes any number");
@@ -69,12 +69,12 @@ fn whoever_waits_is_woken_by_a_lease_a_client_that_goes_and_another_set() {
     let rung = || heard[0].try_iter().count();
     let waits = || {
         waiters.add(0);
-        pool.is_full_for(&waiters)
+        pool.full_until(&waiters, 0).is_some()
     };
     let session = lease(&pool, 0, 0);
     assert!(waits());
     drop(session);
-    assert_eq!((rung(), pool.is_full_for(&waiters)), (1, false));
+    assert_eq!((rung(), pool.full_until(&waiters, 0)), (1, None));
 
     let on_the_way = pool.reserve(|| 0).unwrap();
     assert!(waits());
@@ -112,7 +112,7 @@ fn threads_that_wait_for_room_get_it_and_never_too_much() {
                             break place;
                         }
                         waiters.add(thread);
-                        if pool.is_full_for(waiters) {
+                        if pool.full_until(waiters, 0).is_some() {
                             heard.recv_timeout(LOST).expect("a wake-up was lost");
                         }
                         waiters.remove(thread);
@@ -131,5 +131,5 @@ fn threads_that_wait_for_room_get_it_and_never_too_much() {
             });
         }
     });
-    assert_eq!((served.load(SeqCst), pool.room()), (CLIENTS, Some(2)));
+    assert_eq!((served.load(SeqCst), pool.set().room()), (CLIENTS, Some(2)));
 }
