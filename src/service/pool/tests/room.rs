@@ -29,7 +29,7 @@ fn waiters(threads: usize) -> (Arc<Waiters>, Vec<Receiver<()>>) {
     let (bell, heard): (Vec<Bell>, Vec<_>) = (0..threads)
         .map(|_| {
             let (ring, heard) = channel();
-            (Box::new(move || drop(ring.send(()))) as Bell, heard)
+            (Box::new(move || _ = ring.send(())) as Bell, heard)
         })
         .unzip();
     bells.hang(bell);
