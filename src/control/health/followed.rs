@@ -4,7 +4,7 @@ use log::{info, warn};
 use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::plan::Plan;
 use crate::address::{EndpointAddress, Endpoints};
@@ -77,6 +77,8 @@ pub struct Followed {
     /// For each remote that was asked for, what is known of its name.
     names: Vec<Known>,
     members: Vec<Member>,
+    /// Remotes that are no longer wanted, and have sessions: one that comes back goes on as it was.
+    gone: Vec<Weak<Remote>>,
     /// The one that is used because none is usable.
     stays_in: Option<Arc<Remote>>,
     /// The set is to be made anew, as something has changed.
@@ -101,9 +103,9 @@ struct Known {
 impl Followed {
     /// What the one of the same name knew, if there was one, is kept.
     pub fn new(wanted: Wanted, former: Option<Followed>, now: u64) -> Followed {
-        let (mut names, known) = former.map_or_else(Default::default, |former| {
+        let (mut names, known, gone) = former.map_or_else(Default::default, |former| {
             let arguments = former.wanted.remotes.into_iter().map(|remote| remote.endpoints.argument);
-            (arguments.zip(former.names).collect::<Vec<_>>(), former.members)
+            (arguments.zip(former.names).collect::<Vec<_>>(), former.members, former.gone)
         });
         let mut of = |remote: &RemoteSettings| {
             let same = |(argument, _): &(String, Known)| *argument == remote.endpoints.argument;
@@ -116,6 +118,7 @@ impl Followed {
             plan: Plan::new(&wanted.settings.check).map(Arc::new),
             names,
             members: wanted.pool.set().members().to_vec(),
+            gone,
             stays_in: None,
             // A remote may have come back after the service was made, which was told to the one before it.
             is_stale: true,
@@ -255,13 +258,16 @@ impl Followed {
         let asked: Vec<RemoteSettings> =
             remotes.iter().zip(&self.names).flat_map(|(remote, name)| effective(remote, name)).collect();
         let current: Vec<Arc<Remote>> = self.remotes().cloned().collect();
+        let gone: Vec<Arc<Remote>> = self.gone.iter().filter_map(Weak::upgrade).collect();
         // Of two at one address the former one is the one that sessions know.
-        match members(
-            &asked,
-            settings.resolve.is_some(),
-            current.iter().chain(former.iter().map(|member| &member.remote)),
-        ) {
-            Ok(members) => (self.members, self.is_stale) = (members, true),
+        let former = former.iter().map(|member| &member.remote);
+        match members(&asked, settings.resolve.is_some(), gone.iter().chain(&current).chain(former)) {
+            Ok(members) => {
+                let wanted: HashSet<RemoteId> = members.iter().map(|member| member.remote.id).collect();
+                let unwanted = gone.iter().chain(&current).filter(|remote| !wanted.contains(&remote.id));
+                self.gone = unwanted.map(Arc::downgrade).collect();
+                (self.members, self.is_stale) = (members, true);
+            }
             Err((remote, error)) => {
                 warn!("{}", self.named(format!("remote {remote} is left as it is: {}", error_text(&error))));
             }

@@ -130,6 +130,8 @@ impl Keeper {
                 let of = services.iter_mut().find(|followed| followed.wanted.id == service);
                 if of.is_some_and(|followed| followed.answer(remote, found, listening, now)) {
                     self.check(now);
+                    // One that comes back may have been down when it went.
+                    self.forgive(now);
                 }
             }
             Order::Stop => {}

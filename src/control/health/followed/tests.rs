@@ -31,6 +31,7 @@ fn remotes(followed: &mut Followed) -> Vec<String> {
 
 const ONE: &str = "192.0.2.1:80";
 const TWO: &str = "192.0.2.2:80";
+const THREE: &str = "192.0.2.3:80";
 
 #[test]
 fn what_a_name_stands_for_is_judged_by_the_listeners_of_now() {
@@ -86,4 +87,25 @@ fn a_remote_that_comes_back_while_a_reload_is_under_way_is_used() {
     let mut chosen = [choose(), choose()];
     chosen.sort();
     assert_eq!(chosen, [ONE, TWO]);
+}
+
+#[test]
+fn an_address_that_comes_back_while_it_has_sessions_is_the_same_remote() {
+    let mut web = followed(endpoints("srv:_http._tcp.web.test"), false);
+    assert!(web.answer(0, Ok(found(&[ONE])), &[], 0));
+    web.replace_if_stale(0);
+    let Choice::Remote(lease) = web.wanted.pool.choose(|| None, &[], 0) else { panic!("no remote") };
+    let (id, sessions) = (lease.id, |web: &Followed| web.remotes().map(|remote| remote.sessions()).sum::<u32>());
+    for gone in [TWO, THREE] {
+        assert!(web.answer(0, Ok(found(&[gone])), &[], 0));
+        assert_eq!((web.has(id), sessions(&web)), (false, 0));
+    }
+    assert!(web.answer(0, Ok(found(&[ONE, TWO])), &[], 0));
+    assert_eq!((web.has(id), sessions(&web)), (true, 1));
+    // Nobody remembers one without a session.
+    drop(lease);
+    assert!(web.answer(0, Ok(found(&[TWO])), &[], 0));
+    web.replace_if_stale(0);
+    assert!(web.answer(0, Ok(found(&[ONE, TWO])), &[], 0));
+    assert!(!web.has(id));
 }
