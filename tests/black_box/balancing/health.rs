@@ -48,6 +48,8 @@ fn told(lines: &[Line]) -> Vec<&str> {
 
 /// Ends listening, and says where it can be taken up again.
 pub fn close(remote: Remote) -> Address {
+    // A program that another test starts has this socket, too, until it runs.
+    let _ = remote.socket.shutdown(std::net::Shutdown::Both);
     remote.address.clone()
 }
 
