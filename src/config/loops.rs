@@ -21,12 +21,18 @@ pub fn loops(services: &[ServiceSettings]) -> Vec<((usize, usize), String)> {
         let listeners = listeners.get(&key(remote))?;
         listeners.iter().find(|listener| leads_to(remote, listener.address))
     };
-    let of_remote = |remote: &Endpoints| remote.addresses.iter().flat_map(lanes).find_map(|remote| find(&remote));
+    let of_address = |address: &EndpointAddress| lanes(address).iter().find_map(|remote| find(remote));
+    let of_remote = |remote: &Endpoints, is_followed: bool| {
+        // What else a name stands for is used without them: whoever follows it leaves them out.
+        let is_enough = is_followed && remote.addresses.iter().any(|address| of_address(address).is_none());
+        if is_enough { None } else { remote.addresses.iter().find_map(of_address) }
+    };
     let mut found = Vec::new();
     for (number, service) in services.iter().enumerate() {
         for (remote, RemoteSettings { endpoints, .. }) in service.remotes.iter().enumerate() {
             let complaint = |listener| complaint(service, endpoints, listener);
-            found.extend(of_remote(endpoints).map(|listener| ((number, remote), complaint(listener))));
+            let listener = of_remote(endpoints, service.pool.resolve.is_some());
+            found.extend(listener.map(|listener| ((number, remote), complaint(listener))));
         }
     }
     found
@@ -218,6 +224,20 @@ mod tests {
         }
         let on_lo = format!("[{ip}%lo]:5000");
         assert_eq!(loops(&[service("", &[&on_lo], &remote)]), Vec::new(), "{on_lo} {remote}");
+    }
+
+    #[test]
+    fn a_name_that_is_followed_may_stand_for_a_listener_beside_others() {
+        let with = |resolve: Option<u64>, addresses: &[&str]| {
+            let mut service = service("", &["127.0.0.1:5000"], "127.0.0.1:5000");
+            service.pool.resolve = resolve.map(std::time::Duration::from_secs);
+            let endpoints = addresses.iter().map(|address| EndpointAddress::Tcp(address.parse().unwrap()));
+            service.remotes[0].endpoints.addresses = endpoints.collect();
+            loops(&[service]).len()
+        };
+        assert_eq!(with(Some(1), &["127.0.0.1:5000", "127.0.0.2:5000"]), 0);
+        assert_eq!(with(Some(1), &["127.0.0.1:5000"]), 1);
+        assert_eq!(with(None, &["127.0.0.1:5000", "127.0.0.2:5000"]), 1);
     }
 
     #[test]

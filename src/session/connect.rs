@@ -342,7 +342,10 @@ impl<E: Endpoint> Session<E> {
         let attempts = self.attempts.get_or_insert_default();
         attempts.tried.push(lease.id);
         if let Some(failure) = failure.filter(|failure| !failure.is_local() && !attempts.busy.contains(&lease.id)) {
-            self.service.pool.failed(lease.remote(), &failure, turn.now);
+            let remote = lease.remote().clone();
+            // It is none of the remote's sessions any more, whose number is logged.
+            drop(lease);
+            self.service.pool.failed(&remote, &failure, turn.now);
         }
         Dialled::Failed(reason)
     }
