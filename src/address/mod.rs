@@ -1,11 +1,13 @@
 //! Addresses of endpoints: what they are, how they are written (`parse`), and what names stand for (`resolve`).
 
 mod forms;
+mod network;
 mod parse;
 mod resolve;
 mod stripe;
 
 pub use forms::FORMS;
+pub use network::{Block, Network, Networks, Number};
 pub use parse::AddressError;
 pub use resolve::{Failure, Lookups, Transport};
 pub use stripe::StripeAddress;

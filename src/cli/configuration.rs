@@ -40,6 +40,10 @@ impl<'a> CommandLine<'a> {
                 self.overrides.add(key, value);
                 set(&mut self.process, value)
             }
+            Scope::Service { .. } if self.has_file && !key.is_in_file() => Err(Problem::Usage(format!(
+                "{} is a rule of a service: with --config (-c), it belongs in the file, as one of `access`",
+                spelling(key)
+            ))),
             Scope::Service { .. } if self.has_file => Err(Problem::Usage(format!(
                 "{} is an option of a service: with --config (-c), it belongs in the file",
                 spelling(key)

@@ -1,5 +1,6 @@
 //! What the proxy is asked to do: settings, the table of what can be asked, the file, and the units.
 
+pub mod access;
 pub mod balancing;
 pub mod draft;
 pub mod escapes;

@@ -1,5 +1,6 @@
 //! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
+use super::access::AccessRule;
 use super::balancing::PoolSettings;
 use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
@@ -45,6 +46,8 @@ pub struct ServiceSettings {
     pub remotes: Vec<RemoteSettings>,
     /// How one of these is chosen, and which of them work.
     pub pool: PoolSettings,
+    /// Who may come in, in the order given; empty: everybody.
+    pub access: Vec<AccessRule>,
     /// Whether `TCP_NODELAY` is set on both sides.
     pub no_delay: bool,
     /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
@@ -138,6 +141,7 @@ impl ServiceSettings {
             listeners,
             remotes: vec![RemoteSettings::new(remote)],
             pool: PoolSettings::default(),
+            access: Vec::new(),
             no_delay: false,
             keepalive: None,
             backlog: i32::MAX,

@@ -257,6 +257,9 @@ fn warn_of(settings: &ServiceSettings) {
 /// The option whose value is a file of keys.
 const STRIPE_KEY: &str = "stripe-key";
 
+/// The option whose values may be files of networks.
+const ACCESS: &str = "access";
+
 /// The keys whose values differ.
 fn changed_keys(before: &ServiceSettings, now: &ServiceSettings) -> String {
     let changed = |key: &&Key| match key.scope {
@@ -267,6 +270,10 @@ fn changed_keys(before: &ServiceSettings, now: &ServiceSettings) -> String {
     // Its path is written, and what stands in it differs.
     if before.stripe.keys != now.stripe.keys && !names.contains(&STRIPE_KEY) {
         names.push(STRIPE_KEY);
+    }
+    // The same of files of networks.
+    if before.access != now.access && !names.contains(&ACCESS) {
+        names.push(ACCESS);
     }
     // What is written is the same, so that it is what a name stands for that differs.
     if names.is_empty() { "addresses of names".to_string() } else { names.join(", ") }

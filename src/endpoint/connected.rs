@@ -15,6 +15,7 @@ use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
+use crate::service::access::ClientAddress;
 
 /// A datagram socket that has one peer.
 #[derive(Debug)]
@@ -37,6 +38,14 @@ enum Names {
 }
 
 impl ConnectedEndpoint {
+    /// What rules know of a client that was accepted.
+    pub fn client_address(&self) -> ClientAddress {
+        match &self.names {
+            Names::Udp { peer, .. } => ClientAddress::Ip(peer.ip()),
+            Names::Unix(_) => ClientAddress::Unix,
+        }
+    }
+
     /// A UDP socket that is connected, which is done at once.
     pub fn udp(peer: SocketAddr) -> io::Result<ConnectedEndpoint> {
         let socket = DatagramSocket::unbound(Domain::for_address(peer), Family::Udp)?;

@@ -12,6 +12,7 @@ use super::{Carries, Endpoint, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 use crate::service::{RemoteAddress, SocketOptions, StripeOptions};
 
@@ -193,6 +194,21 @@ impl Endpoint for Socket {
 }
 
 impl Socket {
+    /// What rules know of a client; `None`: nothing, as it comes from a device or is no client.
+    pub fn client_address(&self) -> Option<ClientAddress> {
+        match self {
+            Socket::Tcp(endpoint) => Some(ClientAddress::Ip(endpoint.names.peer().ip())),
+            Socket::Unix(_) => Some(ClientAddress::Unix),
+            Socket::Framed(framed) => framed.stream.client_address(),
+            Socket::Connected(endpoint) => Some(endpoint.client_address()),
+            Socket::Source(endpoint) => Some(endpoint.origin().client_address()),
+            // Its lanes were asked about one by one.
+            Socket::Stripe(_) | Socket::Echo(_) => None,
+            #[cfg(target_os = "linux")]
+            Socket::Device(_) => None,
+        }
+    }
+
     /// Starts connecting to an address, for a client that carries this. An error of kind `WouldBlock` means that the
     /// peer's queue is full.
     pub fn connect(

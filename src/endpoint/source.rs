@@ -147,6 +147,11 @@ pub struct SourceEndpoint {
 }
 
 impl SourceEndpoint {
+    /// Who it is.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The client that sends from there.
     pub fn new(socket: &Arc<SourceSocket>, origin: Origin) -> SourceEndpoint {
         let peer = &origin.peer;

@@ -42,7 +42,7 @@ impl TcpNames {
         }
     }
 
-    fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> SocketAddr {
         match self {
             TcpNames::V4(peer, _) => SocketAddr::V4(*peer),
             TcpNames::Other(names) => names.0,

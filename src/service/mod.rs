@@ -1,5 +1,6 @@
 //! What sessions have in common: data and atomics, without input or output.
 
+pub mod access;
 pub mod admission;
 mod options;
 pub mod pool;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
+use access::Access;
 use pool::{Member, Pool, Remote, RemoteId};
 
 pub use options::{SocketOptions, StripeOptions};
@@ -35,6 +37,8 @@ pub struct Service {
     pub name: String,
     /// Its remotes, which the keeper replaces; it must not be counted among those who hold the service.
     pub pool: Arc<Pool>,
+    /// Who may come in; `None`: everybody.
+    pub access: Option<Box<Access>>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -85,6 +89,7 @@ impl Service {
             id: ServiceId::next(),
             name: settings.name.clone(),
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
+            access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),

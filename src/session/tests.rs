@@ -199,6 +199,7 @@ impl Scene {
         let service = Service {
             id: ServiceId::next(),
             name: String::new(),
+            access: None,
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },

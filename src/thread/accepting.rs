@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::change::{Change, ListenerId};
+use super::refusing::lets_in;
 use super::tokens::Place;
 use crate::base::clock::Clock;
 use crate::base::error::{error_number, error_text};
@@ -360,6 +361,7 @@ impl Accepting {
                 Err(Full) => return Accepted::Full,
             };
             match listener.accept() {
+                Ok(mut socket) if !lets_in(service, || socket.client_address()) => socket.abort(),
                 Ok(socket) => {
                     info!("accepted fd {}", socket.descriptor());
                     self.admission.admit();

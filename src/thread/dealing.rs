@@ -4,6 +4,7 @@ use log::warn;
 use std::sync::Arc;
 
 use super::directory::{Directory, Source};
+use super::refusing::lets_in;
 use super::sessions::{Host, Sessions};
 use crate::buffers::batch::{Batch, Counts, Undelivered};
 use crate::endpoint::datagram::Origin;
@@ -32,6 +33,9 @@ const NEW_SESSION_COST: usize = 32 << 10;
 
 /// In place of a session's key: there is none.
 const NOBODY: usize = usize::MAX;
+
+/// The same, as the service's rules refuse the source.
+const REFUSED: usize = usize::MAX - 1;
 
 /// Datagrams that one read of a socket of sources brought.
 #[derive(Debug, Default)]
@@ -146,13 +150,18 @@ impl<E: Endpoint> Sessions<E> {
                 continue;
             }
             keys[number] = match number.checked_sub(1) {
-                Some(last) if origins[last] == origins[number] => keys[last],
+                Some(last) if origins[last] == origins[number] && keys[last] != REFUSED => keys[last],
+                _ if self.refuses_source(door, &origins[number]) => REFUSED,
                 _ => self.session_of(door, &origins[number], keys, &mut cost, host).unwrap_or(NOBODY),
             };
         }
         self.log_lost(batch.take_counts());
         batch.for_each_key(keys, |key, batch| {
-            if !self.offer(key, batch, host) {
+            if key == REFUSED {
+                // They are counted already, and are lost on purpose.
+                batch.drop_all(Undelivered::NoSession);
+                batch.take_counts();
+            } else if !self.offer(key, batch, host) {
                 batch.drop_all(Undelivered::NoSession);
                 self.log_lost(batch.take_counts());
             }
@@ -217,6 +226,12 @@ impl<E: Endpoint> Sessions<E> {
             self.dealing.directory.touch(key);
             keys.push(key);
         }
+    }
+
+    /// Whether a source that has no session must not have one.
+    fn refuses_source(&self, door: &Door<'_, E>, origin: &Origin) -> bool {
+        let is_refused = |service: &Arc<Service>| !lets_in(service, || Some(origin.client_address()));
+        door.service.is_some_and(is_refused)
     }
 
     /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.

@@ -15,9 +15,10 @@ pub mod drain;
 pub mod lobby;
 pub mod mailbox;
 pub mod recency;
+mod refusing;
 pub mod run_queue;
 pub mod sessions;
-pub mod sources;
+mod sources;
 pub mod timers;
 pub mod tokens;
 

@@ -1,6 +1,7 @@
 //! The configuration file, read in this process: what it comes to, what is said of its errors, and what is written about
 //! it.
 
+mod access;
 mod errors;
 mod flags;
 mod includes;

@@ -48,6 +48,7 @@ fn the_example_is_good() {
         lines.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')).collect();
     // A key is of no use without a stripe.
     let text = lines.join("\n").replace("remote = \"", "remote = \"stripe:");
+    folder.write("networks.txt", "192.0.2.0/24\n");
     folder.write("stripe.key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
     let settings = folder.load(&text).unwrap_or_else(|errors| panic!("{}", errors[0]));
     assert_eq!(settings.services.len(), 2);

@@ -193,6 +193,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
     Arc::new(Service {
         id: ServiceId::next(),
         name: String::new(),
+        access: None,
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),

@@ -211,7 +211,9 @@ pub fn unknown<'k>(name: &str, known: impl Iterator<Item = &'k str>, whose: &str
 /// What to say of an option that exists, but not at this level of a file.
 pub fn misplaced(name: &str) -> Option<String> {
     let key = keys::named(name)?;
-    Some(if !key.is_in_file() {
+    Some(if keys::RULES.contains(&name) {
+        format!("`{name}` is one of the rules of `access`, as their order counts: access = [\"{name} 10.0.0.0/8\"]")
+    } else if !key.is_in_file() {
         format!("`{name}` can only be given on the command line")
     } else if key.is_of_service() {
         format!("`{name}` is an option of a service: put it into a table [service.NAME]")

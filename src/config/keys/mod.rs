@@ -3,6 +3,7 @@
 //! An option is one [`Key`] in one of the files beside this one. Its name is the long flag and the key in the file, and
 //! its own function takes its value from either. So a new option is a field of the settings and an entry here.
 
+mod access;
 mod arguments;
 mod balancing;
 mod health;
@@ -16,6 +17,7 @@ use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings};
 use crate::config::units::{format_duration, parse_count, parse_duration};
 use std::time::Duration;
 
+pub use access::RULES;
 pub use balancing::BALANCE;
 pub use health::ON_DOWN;
 pub use program::{LEVELS, SHELLS};
@@ -35,6 +37,8 @@ pub enum Group {
     Sockets,
     /// Limits in time.
     Timeouts,
+    /// Who may come in.
+    Access,
     /// Which remote a session gets.
     Balancing,
     /// Which remotes work.
@@ -49,12 +53,13 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 10] = [
+    pub const ALL: [Group; 11] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
         Group::Sockets,
         Group::Timeouts,
+        Group::Access,
         Group::Balancing,
         Group::Health,
         Group::Striping,
@@ -70,6 +75,7 @@ impl Group {
             Group::Performance => "Performance",
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
+            Group::Access => "Access",
             Group::Balancing => "Balancing",
             Group::Health => "Health",
             Group::Striping => "Striping",
@@ -270,8 +276,8 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 6] =
-    [arguments::KEYS, tuning::KEYS, balancing::KEYS, health::KEYS, striping::KEYS, program::KEYS];
+const TABLES: [&[Key]; 7] =
+    [arguments::KEYS, tuning::KEYS, access::KEYS, balancing::KEYS, health::KEYS, striping::KEYS, program::KEYS];
 
 /// Every option, in the order in which they are shown.
 pub fn all() -> impl Iterator<Item = &'static Key> {

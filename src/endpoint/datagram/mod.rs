@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::Received;
 use crate::buffers::batch::{Batch, MOST_DATAGRAMS, Undelivered};
+use crate::service::access::ClientAddress;
 use options::{enable_trains, mark_datagrams};
 use receive::receive;
 use send::send;
@@ -71,6 +72,13 @@ pub struct Origin {
     pub peer: SockAddr,
     /// Our address, at a wildcard socket.
     pub local: Option<IpAddr>,
+}
+
+impl Origin {
+    /// What rules know of the sender.
+    pub fn client_address(&self) -> ClientAddress {
+        self.peer.as_socket().map_or(ClientAddress::Unix, |peer| ClientAddress::Ip(peer.ip()))
+    }
 }
 
 impl DatagramSocket {
