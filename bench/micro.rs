@@ -1,10 +1,12 @@
 //! Micro-benchmarks of the parts that every event or connection goes through: `cargo bench`. They find regressions;
 //! how fast the proxy is, `cproxy-bench` tells.
 
-use cproxy::address::{EndpointAddress, Endpoints, OriginalForm};
+use cproxy::address::{Block, EndpointAddress, Endpoints, Network, Networks, OriginalForm};
 use cproxy::buffers::batch::Batch;
 use cproxy::buffers::buffer_pool::BufferPool;
+use cproxy::config::access::{AccessRule, Clients, Decision, NetworkFile};
 use cproxy::config::balancing::{Balance, PoolSettings};
+use cproxy::service::access::{Access, ClientAddress};
 use cproxy::service::pool::{Choice, ClientKey, Member, Pool, Remote};
 use cproxy::stripe::SessionId;
 use cproxy::stripe::channel::Channel;
@@ -260,6 +262,48 @@ fn choose_of(bencher: Bencher, pool: &Pool) {
             other => unreachable!("{other:?}"),
         }
     });
+}
+
+/// Networks of IPv4 (/24 to /32) and of IPv6 (/48 to /64), spread over their addresses.
+fn networks(count: u32, is_v6: bool) -> impl Iterator<Item = Network> {
+    (0..count).map(move |number| {
+        let spread = number.wrapping_mul(0x9e37_79b1);
+        if is_v6 {
+            let host = u128::MAX >> (48 + number % 17);
+            let first = ((0x2 << 124) | u128::from(spread) << 92 | u128::from(spread) << 62) & !host;
+            Network::V6(Block { first, last: first | host })
+        } else {
+            let host = u32::MAX.checked_shr(24 + number % 9).unwrap_or(0);
+            Network::V4(Block { first: spread & !host, last: spread | host })
+        }
+    })
+}
+
+/// Whether a client is let in by rules of so many networks, most of which are in a file.
+#[divan::bench(args = [10, 1_000, 1_000_000], sample_size = 10_000, consts = [false, true])]
+fn access_decide<const IS_V6: bool>(bencher: Bencher, count: u32) {
+    let listed = NetworkFile { path: "/networks".into(), networks: networks(count, IS_V6).collect() };
+    let own = networks(1, IS_V6).map(|network| Clients::In(network, String::new()));
+    let rules = own.chain([Clients::Listed(Arc::new(listed)), Clients::All]);
+    let rules: Vec<_> = rules.map(|clients| AccessRule { decision: Decision::Deny, clients }).collect();
+    let access = Access::new(&rules, None).expect("rules");
+    // The address that comes next is far from the one before it, so that little of what is looked at is in a cache.
+    let mut client = 1_u32;
+    bencher.bench_local(|| {
+        client = client.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
+        let address = if IS_V6 {
+            std::net::IpAddr::V6(((0x2 << 124) | u128::from(client) << 92 | u128::from(client)).into())
+        } else {
+            std::net::IpAddr::V4(client.into())
+        };
+        access.decide(black_box(ClientAddress::Ip(address)))
+    });
+}
+
+/// What a million networks take to be made into a set, once they are read.
+#[divan::bench(sample_count = 5, sample_size = 1, consts = [false, true])]
+fn access_million<const IS_V6: bool>() -> Networks {
+    networks(black_box(1_000_000), IS_V6).collect()
 }
 
 /// What the keeper does whenever something has changed.

@@ -82,17 +82,14 @@ impl Network {
                 _ => Network::v6(address, length),
             },
         };
-        if network.first() == address.to_canonical() || network.first() == address {
-            Ok(network)
-        } else {
-            Err(format!("the address has bits after the first {length}; its network is {}/{length}", {
-                let first = network.first();
-                match (address, first) {
-                    (IpAddr::V6(_), IpAddr::V4(first)) => IpAddr::V6(first.to_ipv6_mapped()),
-                    _ => first,
-                }
-            }))
+        let first = match network.first() {
+            IpAddr::V4(first) if address.is_ipv6() => IpAddr::V6(first.to_ipv6_mapped()),
+            first => first,
+        };
+        if first != address {
+            return Err(format!("the address has bits after the first {length}; its network is {first}/{length}"));
         }
+        Ok(network)
     }
 
     fn v4(address: Ipv4Addr, length: u32) -> Network {
@@ -118,17 +115,16 @@ impl Network {
 /// What is expected of a text that is no address.
 const EXPECTED: &str = "expected an IPv4 or IPv6 address, perhaps with a / and the length of its network behind it";
 
-/// A set of addresses: the blocks that its networks come to, sorted and apart, so that the one that may have an address
-/// is found by halving. A million networks take 8 MB (IPv4) or 32 MB (IPv6).
+/// A set of addresses. A million networks take 9 MB (IPv4) or 33 MB (IPv6).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Networks {
-    v4: Vec<Block<u32>>,
-    v6: Vec<Block<u128>>,
+    v4: Blocks<u32>,
+    v6: Blocks<u128>,
 }
 
 impl fmt::Debug for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Networks").field("v4", &self.v4.len()).field("v6", &self.v6.len()).finish()
+        f.debug_struct("Networks").field("v4", &self.v4.all.len()).field("v6", &self.v6.all.len()).finish()
     }
 }
 
@@ -137,48 +133,82 @@ impl Networks {
     #[inline]
     pub fn contain(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(address) => has(&self.v4, address.into()),
-            IpAddr::V6(address) => has(&self.v6, address.into()),
+            IpAddr::V4(address) => self.v4.have(address.into()),
+            IpAddr::V6(address) => self.v6.have(address.into()),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
+        self.v4.all.is_empty() && self.v6.all.is_empty()
     }
 }
 
 impl FromIterator<Network> for Networks {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Networks {
-        let mut set = Networks::default();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for network in networks {
             match network {
-                Network::V4(block) => set.v4.push(block),
-                Network::V6(block) => set.v6.push(block),
+                Network::V4(block) => v4.push(block),
+                Network::V6(block) => v6.push(block),
             }
         }
-        tidy(&mut set.v4);
-        tidy(&mut set.v6);
-        set
+        Networks { v4: Blocks::new(v4), v6: Blocks::new(v6) }
     }
 }
 
-fn has<N: Number>(blocks: &[Block<N>], number: N) -> bool {
-    let behind = blocks.partition_point(|block| block.first <= number);
-    behind.checked_sub(1).is_some_and(|at| number <= blocks[at].last)
+/// Blocks in their order and apart, below a tree of the numbers at which they begin.
+#[derive(Clone, PartialEq, Eq)]
+struct Blocks<N> {
+    all: Vec<Block<N>>,
+    /// The first has the first number of each [`FAN`]-th block, and each other one each [`FAN`]-th of those in the one
+    /// before it; the last has no more than [`FAN`]. So a search looks at few lines of memory that are far apart.
+    levels: Vec<Vec<N>>,
 }
 
-/// Sorts blocks and puts those together that touch, in place.
-fn tidy<N: Number>(blocks: &mut Vec<Block<N>>) {
-    blocks.sort_unstable_by_key(|block| block.first);
-    blocks.dedup_by(|next, block| {
-        let touches = block.last.next().is_none_or(|after| next.first <= after);
-        if touches {
-            block.last = block.last.max(next.last);
+/// How many blocks, or numbers, one number of the level above stands for.
+const FAN: usize = 16;
+
+impl<N> Default for Blocks<N> {
+    fn default() -> Blocks<N> {
+        Blocks { all: Vec::new(), levels: Vec::new() }
+    }
+}
+
+impl<N: Number> Blocks<N> {
+    /// Sorts blocks, in place, and puts those together that touch.
+    fn new(mut all: Vec<Block<N>>) -> Blocks<N> {
+        all.sort_unstable_by_key(|block| block.first);
+        all.dedup_by(|next, block| {
+            let touches = block.last.next().is_none_or(|after| next.first <= after);
+            if touches {
+                block.last = block.last.max(next.last);
+            }
+            touches
+        });
+        all.shrink_to_fit();
+        let mut levels = Vec::new();
+        let mut level: Vec<N> = all.iter().step_by(FAN).map(|block| block.first).collect();
+        while level.len() > 1 {
+            let above = level.iter().copied().step_by(FAN).collect();
+            levels.push(std::mem::replace(&mut level, above));
         }
-        touches
-    });
-    blocks.shrink_to_fit();
+        Blocks { all, levels }
+    }
+
+    fn have(&self, number: N) -> bool {
+        // The one that may have it is the last that does not begin behind it. Which group of the next level it is in:
+        let mut group = 0;
+        for level in self.levels.iter().rev() {
+            let from = group * FAN;
+            let numbers = &level[from..level.len().min(from + FAN)];
+            group = from + numbers.partition_point(|first| *first <= number).saturating_sub(1);
+        }
+        let from = group * FAN;
+        let blocks = &self.all[from..self.all.len().min(from + FAN)];
+        let behind = blocks.partition_point(|block| block.first <= number);
+        behind.checked_sub(1).is_some_and(|at| number <= blocks[at].last)
+    }
 }
 
 #[cfg(test)]
@@ -227,7 +257,7 @@ mod tests {
         let set = |texts: &[&str]| texts.iter().map(|text| Network::parse(text).unwrap()).collect::<Networks>();
         let has = |set: &Networks, address: &str| set.contain(address.parse().unwrap());
         let some = set(&["10.0.0.128/25", "10.0.0.0/25", "10.0.0.7", "192.0.2.255", "255.255.255.255", "::/128"]);
-        assert_eq!((some.v4.len(), some.v6.len()), (3, 1));
+        assert_eq!((some.v4.all.len(), some.v6.all.len()), (3, 1));
         for (address, expected) in [
             ("9.255.255.255", false),
             ("10.0.0.0", true),
@@ -243,7 +273,20 @@ mod tests {
             assert_eq!(has(&some, address), expected, "{address}");
         }
         let all = set(&["0.0.0.0/1", "128.0.0.0/1", "255.0.0.0/8"]);
-        assert_eq!((all.v4.len(), has(&all, "0.0.0.0"), has(&all, "255.255.255.255")), (1, true, true));
+        assert_eq!((all.v4.all.len(), has(&all, "0.0.0.0"), has(&all, "255.255.255.255")), (1, true, true));
         assert!(!has(&all, "::1") && !all.is_empty() && set(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_set_of_any_size_has_what_its_networks_have_and_nothing_between() {
+        for count in [0, 1, 2, 15, 16, 17, 31, 33, 255, 256, 257, 272, 273, 4095, 4096, 4097, 70_000_u32] {
+            // Of each three numbers, the second and the third.
+            let blocks = (0..count).rev().map(|n| Block { first: n * 3 + 1, last: n * 3 + 2 });
+            let set: Networks = blocks.map(Network::V4).collect();
+            for number in 0..count * 3 + 3 {
+                let expected = number % 3 != 0 && number < count * 3;
+                assert_eq!(set.contain(Ipv4Addr::from(number).into()), expected, "{number} of {count}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! program holds them all, so that their waits overlap: `cargo test --test black_box`, or `... black_box relay` for the
 //! tests of one subject. The soak runs only when it is asked for: see [`soak`].
 
+mod access;
 mod balancing;
 mod command_line;
 mod configuration;

@@ -53,7 +53,7 @@ fn what_is_printed_of_flags_is_a_file() {
 fn a_file_of_networks_is_beside_the_file_that_names_it() {
     let folder = Folder::new();
     let list = folder.write("conf.d/list", "10.0.0.0/8\n");
-    folder.write("conf.d/a.toml", &service("access = \"deny @list\""));
+    folder.write("conf.d/a.toml", service("access = \"deny @list\""));
     let settings = folder.load("include = \"conf.d/a.toml\"\n").expect("a good file");
     assert_eq!(rules(&settings.services[0]), [format!("deny @{}", list.display())]);
     let before = settings.clone();

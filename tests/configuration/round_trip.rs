@@ -3,6 +3,7 @@
 use crate::support::{Folder, Random, command, load, run};
 use cproxy::address::Endpoints;
 use cproxy::cli::Command;
+use cproxy::config::access::{AccessRule, Clients, Decision};
 use cproxy::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
 use cproxy::config::file::print;
 use cproxy::config::settings::{
@@ -12,6 +13,7 @@ use cproxy::config::striping::{StripeMode, StripeSettings};
 use cproxy::log::LogSettings;
 use log::LevelFilter;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 fn duration(random: &mut Random) -> Duration {
@@ -110,6 +112,12 @@ fn remotes(random: &mut Random, all: &[&str]) -> Vec<RemoteSettings> {
     some.map(remote).collect()
 }
 
+fn rule(text: &str) -> AccessRule {
+    let (word, clients) = text.split_once(' ').expect("two words");
+    let decision = if word == "allow" { Decision::Allow } else { Decision::Deny };
+    AccessRule { decision, clients: Clients::parse(clients, Path::new("/")).expect(text) }
+}
+
 fn service(random: &mut Random, number: usize) -> ServiceSettings {
     let port = 1000 + number * 4;
     let all = [
@@ -134,6 +142,8 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         "unixgram:/tmp/'a',weight=3,max=x",
         "unixpacket:/tmp/a,weight=",
     ];
+    let rules = ["deny 10.1.0.0/16", "allow 10.0.0.0/8", "allow ::1", "deny unix", "allow ::ffff:192.0.2.0/120"];
+    let access = (0..random.below(5)).map(|_| rule(random.one(&rules))).collect();
     let name = random.one(&["a", "web-", "x.y.", "Z_"]);
     ServiceSettings {
         no_delay: random.coin(),
@@ -148,6 +158,7 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         on_reload: random.one(&[OnReload::Keep, OnReload::Drain, OnReload::Reset]),
         stripe: stripe(random),
         pool: pool(random),
+        access,
         remotes: remotes(random, &remotes_of_all_kinds),
         ..ServiceSettings::new(
             &format!("{name}{number}"),
@@ -189,6 +200,7 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["-q", "-v", "-vv", "--log-level=off", "--log-level=INFO"],
         &["-l[::1]:5000", "--listen=unix:/tmp/a b"],
         &["-r127.0.0.1:23,weight=3", "-rlocalhost:23,max=1,backup", "-runix:/tmp/a,b,backup", "-rsrv:_a._tcp.b"],
+        &["--allow=127.0.0.0/8 --deny=all", "--deny=::1 --allow=unix", "--deny=192.0.2.1"],
         &["--balance=source", "--balance=random", "--balance=round-robin"],
         &["--retries=0", "--retries=all", "--retry-timeout=1.5s"],
         &["--max-fails=7", "--fail-timeout=1m"],
