@@ -2,9 +2,16 @@
 
 use crate::config::balancing::CheckSettings;
 
-/// A check begins earlier than the interval says by a random part of it, up to one of so many: so that checks which began
-/// together do not stay together.
-const JITTER: u64 = 8;
+/// Checks begin at times that are so many to an interval: those that begin together cost less, as the thread is woken for
+/// all of them at once.
+const TIMES: u64 = 16;
+
+/// These times are no farther from each other than this, in milliseconds: checks are spread over the interval.
+const MOST_APART: u64 = 64;
+
+/// One of so many checks begins one of these times earlier than the interval says, so that those which began together do
+/// not stay together.
+const SELDOM: u32 = 8;
 
 /// The options of checks; times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +61,22 @@ impl Plan {
 
     /// When the first check begins, with a number from 0 to `u32::MAX` that was drawn: at any time of the interval.
     pub fn first(&self, now: u64, drawn: u32) -> u64 {
-        now.saturating_add(part(self.interval, drawn))
+        self.at_once_with_others(now.saturating_add(part(self.interval, drawn))).max(now)
     }
 
-    /// When the check after one that began at this time begins, with such a number.
+    /// When the check after one that began at this time begins, with such a number: never later than the interval says.
     pub fn next(&self, began: u64, drawn: u32) -> u64 {
-        began.saturating_add(self.interval - part(self.interval / JITTER, drawn))
+        let earlier = if drawn < u32::MAX / SELDOM { self.apart() } else { 0 };
+        self.at_once_with_others(began.saturating_add(self.interval - earlier))
+    }
+
+    /// The last time at which checks begin that is no later than this.
+    fn at_once_with_others(&self, time: u64) -> u64 {
+        time - time % self.apart()
+    }
+
+    fn apart(&self) -> u64 {
+        (self.interval / TIMES).clamp(1, MOST_APART)
     }
 }
 
@@ -98,10 +115,15 @@ mod tests {
     #[test]
     fn checks_are_never_later_than_the_interval_and_not_all_at_once() {
         let plan = plan(Duration::from_secs(8));
-        assert_eq!((plan.first(5, 0), plan.first(5, 1 << 31), plan.first(5, u32::MAX)), (5, 4005, 8004));
-        assert_eq!((plan.next(5, 0), plan.next(5, 1 << 31), plan.next(5, u32::MAX)), (8005, 7505, 7006));
+        assert_eq!((plan.first(5, 0), plan.first(5, 1 << 31), plan.first(5, u32::MAX)), (5, 3968, 8000));
+        assert_eq!((plan.next(4000, 0), plan.next(4000, 1 << 31)), (11_904, 11_968));
+        for (interval, number) in (10..3000).zip(0_u32..) {
+            let plan = Plan { interval, ..plan.clone() };
+            let next = plan.next(100_000, number.wrapping_mul(0x9e37_79b9));
+            assert!((100_000 + interval * 7 / 8..=100_000 + interval).contains(&next), "{interval} {next}");
+        }
         let long = Plan { interval: u64::MAX, ..plan };
-        assert_eq!(long.next(5, 0), u64::MAX);
+        assert_eq!(long.next(5, u32::MAX), u64::MAX - u64::MAX % 64);
     }
 
     #[test]
