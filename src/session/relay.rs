@@ -8,6 +8,7 @@ use super::{End, LAST_BYTES, Outcome, Phase, Session, Turn, gets_less};
 use crate::buffers::batch::{Batch, Undelivered};
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::{Broken, Flow, Side, Stopped};
+use crate::service::pool::Lease;
 
 /// What a session has come to.
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +90,7 @@ impl<E: Endpoint> Session<E> {
         let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
         let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
         if remote.ready.read_closed || matches!(down, Ok(Stopped::Drained)) {
-            // It says nothing more, so another session may have its place.
-            self.lease = None;
+            give_back(&mut self.lease);
         }
         match (&up, &down) {
             (Ok(Stopped::Drained), Ok(Stopped::Drained)) if self.has_lanes => return self.both_ended(before, turn),
@@ -135,24 +135,8 @@ impl<E: Endpoint> Session<E> {
         }
 
         if self.upstream.ends_session() {
-            if unheard && self.downstream.moved() > 0 && is_silent(&remote.endpoint) {
-                remote_works(&self.service, self.lease.as_ref(), turn.now);
-            }
-            if self.is_refused(before) {
-                return self.refused(turn.now);
-            }
-            let (client, Some(remote)) = (&self.client, &self.remote) else { return Outcome::Waiting };
-            let told = match (&up, &down) {
-                (Ok(Stopped::Drained), _) => Some(remote.endpoint.takes_an_end()),
-                (_, Ok(Stopped::Drained)) => Some(client.endpoint.takes_an_end()),
-                _ => None,
-            };
-            match (told, self.phase) {
-                (Some(false), _) => return Outcome::Ended(End::EndOfStream),
-                (Some(true), Phase::Open { .. }) => {
-                    self.phase = Phase::Ending { last_moved: turn.now, progressed: turn.now, unsent: 0 };
-                }
-                _ => {}
+            if let Some(outcome) = self.after_datagrams(before, unheard, (&up, &down), turn.now) {
+                return outcome;
             }
         }
         if !self.note_progress(before, turn) && self.own_deadline().is_some_and(|at| at <= turn.now) {
@@ -164,6 +148,38 @@ impl<E: Endpoint> Session<E> {
             (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,
             _ => Outcome::Waiting,
         }
+    }
+
+    /// What a run with datagrams comes to, in which the remote was `unheard` of before; `None`: the session goes on.
+    // Apart from what a run of any other session costs.
+    #[inline(never)]
+    fn after_datagrams(
+        &mut self,
+        before: Progress,
+        unheard: bool,
+        (up, down): (&Result<Stopped, Broken>, &Result<Stopped, Broken>),
+        now: u64,
+    ) -> Option<Outcome> {
+        let remote = self.remote.as_ref()?;
+        if unheard && self.downstream.moved() > 0 && is_silent(&remote.endpoint) {
+            remote_works(&self.service, self.lease.as_ref(), now);
+        }
+        if self.is_refused(before) {
+            return Some(self.refused(now));
+        }
+        let told = match (up, down) {
+            (Ok(Stopped::Drained), _) => Some(remote.endpoint.takes_an_end()),
+            (_, Ok(Stopped::Drained)) => Some(self.client.endpoint.takes_an_end()),
+            _ => None,
+        };
+        match (told, self.phase) {
+            (Some(false), _) => return Some(Outcome::Ended(End::EndOfStream)),
+            (Some(true), Phase::Open { .. }) => {
+                self.phase = Phase::Ending { last_moved: now, progressed: now, unsent: 0 };
+            }
+            _ => {}
+        }
+        None
     }
 
     /// Nothing has moved for so long that the session is to end, unless something is still on its way.
@@ -194,4 +210,10 @@ impl<E: Endpoint> Session<E> {
         }
         None
     }
+}
+
+/// The remote says nothing more, so another session may have its place.
+#[cold]
+fn give_back(lease: &mut Option<Lease>) {
+    *lease = None;
 }

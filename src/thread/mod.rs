@@ -195,32 +195,39 @@ impl IoThread {
         }
     }
 
+    // In each turn it is looked for messages, and mostly there are none.
+    #[inline(always)]
     fn receive(&mut self) {
         for _ in 0..CLIENTS_PER_TURN {
             let Some(message) = self.inbox.next() else { return };
-            let IoThread { sessions, accepting, sources, lobby, poll, admission, .. } = self;
-            let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
-            match message {
-                Message::Client(client) => welcome(client, sessions, lobby, host),
-                Message::Lane(lane) => lobby.receive(*lane, sessions, host),
-                Message::Listen(own) => {
-                    sessions.set_most_sources(own.most_sources);
-                    accepting.change(own.listeners, poll.registry(), &mut |client| {
-                        welcome(client, sessions, lobby, host);
-                    });
-                    sources.change(own.sockets, poll.registry(), sessions, host);
-                }
-                Message::Retire(service, deadline) => {
-                    sessions.drain(Some(service), host);
-                    self.drain.service_by(service, deadline);
-                }
-                Message::Down(remote, on_down) => sessions.remote_is_down(remote, on_down, host),
-                Message::Drain(deadline) => {
-                    accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
-                    sessions.close_doors();
-                    sessions.drain(None, host);
-                    self.drain.thread_by(deadline);
-                }
+            self.obey(message);
+        }
+    }
+
+    #[inline(never)]
+    fn obey(&mut self, message: Message) {
+        let IoThread { sessions, accepting, sources, lobby, poll, admission, .. } = self;
+        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        match message {
+            Message::Client(client) => welcome(client, sessions, lobby, host),
+            Message::Lane(lane) => lobby.receive(*lane, sessions, host),
+            Message::Listen(own) => {
+                sessions.set_most_sources(own.most_sources);
+                accepting.change(own.listeners, poll.registry(), &mut |client| {
+                    welcome(client, sessions, lobby, host);
+                });
+                sources.change(own.sockets, poll.registry(), sessions, host);
+            }
+            Message::Retire(service, deadline) => {
+                sessions.drain(Some(service), host);
+                self.drain.service_by(service, deadline);
+            }
+            Message::Down(remote, on_down) => sessions.remote_is_down(remote, on_down, host),
+            Message::Drain(deadline) => {
+                accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+                sessions.close_doors();
+                sessions.drain(None, host);
+                self.drain.thread_by(deadline);
             }
         }
     }
