@@ -6,34 +6,17 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::failure::Failure;
 use crate::load::Load;
 use crate::measure::measure;
-use crate::options::{self, Request, Settings};
+use crate::options::{self, Settings};
 use crate::progress::Progress;
 use crate::proxy::{Proxy, Recipe, Room};
 use crate::report;
 use crate::results::{LoadResults, Outcome, Results};
 use crate::scratch::Scratch;
-use crate::{interrupt, limits, process};
+use crate::{interrupt, limits, process, subcommand};
 
 /// Runs the subcommand.
 pub fn main(arguments: &[String]) -> ExitCode {
-    let settings = match options::parse(arguments) {
-        Ok(Request::Compare(settings)) => settings,
-        Ok(Request::Help) => {
-            println!("{}", options::usage());
-            return ExitCode::SUCCESS;
-        }
-        Err(mistake) => {
-            eprintln!("cproxy-bench: {mistake} (see --help)");
-            return ExitCode::FAILURE;
-        }
-    };
-    match compare(&settings) {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("cproxy-bench: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    subcommand::run(options::parse(arguments), "--help", options::usage, |settings| compare(&settings))
 }
 
 /// The exit status after SIGINT, as a shell gives it.

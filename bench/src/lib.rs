@@ -41,6 +41,7 @@ pub mod session;
 pub mod sink;
 pub mod stats;
 pub mod stripe;
+pub mod subcommand;
 pub mod template;
 pub mod transport;
 pub mod usage;

@@ -7,6 +7,7 @@ use getopts::{Matches, Options};
 
 use crate::load::Load;
 use crate::proxy::Commands;
+use crate::subcommand::Request;
 use crate::template::{Template, split};
 
 /// What `compare` is to do.
@@ -32,15 +33,6 @@ pub struct Settings {
     pub json: Option<PathBuf>,
     /// The directory where the charts go.
     pub svg: Option<PathBuf>,
-}
-
-/// What a command line asks for.
-#[derive(Debug)]
-pub enum Request {
-    /// Compare.
-    Compare(Box<Settings>),
-    /// Print the usage.
-    Help,
 }
 
 /// What may follow `compare`.
@@ -77,7 +69,7 @@ pub fn usage() -> String {
 }
 
 /// Reads the arguments that follow `compare`.
-pub fn parse(arguments: &[String]) -> Result<Request, String> {
+pub fn parse(arguments: &[String]) -> Result<Request<Box<Settings>>, String> {
     let matches = options().parse(arguments).map_err(|error| error.to_string())?;
     if matches.opt_present("help") {
         return Ok(Request::Help);
@@ -93,7 +85,7 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
     if !(0.1..=600.0).contains(&seconds) {
         return Err("--seconds takes a number from 0.1 to 600".to_owned());
     }
-    Ok(Request::Compare(Box::new(Settings {
+    Ok(Request::Run(Box::new(Settings {
         loads: select_loads(&list(&matches, "loads"))?,
         rounds: rounds as usize,
         length: Duration::from_secs_f64(seconds),
@@ -167,7 +159,7 @@ mod tests {
     fn settings(words: &[&str]) -> Result<Settings, String> {
         let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
         match parse(&words)? {
-            Request::Compare(settings) => Ok(*settings),
+            Request::Run(settings) => Ok(*settings),
             Request::Help => Err("help".to_owned()),
         }
     }

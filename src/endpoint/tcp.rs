@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ impl Stream for TcpStream {
     }
 
     fn is_its_own_peer(&self) -> bool {
-        matches!((self.local_addr(), self.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+        is_its_own_peer(self)
     }
 
     fn finish(&self) -> io::Result<()> {
@@ -169,18 +169,26 @@ impl Stream for TcpStream {
     }
 }
 
-/// The least port that the system picks for a client, where it says so (ip(7), `ip_local_port_range`).
-fn least_picked_port() -> u16 {
+/// Whether a TCP connection is one with itself; see [`Endpoint::is_its_own_peer`](super::Endpoint::is_its_own_peer).
+pub fn is_its_own_peer(socket: &impl AsFd) -> bool {
+    let socket = SockRef::from(socket);
+    let ends = (socket.local_addr(), socket.peer_addr());
+    matches!(ends, (Ok(local), Ok(peer)) if local.as_socket() == peer.as_socket())
+}
+
+/// Whether the system may pick a port for a client, as far as it says so (ip(7), `ip_local_port_range`).
+pub fn may_be_picked(port: u16) -> bool {
     static LEAST: OnceLock<u16> = OnceLock::new();
-    *LEAST.get_or_init(|| {
+    let least = LEAST.get_or_init(|| {
         let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         range.split_whitespace().next().and_then(|least| least.parse().ok()).unwrap_or(1024)
-    })
+    });
+    port >= *least
 }
 
 impl Names for TcpNames {
     fn may_be_its_own_peer(&self) -> bool {
-        self.peer().port() >= least_picked_port()
+        may_be_picked(self.peer().port())
     }
 
     fn client_key(&self) -> Option<ClientKey> {

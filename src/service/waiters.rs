@@ -89,7 +89,7 @@ impl Waiters {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::sync::Barrier;
     use std::sync::atomic::AtomicU32;
@@ -101,7 +101,7 @@ mod tests {
     const LOST: Duration = Duration::from_secs(60);
 
     /// Waiters of so many threads, and where each one's bell is heard.
-    fn with_bells(threads: usize) -> (Waiters, Vec<Receiver<()>>) {
+    pub fn with_bells(threads: usize) -> (Waiters, Vec<Receiver<()>>) {
         let bells = Arc::new(Bells::default());
         let waiters = Waiters::new(threads, bells.clone());
         let (bell, heard): (Vec<Bell>, Vec<_>) = (0..threads)

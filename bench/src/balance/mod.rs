@@ -18,34 +18,17 @@ use std::process::ExitCode;
 
 use self::cases::{Case, Kind};
 use self::kit::Kit;
-use self::options::{Request, Settings};
+use self::options::Settings;
 use crate::compare::{INTERRUPTED, cproxy_program};
 use crate::failure::Failure;
 use crate::figure::Found;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
-use crate::{interrupt, limits, process, report};
+use crate::{interrupt, limits, process, report, subcommand};
 
 /// Runs the subcommand.
 pub fn main(arguments: &[String]) -> ExitCode {
-    let settings = match options::parse(arguments) {
-        Ok(Request::Run(settings)) => settings,
-        Ok(Request::Help) => {
-            println!("{}", options::usage());
-            return ExitCode::SUCCESS;
-        }
-        Err(mistake) => {
-            eprintln!("cproxy-bench: {mistake} (see balance --help)");
-            return ExitCode::FAILURE;
-        }
-    };
-    match balance(settings) {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("cproxy-bench: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    subcommand::run(options::parse(arguments), "balance --help", options::usage, balance)
 }
 
 /// Fails, as a command does, if a goal is missed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use getopts::Options;
 
 use super::cases;
+use crate::subcommand::Request;
 use crate::template::split;
 
 /// What `balance` is to do.
@@ -23,14 +24,6 @@ pub struct Settings {
     pub earlier: Option<PathBuf>,
     /// More arguments for `cproxy`.
     pub arguments: Vec<String>,
-}
-
-/// What a command line asks for.
-pub enum Request {
-    /// Run.
-    Run(Settings),
-    /// Print the usage.
-    Help,
 }
 
 fn options() -> Options {
@@ -60,7 +53,7 @@ pub fn usage() -> String {
 }
 
 /// Reads the arguments that follow `balance`.
-pub fn parse(arguments: &[String]) -> Result<Request, String> {
+pub fn parse(arguments: &[String]) -> Result<Request<Settings>, String> {
     let matches = options().parse(arguments).map_err(|error| error.to_string())?;
     if matches.opt_present("help") {
         return Ok(Request::Help);

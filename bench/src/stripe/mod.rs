@@ -18,35 +18,18 @@ use std::sync::Mutex;
 
 use self::cases::Case;
 use self::chain::Kit;
-use self::options::{Request, Settings};
+use self::options::Settings;
 use crate::compare::{INTERRUPTED, cproxy_program};
 use crate::failure::Failure;
 use crate::figure::Found;
 use crate::progress::Progress;
 use crate::report;
 use crate::scratch::Scratch;
-use crate::{interrupt, limits, process};
+use crate::{interrupt, limits, process, subcommand};
 
 /// Runs the subcommand.
 pub fn main(arguments: &[String]) -> ExitCode {
-    let settings = match options::parse(arguments) {
-        Ok(Request::Run(settings)) => settings,
-        Ok(Request::Help) => {
-            println!("{}", options::usage());
-            return ExitCode::SUCCESS;
-        }
-        Err(mistake) => {
-            eprintln!("cproxy-bench: {mistake} (see stripe --help)");
-            return ExitCode::FAILURE;
-        }
-    };
-    match stripe(settings) {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("cproxy-bench: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    subcommand::run(options::parse(arguments), "stripe --help", options::usage, stripe)
 }
 
 /// Fails, as a command does, if a goal is missed.

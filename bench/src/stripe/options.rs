@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use getopts::Options;
 
 use super::cases;
+use crate::subcommand::Request;
 use crate::template::split;
 
 /// What `stripe` is to do.
@@ -28,14 +29,6 @@ pub struct Settings {
     pub plain: bool,
     /// The directory where the proxies' logs are kept.
     pub logs: Option<PathBuf>,
-}
-
-/// What a command line asks for.
-pub enum Request {
-    /// Run.
-    Run(Settings),
-    /// Print the usage.
-    Help,
 }
 
 fn options() -> Options {
@@ -68,7 +61,7 @@ pub fn usage() -> String {
 }
 
 /// Reads the arguments that follow `stripe`.
-pub fn parse(arguments: &[String]) -> Result<Request, String> {
+pub fn parse(arguments: &[String]) -> Result<Request<Settings>, String> {
     let matches = options().parse(arguments).map_err(|error| error.to_string())?;
     if matches.opt_present("help") {
         return Ok(Request::Help);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::base::error::error_text;
-use crate::endpoint::Readiness;
+use crate::endpoint::{Readiness, tcp};
 use crate::service::RemoteAddress;
 
 /// The most of an answer that is looked at, in bytes.
@@ -109,8 +109,8 @@ pub struct Probe {
     /// Any descriptor will do for its registration with a poll, so the type is not what it says.
     io: UnixStream,
     kind: Kind,
-    /// The port of TCP that it is connected to.
-    port: Option<u16>,
+    /// The system may have picked its peer's port for it.
+    may_be_its_own_peer: bool,
     framed: bool,
     plan: Arc<Plan>,
     stage: Stage,
@@ -162,8 +162,17 @@ impl Probe {
             Err(error) => return Err(error),
         };
         let io = UnixStream::from_std(OwnedFd::from(socket).into());
-        let port = address.as_socket().filter(|_| is_tcp).map(|address| address.port());
-        Ok(Probe { io, kind: *kind, port, framed, plan: plan.clone(), stage, ready: Readiness::default() })
+        let may_be_its_own_peer =
+            is_tcp && address.as_socket().is_some_and(|address| tcp::may_be_picked(address.port()));
+        Ok(Probe {
+            io,
+            kind: *kind,
+            may_be_its_own_peer,
+            framed,
+            plan: plan.clone(),
+            stage,
+            ready: Readiness::default(),
+        })
     }
 
     /// Whether being connected is all, and it is.
@@ -201,7 +210,7 @@ impl Probe {
                         return Err(Stop::Error(error));
                     }
                 }
-                if self.port.is_some_and(|port| is_its_own_peer(&self.io, port)) {
+                if self.may_be_its_own_peer && tcp::is_its_own_peer(&self.io) {
                     return Ok(Some(Attempt::Failed(
                         "nobody is there: the system connected the check to itself".into(),
                     )));
@@ -292,14 +301,6 @@ fn failed(error: &io::Error) -> Attempt {
     }
 }
 
-/// Whether a connection to this port is one with itself: where nobody listens at a port of this machine that the system may
-/// pick for a client, it picks it sooner or later for one that connects to it.
-fn is_its_own_peer(io: &UnixStream, port: u16) -> bool {
-    let io = SockRef::from(io);
-    let Ok(Some(own)) = io.local_addr().map(|address| address.as_socket()) else { return false };
-    own.port() == port && io.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(own))
-}
-
 fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }
@@ -352,11 +353,9 @@ mod tests {
         own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = own.local_addr().unwrap();
         own.connect(&address).unwrap();
-        let port = address.as_socket().unwrap().port();
-        assert!(is_its_own_peer(&UnixStream::from_std(OwnedFd::from(own).into()), port));
+        assert!(tcp::is_its_own_peer(&UnixStream::from_std(OwnedFd::from(own).into())));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(!is_its_own_peer(&UnixStream::from_std(OwnedFd::from(other).into()), port));
+        assert!(!tcp::is_its_own_peer(&UnixStream::from_std(OwnedFd::from(other).into())));
     }
 }

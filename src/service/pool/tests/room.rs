@@ -3,11 +3,11 @@
 use std::sync::Barrier;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::*;
-use crate::service::waiters::{Bell, Bells};
+use crate::service::waiters::tests::with_bells;
 
 /// Longer than anything takes but a wake-up that was lost.
 const LOST: Duration = Duration::from_secs(60);
@@ -22,18 +22,9 @@ fn members_of(most: &[u32]) -> Vec<Member> {
     most.iter().enumerate().map(member).collect()
 }
 
-/// Waiters of so many threads, and where each one's bell is heard.
 fn waiters(threads: usize) -> (Arc<Waiters>, Vec<Receiver<()>>) {
-    let bells = Arc::new(Bells::default());
-    let waiters = Arc::new(Waiters::new(threads, bells.clone()));
-    let (bell, heard): (Vec<Bell>, Vec<_>) = (0..threads)
-        .map(|_| {
-            let (ring, heard) = channel();
-            (Box::new(move || _ = ring.send(())) as Bell, heard)
-        })
-        .unzip();
-    bells.hang(bell);
-    (waiters, heard)
+    let (waiters, heard) = with_bells(threads);
+    (Arc::new(waiters), heard)
 }
 
 #[test]
