@@ -2,12 +2,16 @@
 
 pub mod access;
 pub mod balancing;
+pub mod caps;
 pub mod draft;
 pub mod escapes;
 pub mod file;
 pub mod judge;
 pub mod keys;
+pub mod limits;
 pub mod loops;
+pub mod origin;
+pub mod proxy;
 pub mod settings;
 pub mod striping;
 pub mod units;

@@ -2,6 +2,10 @@
 
 use super::access::AccessRule;
 use super::balancing::PoolSettings;
+use super::caps::CapSettings;
+use super::limits::LimitSettings;
+use super::origin::ConnectFrom;
+use super::proxy::ProxySettings;
 use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
@@ -48,6 +52,14 @@ pub struct ServiceSettings {
     pub pool: PoolSettings,
     /// Who may come in, in the order given; empty: everybody.
     pub access: Vec<AccessRule>,
+    /// How many sessions it may have.
+    pub limits: LimitSettings,
+    /// How fast bytes may move in them.
+    pub caps: CapSettings,
+    /// Which headers of the PROXY protocol it sends and takes.
+    pub proxy: ProxySettings,
+    /// Which address of ours its connections to remotes have.
+    pub connect_from: ConnectFrom,
     /// Whether `TCP_NODELAY` is set on both sides.
     pub no_delay: bool,
     /// Idle time before TCP keepalive probes, in whole seconds; `None`: no probes.
@@ -58,6 +70,10 @@ pub struct ServiceSettings {
     pub connect_timeout: Duration,
     /// How long a session may move no byte either way.
     pub idle_timeout: IdleTimeout,
+    /// How long a session may live; `None`: for ever.
+    pub session_timeout: Option<Duration>,
+    /// How long a session of which one direction has ended may move no byte; `None`: as long as any other.
+    pub half_close_timeout: Option<Duration>,
     /// What becomes of the sessions that are open when a reload changes or removes the service.
     pub on_reload: OnReload,
     /// What concerns its stripes.
@@ -142,11 +158,17 @@ impl ServiceSettings {
             remotes: vec![RemoteSettings::new(remote)],
             pool: PoolSettings::default(),
             access: Vec::new(),
+            limits: LimitSettings::default(),
+            caps: CapSettings::default(),
+            proxy: ProxySettings::default(),
+            connect_from: ConnectFrom::default(),
             no_delay: false,
             keepalive: None,
             backlog: i32::MAX,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: IdleTimeout::ByClient,
+            session_timeout: None,
+            half_close_timeout: None,
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
         }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod limits;
 mod options;
 pub mod pool;
 mod remote;

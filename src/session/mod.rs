@@ -5,6 +5,7 @@ mod end;
 mod lanes;
 mod last_words;
 mod relay;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use connect::Attempts;
 pub use connect::{Dial, Dialer};
 pub use end::End;
 use end::pending_error;
+pub use terms::Terms;
 
 /// What a session needs to know of the thread and the turn in which it runs.
 #[derive(Debug)]
@@ -93,6 +95,9 @@ pub struct Session<E: Endpoint> {
     lease: Option<Lease>,
     /// What was tried before, where that is more than nothing.
     attempts: Option<Box<Attempts>>,
+    /// What it has beside what all sessions have.
+    #[expect(dead_code, reason = "it is held, and given back at the end")]
+    terms: Option<Box<Terms>>,
     /// The number of the remote's address that is being tried or was connected to.
     address: u32,
     /// It is to end soon, also where its client has no connection to end.
@@ -103,7 +108,7 @@ pub struct Session<E: Endpoint> {
 
 impl<E: Endpoint> Session<E> {
     /// A session for a client that was just accepted; [`Session::start`] must follow.
-    pub fn new(client: E, service: Arc<Service>, pace: Pace) -> Session<E> {
+    pub fn new(client: E, service: Arc<Service>, terms: Option<Box<Terms>>, pace: Pace) -> Session<E> {
         let flow = || match client.carries() {
             Carries::Bytes => Flow::bytes(pace),
             Carries::Datagrams { .. } => Flow::datagrams(),
@@ -121,6 +126,7 @@ impl<E: Endpoint> Session<E> {
             service,
             lease: None,
             attempts: None,
+            terms,
             address: 0,
             draining: false,
         }

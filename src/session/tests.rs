@@ -208,7 +208,7 @@ impl Scene {
         };
         let endpoint = Fake { datagrams, state: client.clone() };
         Scene {
-            session: Session::new(endpoint, Arc::new(service), Pace::START),
+            session: Session::new(endpoint, Arc::new(service), None, Pace::START),
             pools: Pools::new(BufferSize::Fixed(1024), Arc::new(PipeBudget::new(0, 1))),
             now: 0,
             client,

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::change::{Change, ListenerId};
-use super::refusing::lets_in;
+use super::refusing::{Refused, let_in};
 use super::tokens::Place;
 use crate::base::clock::Clock;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
 use crate::service::Service;
 use crate::service::admission::Admission;
+use crate::service::limits::Ticket;
 use crate::service::pool::{Full, Reservation};
 
 /// Clients accepted from one listener before the others are looked at.
@@ -49,6 +50,8 @@ pub struct Client {
     pub is_lane: bool,
     /// Its place among the sessions of remotes that may have only so many, until its session has chosen one of them.
     pub reservation: Option<Reservation>,
+    /// Its place in the limits of the service.
+    pub ticket: Option<Ticket>,
 }
 
 /// Whether clients are being accepted.
@@ -361,12 +364,14 @@ impl Accepting {
                 Err(Full) => return Accepted::Full,
             };
             match listener.accept() {
-                Ok(mut socket) if !lets_in(service, || socket.client_address()) => socket.abort(),
-                Ok(socket) => {
-                    info!("accepted fd {}", socket.descriptor());
-                    self.admission.admit();
-                    take(Client { socket, service: service.clone(), is_lane, reservation });
-                }
+                Ok(mut socket) => match let_in(service, || socket.client_address(), || self.clock.now()) {
+                    Ok(ticket) => {
+                        info!("accepted fd {}", socket.descriptor());
+                        self.admission.admit();
+                        take(Client { socket, service: service.clone(), is_lane, reservation, ticket });
+                    }
+                    Err(Refused) => socket.abort(),
+                },
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
                     Some(number) if concerns_one_client(number) => {

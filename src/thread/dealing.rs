@@ -4,13 +4,14 @@ use log::warn;
 use std::sync::Arc;
 
 use super::directory::{Directory, Source};
-use super::refusing::lets_in;
+use super::refusing::{Refused, let_in};
 use super::sessions::{Host, Sessions};
 use crate::buffers::batch::{Batch, Counts, Undelivered};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::Readiness;
 use crate::service::Service;
+use crate::service::limits::Ticket;
 use crate::session::{End, Outcome};
 
 /// How long no new source of a socket gets a session, in milliseconds, after one could not be connected: otherwise every
@@ -151,8 +152,12 @@ impl<E: Endpoint> Sessions<E> {
             }
             keys[number] = match number.checked_sub(1) {
                 Some(last) if origins[last] == origins[number] && keys[last] != REFUSED => keys[last],
-                _ if self.refuses_source(door, &origins[number]) => REFUSED,
-                _ => self.session_of(door, &origins[number], keys, &mut cost, host).unwrap_or(NOBODY),
+                _ => match self.let_in_source(door, &origins[number]) {
+                    Err(Refused) => REFUSED,
+                    Ok(ticket) => {
+                        self.session_of(door, &origins[number], ticket, keys, &mut cost, host).unwrap_or(NOBODY)
+                    }
+                },
             };
         }
         self.log_lost(batch.take_counts());
@@ -228,10 +233,10 @@ impl<E: Endpoint> Sessions<E> {
         }
     }
 
-    /// Whether a source that has no session must not have one.
-    fn refuses_source(&self, door: &Door<'_, E>, origin: &Origin) -> bool {
-        let is_refused = |service: &Arc<Service>| !lets_in(service, || Some(origin.client_address()));
-        door.service.is_some_and(is_refused)
+    /// Lets a source in that has no session, if it may have one.
+    fn let_in_source(&self, door: &Door<'_, E>, origin: &Origin) -> Result<Option<Ticket>, Refused> {
+        let let_in = |service: &Arc<Service>| let_in(service, || Some(origin.client_address()), || self.now());
+        door.service.map_or(Ok(None), let_in)
     }
 
     /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
@@ -239,6 +244,7 @@ impl<E: Endpoint> Sessions<E> {
         &mut self,
         door: &Door<'_, E>,
         origin: &Origin,
+        ticket: Option<Ticket>,
         taken: &[usize],
         cost: &mut usize,
         host: &mut impl Host<E>,
@@ -257,7 +263,7 @@ impl<E: Endpoint> Sessions<E> {
         }
         host.count_source();
         *cost += NEW_SESSION_COST;
-        match self.start((door.client)(origin), service.clone(), host) {
+        match self.start((door.client)(origin), service.clone(), ticket, host) {
             Some(key) => {
                 self.dealing.directory.add(source, key);
                 Some(key)

@@ -303,7 +303,7 @@ impl Lobby {
         let socket = Socket::Stripe(Box::new(endpoint));
         let socket = if is_framed { socket.framed() } else { socket };
         // The session itself has the room that its first lane was given.
-        let Some(key) = sessions.start(socket, service, host) else { return };
+        let Some(key) = sessions.start(socket, service, None, host) else { return };
         self.shared.stripes.made(id, key);
         if let Some(stripe) = sessions.client_to_run(key).and_then(Socket::stripe_mut) {
             let token = lane_token(key, SideName::Client);

@@ -264,7 +264,7 @@ fn welcome(client: Client, sessions: &mut Sessions<Socket>, lobby: &mut Lobby, h
     }
     // It is not needed any more once the session has chosen a remote.
     let _reservation = client.reservation;
-    sessions.start(client.socket, client.service, host);
+    sessions.start(client.socket, client.service, client.ticket, host);
 }
 
 fn readiness(event: &Event) -> Readiness {

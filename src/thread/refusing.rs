@@ -4,14 +4,29 @@ use log::warn;
 
 use crate::service::Service;
 use crate::service::access::{Access, ClientAddress};
+use crate::service::limits::Ticket;
 
-/// Whether a service lets a client in; one without an address, a device, always is. One that is refused is counted, and
-/// now and then the log says how many they are.
+/// A service does not let this client in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+/// Lets a client in, with its place in the limits of the service, if it has some. A device, which has no address, always
+/// is let in.
+///
+/// # Errors
+///
+/// The service refuses it. It has been counted, and now and then the log says how many they are.
 #[inline]
-pub fn lets_in(service: &Service, client: impl FnOnce() -> Option<ClientAddress>) -> bool {
+pub fn let_in(
+    service: &Service,
+    client: impl FnOnce() -> Option<ClientAddress>,
+    now: impl FnOnce() -> u64,
+) -> Result<Option<Ticket>, Refused> {
+    let _ = now;
     match &service.access {
-        None => true,
-        Some(access) => client().is_none_or(|client| decide(service, access, client)),
+        None => Ok(None),
+        Some(access) if client().is_none_or(|client| decide(service, access, client)) => Ok(None),
+        Some(_) => Err(Refused),
     }
 }
 

@@ -17,9 +17,10 @@ use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
 use crate::endpoint::{Carries, Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
+use crate::service::limits::Ticket;
 use crate::service::pool::RemoteId;
 use crate::service::{RemoteAddress, Service, ServiceId};
-use crate::session::{Dial, Dialer, End, Outcome, Session, Turn};
+use crate::session::{Dial, Dialer, End, Outcome, Session, Terms, Turn};
 
 /// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
 pub const SPARSE_MEMORY: u64 = 5;
@@ -202,12 +203,20 @@ impl<E: Endpoint> Sessions<E> {
         self.fine_timers.wait(self.now).into_iter().chain(self.timers.wait(self.now)).min()
     }
 
-    /// Starts a client's session and returns its key, if it did not end at once.
-    pub fn start(&mut self, mut client: E, service: Arc<Service>, host: &mut impl Host<E>) -> Option<usize> {
+    /// Starts a client's session, which has this place in the limits of its service, and returns its key, if it did not end
+    /// at once.
+    pub fn start(
+        &mut self,
+        mut client: E,
+        service: Arc<Service>,
+        ticket: Option<Ticket>,
+        host: &mut impl Host<E>,
+    ) -> Option<usize> {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let admitted = host.admit(key, &mut client, &service);
-        let session = entry.insert(Session::new(client, service, self.pace));
+        let terms = Terms::new(&service, ticket, self.now);
+        let session = entry.insert(Session::new(client, service, terms, self.pace));
         let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = match admitted {
             Ok(()) if self.left >= LEFT_BEFORE_WAIT && session.has_connection() => {

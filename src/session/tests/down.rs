@@ -46,7 +46,7 @@ fn thread_of(settings: &PoolSettings, ports: &[u16], clients: usize) -> (Session
     let mut watch = Watch::default();
     for key in 0..clients {
         let client = Fake { datagrams: false, state: Rc::default() };
-        assert_eq!(sessions.start(client, service.clone(), &mut watch), Some(key));
+        assert_eq!(sessions.start(client, service.clone(), None, &mut watch), Some(key));
     }
     (sessions, watch, ids)
 }

@@ -141,6 +141,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             session: Some(Session::new(
                 SimEndpoint::new(&world, 0),
                 service(plan.timeouts, plan.addresses.len()),
+                None,
                 Pace::START,
             )),
             plan,

@@ -241,7 +241,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             let service = self.services[session.service].clone();
             let client = self.host.expect(number, session, &service);
             let socket = SimSocket::new(&self.host.kernel, client);
-            let key = self.sessions.start(socket, service, &mut self.host);
+            let key = self.sessions.start(socket, service, None, &mut self.host);
             assert_eq!(key, self.host.keys[number], "whether a session has started is not what is said");
             if let Some(key) = key {
                 self.host.looked(key);
