@@ -96,8 +96,9 @@ fn defaults_are_the_tables() {
             // They cannot be asked for.
             "the system's choice" | "no key" => continue,
             "nothing" => "",
-            // A given size is kept to, the default one may grow; and the default depends on the client.
+            // A given size is kept to, the default one may grow; and the default depends on the client, or on the interval.
             "16384" | "none, or 60s for clients without a connection" => continue,
+            "2s, or three quarters of the check interval if they are less" => continue,
             default => default,
         };
         let given = with(&[&format!("--{}={value}", flag.long)]);
@@ -269,7 +270,7 @@ fn options_of_several_remotes() {
         fail_timeout: secs(60),
         check: CheckSettings {
             interval: Some(Duration::from_millis(500)),
-            timeout: secs(1),
+            timeout: Some(secs(1)),
             rise: 65535,
             fall: 1,
             send: b"PING\r\n\0".to_vec(),

@@ -30,8 +30,8 @@ pub struct PoolSettings {
 pub struct CheckSettings {
     /// How often; `None`: never.
     pub interval: Option<Duration>,
-    /// How long one check may take.
-    pub timeout: Duration,
+    /// How long one check may take; `None`: as long as [`CheckSettings::TIMEOUT`], and at most three quarters of the interval.
+    pub timeout: Option<Duration>,
     /// After so many checks in a row that succeeded, a remote that was down is up.
     pub rise: u32,
     /// After so many in a row that failed, it is down.
@@ -72,6 +72,8 @@ impl PoolSettings {
 impl CheckSettings {
     /// The least that `--check-interval` takes, apart from none.
     pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+    /// How long a check may take where nothing else is said, if the interval is long enough.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
     /// The most bytes that are sent, or that are expected.
     pub const MAX_TEXT: usize = 16 << 10;
 }
@@ -94,13 +96,6 @@ impl Default for PoolSettings {
 
 impl Default for CheckSettings {
     fn default() -> CheckSettings {
-        CheckSettings {
-            interval: None,
-            timeout: Duration::from_secs(2),
-            rise: 2,
-            fall: 3,
-            send: Vec::new(),
-            expect: Vec::new(),
-        }
+        CheckSettings { interval: None, timeout: None, rise: 2, fall: 3, send: Vec::new(), expect: Vec::new() }
     }
 }

@@ -88,7 +88,7 @@ fn pool(random: &mut Random) -> PoolSettings {
         fail_timeout: duration(random),
         check: CheckSettings {
             interval,
-            timeout: duration(random),
+            timeout: some(random),
             rise: 1 + random.below(65535) as u32,
             fall: 1 + random.below(65535) as u32,
             send: only_if_checked(bytes(random)),

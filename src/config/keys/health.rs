@@ -84,16 +84,17 @@ pub(super) const KEYS: &[Key] = &[
         value: DURATION,
         scope: Scope::Service {
             set: |service, value| {
-                service.settings.pool.check.timeout = above_zero("check timeout", value)?;
+                service.settings.pool.check.timeout = Some(above_zero("check timeout", value)?);
                 Ok(())
             },
-            show: |service| unless(service.pool.check.timeout, CheckSettings::default().timeout),
+            show: |service| service.pool.check.timeout.map(shown_duration),
         },
-        default: Some("2s"),
+        default: Some("2s, or three quarters of the check interval if they are less"),
         help: "how long a check may take",
         details: &[
-            "How long one check may take, with the answer that is expected. Then it has failed. It has also failed \
-             when it has taken three quarters of the `--check-interval`, so that it is over before the next one begins.",
+            "How long one check may take, with the answer that is expected. Then it has failed. The default is cut to \
+             three quarters of the `--check-interval`. A time that is given is not cut: a check that takes longer than \
+             the interval has the next one begin when it is over.",
         ],
         example: "\"2s\"",
         ..HEALTH

@@ -16,9 +16,10 @@ const SELDOM: u32 = 8;
 /// The options of checks; times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// From the beginning of one check to that of the next, at most.
+    /// From the beginning of one check to that of the next, at most; a check that takes longer has the next one begin at its
+    /// end.
     pub interval: u64,
-    /// How long one check may take: it is over before the next one begins.
+    /// How long one check may take.
     pub timeout: u64,
     /// After so many in a row that passed, a remote is up.
     pub rise: u32,
@@ -45,7 +46,11 @@ impl Plan {
         };
         Some(Plan {
             interval,
-            timeout: milliseconds(settings.timeout).min((interval / 4).saturating_mul(3)).max(1),
+            timeout: match settings.timeout {
+                Some(timeout) => milliseconds(timeout),
+                // A remote that says nothing is found down after so many intervals, and a little more.
+                None => milliseconds(CheckSettings::TIMEOUT).min(interval / 4 * 3).max(1),
+            },
             rise: settings.rise,
             fall: settings.fall,
             send,
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_is_over_before_the_next_begins() {
+    fn without_a_timeout_a_check_is_over_before_the_next_begins() {
         assert_eq!(plan(Duration::from_secs(60)).timeout, 2000);
         for interval in [1, 2, 10, 500, 1000, 2000] {
             let plan = plan(Duration::from_millis(interval));
@@ -110,6 +115,16 @@ mod tests {
         }
         // Two that fail are over soon: 0.5 s until the first, and as long again, and what the second takes.
         assert!(500 + 500 + plan(Duration::from_millis(500)).timeout < 1400);
+    }
+
+    #[test]
+    fn a_timeout_that_is_given_holds_as_it_is() {
+        for timeout in [1, 99, 2000, 60_000] {
+            let interval = Some(Duration::from_millis(100));
+            let settings =
+                CheckSettings { interval, timeout: Some(Duration::from_millis(timeout)), ..Default::default() };
+            assert_eq!(Plan::new(&settings).unwrap().timeout, timeout);
+        }
     }
 
     #[test]

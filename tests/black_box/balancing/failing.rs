@@ -77,8 +77,9 @@ fn one_that_ends_at_once_is_found_out_by_what_it_does_not_say() {
     let works = Server::new(Kind::V4, 1);
     for method in METHODS {
         let setup = Proxy::on(&[Kind::V4]).to(&ends.address).to(&works.address);
-        let checks = ["--check-interval", "50ms", "--fall", "2", "--check-expect", "\\x01"];
-        let proxy = setup.args(&["-t", "2", "--balance", method]).args(&checks).start();
+        let checks = ["--check-interval", "50ms", "--check-timeout", "30s", "--fall", "2"];
+        let asks = ["-t", "2", "--balance", method, "--check-expect", "\\x01"];
+        let proxy = setup.args(&asks).args(&checks).start();
         proxy.log.line(&format!("remote {} is down: ", ends.address));
         assert_eq!(shares(&clients(&proxy, 12).1), [0, 12], "{method}");
     }

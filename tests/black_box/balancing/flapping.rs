@@ -14,8 +14,8 @@ use crate::support::{Kind, SetOnDrop, until};
 fn a_remote_that_flaps_fails_no_client_and_fills_no_log() {
     for (kind, method) in [Kind::V4, Kind::V4, Kind::UnixPath, Kind::UnixPath].into_iter().zip(METHODS) {
         let mut servers = Server::some(kind, 3);
-        let checks = ["--check-interval", "100ms", "--rise", "1", "--fall", "1", "--balance", method];
-        let proxy = before(Kind::V4, &servers).args(&["-t", "2"]).args(&checks).start();
+        let checks = ["--check-interval", "100ms", "--check-timeout", "30s", "--rise", "1", "--fall", "1"];
+        let proxy = before(Kind::V4, &servers).args(&["-t", "2", "--balance", method]).args(&checks).start();
         let enough = AtomicBool::new(false);
         // Closing ends connections that nobody has accepted yet; those are no fault of the proxy's.
         let connecting = RwLock::new(());
@@ -52,14 +52,9 @@ fn a_remote_that_flaps_fails_no_client_and_fills_no_log() {
             })
         });
         let lines = proxy.stop();
-        let count = |is_it: &dyn Fn(&str) -> bool| {
-            lines.iter().filter(|line| line.thread == "health" && is_it(&line.message)).count()
-        };
-        // Sessions may find it out first, and each change is told once: out, down and up. On a slow machine a check may
-        // not be answered in time, and then the remote is down, and up again.
-        let (told, late) =
-            (count(&|_| true), count(&|message| message.contains("check failed: no connection within ")));
-        assert!(told <= 3 * flaps + 2 * late, "{method}: {told} lines for {flaps} flaps");
+        let told = lines.iter().filter(|line| line.thread == "health").count();
+        // Sessions may find it out first, and each change is told once: out, down and up.
+        assert!(told <= 3 * flaps, "{method}: {told} lines for {flaps} flaps");
         let mut ends = lines.iter().filter(|line| line.message.starts_with("disconnect client to proxy "));
         assert!(ends.all(|line| line.message.contains(": end of stream")), "{method}");
     }

@@ -8,8 +8,9 @@ fn only_the_sessions_of_the_one_that_is_down_are_reset() {
     for kind in [Kind::V4, Kind::UnixPath] {
         for on_down in ["keep", "reset"] {
             let mut servers = Server::some(kind, 3);
-            let checks = ["--check-interval", "50ms", "--fall", "1", "--on-down", on_down];
-            let proxy = before(Kind::V4, &servers).args(&["-t", "2"]).args(&checks).start();
+            let checks = ["--check-interval", "50ms", "--check-timeout", "30s", "--fall", "1"];
+            let setup = before(Kind::V4, &servers).args(&["-t", "2", "--on-down", on_down]).args(&checks);
+            let proxy = setup.start();
             let (held, numbers) = clients(&proxy, 12);
             assert_eq!(shares(&numbers), [4, 4, 4]);
             servers[1].close();

@@ -8,8 +8,9 @@ use crate::support::Kind;
 fn every_method_begins_slowly() {
     for method in METHODS {
         let mut servers = [Server::closed(Kind::V4, 0), Server::new(Kind::V4, 1)];
-        let checks = ["--check-interval", "50ms", "--rise", "1", "--fall", "1", "--slow-start", "1h"];
-        let proxy = before(Kind::V4, &servers).args(&["-t", "2", "--balance", method]).args(&checks).start();
+        let checks = ["--check-interval", "50ms", "--check-timeout", "30s", "--rise", "1", "--fall", "1"];
+        let setup = before(Kind::V4, &servers).args(&["-t", "2", "--balance", method]).args(&checks);
+        let proxy = setup.args(&["--slow-start", "1h"]).start();
         let address = servers[0].address.clone();
         proxy.log.line(&format!("remote {address} is down: "));
         servers[0].open();
