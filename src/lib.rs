@@ -11,6 +11,7 @@ pub mod control;
 pub mod endpoint;
 pub mod flow;
 pub mod log;
+pub mod proxy_header;
 pub mod service;
 pub mod session;
 pub mod stripe;
