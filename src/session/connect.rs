@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::end::{end_for, log_error};
-use super::{End, Outcome, Phase, Session, Turn};
+use super::{End, Outcome, Phase, Session, Terms, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
@@ -81,10 +81,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The client that a remote is dialled for; what is needed of it is asked for only then.
+#[derive(Debug)]
+pub struct Caller<'a, E> {
+    /// Its endpoint.
+    pub endpoint: &'a E,
+    /// What its session has beside what all have.
+    pub terms: Option<&'a Terms>,
+}
+
 /// Connects sessions to their remote.
 pub trait Dialer<E> {
-    /// Starts connecting to an address of a remote of the service, for a client that carries this. What fails is logged.
-    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E>;
+    /// Starts connecting to an address of a remote of the service, for this client. What fails is logged.
+    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E>;
 
     /// Tends to the lanes of an endpoint that has some: dials, reads and writes what their events and the time ask for.
     /// Returns what can be done with the endpoint now.
@@ -312,7 +321,8 @@ impl<E: Endpoint> Session<E> {
     ) -> Dialled {
         let is_over = self.deadline_of_attempts() <= turn.now;
         while let Some(address) = lease.addresses.get(self.address as usize).filter(|_| !is_over) {
-            match dialer.dial(&self.service, address, self.client.endpoint.carries()) {
+            let client = Caller { endpoint: &self.client.endpoint, terms: self.terms.as_deref() };
+            match dialer.dial(&self.service, address, &client) {
                 Dial::Started(endpoint) => {
                     self.log_given_up(reason);
                     let connected = endpoint.connects_at_once();

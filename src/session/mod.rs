@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::service::pool::{Lease, RemoteId};
 
 use connect::Attempts;
-pub use connect::{Dial, Dialer};
+pub use connect::{Caller, Dial, Dialer};
 pub use end::End;
 use end::pending_error;
 pub use terms::Terms;
@@ -96,7 +96,6 @@ pub struct Session<E: Endpoint> {
     /// What was tried before, where that is more than nothing.
     attempts: Option<Box<Attempts>>,
     /// What it has beside what all sessions have.
-    #[expect(dead_code, reason = "it is held, and given back at the end")]
     terms: Option<Box<Terms>>,
     /// The number of the remote's address that is being tried or was connected to.
     address: u32,

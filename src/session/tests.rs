@@ -143,7 +143,7 @@ impl Endpoint for Fake {
 }
 
 impl Dialer<Fake> for Option<Fake> {
-    fn dial(&mut self, _service: &Service, _address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+    fn dial(&mut self, _service: &Service, _address: &RemoteAddress, _client: &Caller<'_, Fake>) -> Dial<Fake> {
         self.take().map_or(Dial::Failed(io::ErrorKind::ConnectionRefused.into()), Dial::Started)
     }
 
@@ -362,7 +362,7 @@ fn at_ports(ports: &[u16]) -> Member {
 struct Unlucky(Rc<State>);
 
 impl Dialer<Fake> for Unlucky {
-    fn dial(&mut self, _service: &Service, address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+    fn dial(&mut self, _service: &Service, address: &RemoteAddress, _client: &Caller<'_, Fake>) -> Dial<Fake> {
         let RemoteAddress::Tcp(address) = address else { panic!("{address:?}") };
         match address.port() {
             1 => Dial::Started(Fake { datagrams: false, state: self.0.clone() }),

@@ -8,10 +8,10 @@ use super::sessions::Host;
 use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::stripe::StripeEndpoint;
-use crate::endpoint::{Carries, Endpoint, Lane, Readiness, Route, SideName, Socket};
+use crate::endpoint::{Endpoint, Lane, Readiness, Route, SideName, Socket};
 use crate::service::admission::Admission;
 use crate::service::{RemoteAddress, Service};
-use crate::session::{Dial, End, logs_routes};
+use crate::session::{Caller, Dial, End, logs_routes};
 
 /// The thread, as its sessions see it.
 pub struct ThreadHost<'a> {
@@ -24,8 +24,14 @@ pub struct ThreadHost<'a> {
 }
 
 impl ThreadHost<'_> {
-    fn connect(&self, key: usize, to: &RemoteAddress, service: &Service, client: Carries) -> io::Result<Socket> {
-        let mut socket = Socket::connect(to, &service.options, &service.stripe, client)?;
+    fn connect(
+        &self,
+        key: usize,
+        to: &RemoteAddress,
+        service: &Service,
+        client: &Caller<'_, Socket>,
+    ) -> io::Result<Socket> {
+        let mut socket = Socket::connect(to, &service.options, &service.stripe, client.endpoint.carries())?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {
             socket.complete_names();
@@ -48,7 +54,13 @@ impl Host<Socket> for ThreadHost<'_> {
         client.register(self.registry, Place::Side { key, side: SideName::Client, lane: None }.token())
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<Socket> {
+    fn dial(
+        &mut self,
+        key: usize,
+        service: &Service,
+        address: &RemoteAddress,
+        client: &Caller<'_, Socket>,
+    ) -> Dial<Socket> {
         match self.connect(key, address, service, client) {
             Ok(mut socket) => {
                 if socket.has_lanes() {

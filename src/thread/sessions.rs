@@ -15,12 +15,12 @@ use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
-use crate::endpoint::{Carries, Endpoint, Lane, SideName};
+use crate::endpoint::{Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
 use crate::service::limits::Ticket;
 use crate::service::pool::RemoteId;
 use crate::service::{RemoteAddress, Service, ServiceId};
-use crate::session::{Dial, Dialer, End, Outcome, Session, Terms, Turn};
+use crate::session::{Caller, Dial, Dialer, End, Outcome, Session, Terms, Turn};
 
 /// How long sparse sessions are taken to be about after one has been seen, in milliseconds.
 pub const SPARSE_MEMORY: u64 = 5;
@@ -56,9 +56,9 @@ pub trait Host<E: Endpoint> {
     /// The system's: the session then ends at once.
     fn admit(&mut self, key: usize, client: &mut E, service: &Service) -> std::io::Result<()>;
 
-    /// Starts connecting a session to an address of one of its service's remotes, for a client that carries this; and sees
-    /// to it that the endpoint's events are noted.
-    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E>;
+    /// Starts connecting a session to an address of one of its service's remotes, for this client; and sees to it that the
+    /// endpoint's events are noted.
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E>;
 
     /// Tends to the lanes of an endpoint of the session with this key: see [`Dialer::tend`].
     fn tend(&mut self, key: usize, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
@@ -115,7 +115,7 @@ struct SessionDialer<'a, H> {
 }
 
 impl<E: Endpoint, H: Host<E>> Dialer<E> for SessionDialer<'_, H> {
-    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: Carries) -> Dial<E> {
+    fn dial(&mut self, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E> {
         self.host.dial(self.key, service, address, client)
     }
 

@@ -18,7 +18,13 @@ impl Host<Fake> for Watch {
         Ok(())
     }
 
-    fn dial(&mut self, _key: usize, _service: &Service, address: &RemoteAddress, _client: Carries) -> Dial<Fake> {
+    fn dial(
+        &mut self,
+        _key: usize,
+        _service: &Service,
+        address: &RemoteAddress,
+        _client: &Caller<'_, Fake>,
+    ) -> Dial<Fake> {
         let RemoteAddress::Tcp(address) = address else { panic!("{address:?}") };
         self.dialled.push(address.port());
         let state = State::default();

@@ -10,10 +10,10 @@ use cproxy::buffers::batch::{Batch, Counts, MOST_DATAGRAMS, Undelivered};
 use cproxy::buffers::pipe_pool::PipeBudget;
 use cproxy::buffers::pools::{DropLog, Pools};
 use cproxy::config::settings::BufferSize;
-use cproxy::endpoint::{Carries, SideName};
+use cproxy::endpoint::{Carries, Endpoint, SideName};
 use cproxy::flow::Pace;
 use cproxy::service::{RemoteAddress, Service};
-use cproxy::session::{Dial, Dialer, End, Outcome, Session, Turn};
+use cproxy::session::{Caller, Dial, Dialer, End, Outcome, Session, Turn};
 use cproxy::thread::timers::TICK;
 
 use super::super::plan::{Answer, number, service};
@@ -97,12 +97,18 @@ struct SimDialer<'a> {
 }
 
 impl<const SHORT: bool> Dialer<SimEndpoint<SHORT>> for SimDialer<'_> {
-    fn dial(&mut self, _service: &Service, address: &RemoteAddress, client: Carries) -> Dial<SimEndpoint<SHORT>> {
+    fn dial(
+        &mut self,
+        _service: &Service,
+        address: &RemoteAddress,
+        client: &Caller<'_, SimEndpoint<SHORT>>,
+    ) -> Dial<SimEndpoint<SHORT>> {
         let Dialling { addresses, remote, address: last, began } = &mut *self.dialling;
         let address = number(address);
+        let carried = client.endpoint.carries();
         let mut world = self.world.borrow_mut();
         assert_eq!(
-            client == Carries::Bytes,
+            carried == Carries::Bytes,
             world.side(0).plan.kind == Kind::Stream,
             "the client carries something else"
         );

@@ -1,8 +1,8 @@
 //! What the sessions of sources see of their thread, and the checks as they run and end.
 
-use cproxy::endpoint::{Carries, SideName};
+use cproxy::endpoint::SideName;
 use cproxy::service::{RemoteAddress, Service, ServiceId};
-use cproxy::session::{Dial, End, Outcome, Session};
+use cproxy::session::{Caller, Dial, End, Outcome, Session};
 use cproxy::thread::sessions::{Host, Sessions};
 use cproxy::thread::timers::TICK;
 use std::io;
@@ -173,7 +173,7 @@ impl Host<SimEnd> for SimHost {
         if record.fate.refused { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(()) }
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, _: Carries) -> Dial<SimEnd> {
+    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, _: &Caller<'_, SimEnd>) -> Dial<SimEnd> {
         let id = self.id(key);
         assert_eq!(self.world.borrow().records[id].service, service.id, "a session dials for another service");
         let address = number(address);

@@ -1,9 +1,9 @@
 //! What the scheduler of a schedule sees of its thread: dialling, and somebody who checks what it does.
 
 use cproxy::config::balancing::OnDown;
-use cproxy::endpoint::{Carries, Endpoint};
+use cproxy::endpoint::Endpoint;
 use cproxy::service::{RemoteAddress, Service, ServiceId, Timeouts};
-use cproxy::session::{Dial, End, Outcome, Session};
+use cproxy::session::{Caller, Dial, End, Outcome, Session};
 use cproxy::thread::sessions::Host;
 use std::io;
 
@@ -271,7 +271,13 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         Ok(())
     }
 
-    fn dial(&mut self, key: usize, service: &Service, address: &RemoteAddress, _: Carries) -> Dial<SimSocket<SHORT>> {
+    fn dial(
+        &mut self,
+        key: usize,
+        service: &Service,
+        address: &RemoteAddress,
+        _: &Caller<'_, SimSocket<SHORT>>,
+    ) -> Dial<SimSocket<SHORT>> {
         let entry = self.entries[key].as_mut().expect("a session that lives");
         assert_eq!(service.id, entry.service, "a session dials for another service");
         assert!(!entry.refused, "a session dials without a client");
