@@ -12,7 +12,7 @@ const CHECKSUM: u8 = 0x03;
 /// The type and the length, in bytes.
 const HEAD: usize = 3;
 
-const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// TLVs as they came, in their order; none is left out, whatever its type. They take no memory where there are none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn checksum_place(tlvs: &[u8]) -> Result<Option<usize>, Malformed> {
 }
 
 /// The checksum of a whole header, which itself stands at `place` and counts as zeros.
-fn checksum(header: &[u8], place: usize) -> [u8; 4] {
+pub(super) fn checksum(header: &[u8], place: usize) -> [u8; 4] {
     let mut digest = CRC32C.digest();
     digest.update(&header[..place]);
     digest.update(&[0; 4]);
