@@ -15,6 +15,7 @@ use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
+use crate::proxy_header::{Addresses, Transport};
 use crate::service::access::ClientAddress;
 
 /// A datagram socket that has one peer.
@@ -38,14 +39,6 @@ enum Names {
 }
 
 impl ConnectedEndpoint {
-    /// What rules know of a client that was accepted.
-    pub fn client_address(&self) -> ClientAddress {
-        match &self.names {
-            Names::Udp { peer, .. } => ClientAddress::Ip(peer.ip()),
-            Names::Unix(_) => ClientAddress::Unix,
-        }
-    }
-
     /// A UDP socket that is connected, which is done at once.
     pub fn udp(peer: SocketAddr) -> io::Result<ConnectedEndpoint> {
         let socket = DatagramSocket::unbound(Domain::for_address(peer), Family::Udp)?;
@@ -122,6 +115,21 @@ impl Endpoint for ConnectedEndpoint {
 
     fn carries(&self) -> Carries {
         Carries::Datagrams { chunk: if self.socket.family() == Family::Udp { UDP_CHUNK } else { MAX_DATAGRAM } }
+    }
+
+    fn client_address(&self) -> Option<ClientAddress> {
+        Some(match &self.names {
+            Names::Udp { peer, .. } => ClientAddress::Ip(peer.ip()),
+            Names::Unix(_) => ClientAddress::Unix,
+        })
+    }
+
+    fn addresses(&self) -> Addresses {
+        match &self.names {
+            // They are dialled only.
+            Names::Udp { .. } => Addresses::Unknown,
+            Names::Unix(_) => unix::addresses(self.socket.socket(), Transport::Datagram),
+        }
     }
 
     fn connects_at_once(&self) -> bool {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::datagram::UDP_CHUNK;
-use super::{Carries, Endpoint, Lifetime, ListenError, Received, SideName};
+use super::{Carries, Endpoint, HeaderPlace, Lifetime, ListenError, Received, SideName};
 use crate::address::{DeviceKind, EndpointAddress};
 use crate::base::error::error_text;
 use crate::buffers::batch::{Batch, Undelivered};
@@ -77,6 +77,11 @@ impl Endpoint for DeviceEndpoint {
 
     fn carries(&self) -> Carries {
         Carries::Datagrams { chunk: UDP_CHUNK }
+    }
+
+    /// It carries packets, of which a header would be none.
+    fn header_place(&self) -> HeaderPlace {
+        HeaderPlace::Nowhere
     }
 
     fn lifetime(&self) -> Lifetime {

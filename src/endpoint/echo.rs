@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::datagram::{DatagramSocket, Family, TrainLimit};
 use super::stream::StreamEndpoint;
 use super::unix::{UnixName, UnixSocket};
-use super::{Carries, Endpoint, Received, SideName};
+use super::{Carries, Endpoint, HeaderPlace, Received, SideName};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
 
@@ -107,6 +107,11 @@ impl Endpoint for EchoEndpoint {
             EchoEndpoint::Bytes { .. } => Carries::Bytes,
             EchoEndpoint::Datagrams { .. } => Carries::Datagrams { chunk: MAX_DATAGRAM },
         }
+    }
+
+    /// It would come back to the client, who is known here as well.
+    fn header_place(&self) -> HeaderPlace {
+        HeaderPlace::Nowhere
     }
 
     fn connects_at_once(&self) -> bool {

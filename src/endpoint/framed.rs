@@ -6,8 +6,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
-use super::{Carries, Endpoint, Lane, Readiness, Received, SideName, send_encoded};
+use super::{Carries, Endpoint, HeaderPlace, Lane, Readiness, Received, SideName, send_encoded};
 use crate::buffers::batch::{Batch, Encoding, MAX_DATAGRAM};
+use crate::proxy_header::Addresses;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 
 /// Bytes read at once; the largest frame fits, and as many as may be there already.
@@ -45,6 +47,31 @@ impl<E: Endpoint> Endpoint for Framed<E> {
 
     fn client_key(&self) -> Option<ClientKey> {
         self.stream.client_key()
+    }
+
+    fn client_address(&self) -> Option<ClientAddress> {
+        self.stream.client_address()
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.stream.addresses()
+    }
+
+    /// Before the first frame.
+    fn header_place(&self) -> HeaderPlace {
+        HeaderPlace::Stream
+    }
+
+    fn receive_header(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.receive(buffer)
+    }
+
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        self.stream.send_header(bytes, more)
+    }
+
+    fn short_read_means_empty(&self) -> bool {
+        self.stream.short_read_means_empty()
     }
 
     fn has_lanes(&self) -> bool {

@@ -24,6 +24,8 @@ use std::os::fd::RawFd;
 use crate::base::text::ShortText;
 use crate::buffers::batch::{Batch, Encoding};
 use crate::buffers::pipe_pool::Pipe;
+use crate::proxy_header::Addresses;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 use crate::stripe::MOST_LANES;
 
@@ -60,6 +62,18 @@ pub enum Carries {
         /// Bytes of a stream that are sent as one datagram here, at most.
         chunk: usize,
     },
+}
+
+/// Where a header of the PROXY protocol stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderPlace {
+    /// Before all that goes on the stream, which may carry datagrams then: [`Endpoint::receive_header`] and
+    /// [`Endpoint::send_header`].
+    Stream,
+    /// In datagrams.
+    Datagrams,
+    /// There is none.
+    Nowhere,
 }
 
 /// What reading datagrams came to.
@@ -121,6 +135,35 @@ pub trait Endpoint {
     /// What its peer is recognised by when it comes again; `None`: nothing.
     fn client_key(&self) -> Option<ClientKey> {
         None
+    }
+
+    /// What rules know of its peer; `None`: nothing, as it is a device or nobody.
+    fn client_address(&self) -> Option<ClientAddress> {
+        None
+    }
+
+    /// Between whom its connection is, where it is a client.
+    fn addresses(&self) -> Addresses {
+        Addresses::Unknown
+    }
+
+    /// Where a header of the PROXY protocol stands.
+    fn header_place(&self) -> HeaderPlace {
+        match self.carries() {
+            Carries::Bytes => HeaderPlace::Stream,
+            Carries::Datagrams { .. } => HeaderPlace::Datagrams,
+        }
+    }
+
+    /// As [`Endpoint::receive`], of a header.
+    fn receive_header(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer)
+    }
+
+    /// As [`Endpoint::send`], of a header; `more`: more is certainly sent at once.
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let _ = more;
+        self.send(bytes)
     }
 
     /// Whether it is connected as soon as it is dialled, without an event that says so.
@@ -242,6 +285,11 @@ pub trait Endpoint {
     /// Whether there may be something that its peer has sent and nobody has read; `false` only where the system says so.
     fn may_have_unread(&self) -> bool {
         true
+    }
+
+    /// Whether there are bytes that nobody has read; `true` only where the system says so.
+    fn has_unread(&self) -> bool {
+        false
     }
 
     /// Tells the peer that no more will come.

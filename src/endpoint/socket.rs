@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::device;
-use super::{Carries, Endpoint, Lane, Lifetime, Readiness, Received, SideName};
+use super::{Carries, Endpoint, HeaderPlace, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
+use crate::proxy_header::Addresses;
 use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 use crate::service::{RemoteAddress, SocketOptions, StripeOptions};
@@ -71,6 +72,30 @@ impl Endpoint for Socket {
 
     fn client_key(&self) -> Option<ClientKey> {
         each!(self, endpoint => endpoint.client_key())
+    }
+
+    fn client_address(&self) -> Option<ClientAddress> {
+        each!(self, endpoint => endpoint.client_address())
+    }
+
+    fn addresses(&self) -> Addresses {
+        each!(self, endpoint => endpoint.addresses())
+    }
+
+    fn header_place(&self) -> HeaderPlace {
+        each!(self, endpoint => endpoint.header_place())
+    }
+
+    fn receive_header(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        each!(self, endpoint => endpoint.receive_header(buffer))
+    }
+
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        each!(self, endpoint => endpoint.send_header(bytes, more))
+    }
+
+    fn has_unread(&self) -> bool {
+        each!(self, endpoint => endpoint.has_unread())
     }
 
     fn connects_at_once(&self) -> bool {
@@ -194,21 +219,6 @@ impl Endpoint for Socket {
 }
 
 impl Socket {
-    /// What rules know of a client; `None`: nothing, as it comes from a device or is no client.
-    pub fn client_address(&self) -> Option<ClientAddress> {
-        match self {
-            Socket::Tcp(endpoint) => Some(ClientAddress::Ip(endpoint.names.peer().ip())),
-            Socket::Unix(_) => Some(ClientAddress::Unix),
-            Socket::Framed(framed) => framed.stream.client_address(),
-            Socket::Connected(endpoint) => Some(endpoint.client_address()),
-            Socket::Source(endpoint) => Some(endpoint.origin().client_address()),
-            // Its lanes were asked about one by one.
-            Socket::Stripe(_) | Socket::Echo(_) => None,
-            #[cfg(target_os = "linux")]
-            Socket::Device(_) => None,
-        }
-    }
-
     /// Starts connecting to an address, for a client that carries this. An error of kind `WouldBlock` means that the
     /// peer's queue is full.
     pub fn connect(

@@ -20,6 +20,8 @@ use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::base::text::Escaped;
 use crate::buffers::batch::{Batch, MAX_DATAGRAM, Undelivered};
 use crate::buffers::splice::KernelPipe;
+use crate::proxy_header::{Addresses, Transport};
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 
 /// A bound datagram socket, which many clients share.
@@ -147,11 +149,6 @@ pub struct SourceEndpoint {
 }
 
 impl SourceEndpoint {
-    /// Who it is.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
     /// The client that sends from there.
     pub fn new(socket: &Arc<SourceSocket>, origin: Origin) -> SourceEndpoint {
         let peer = &origin.peer;
@@ -183,6 +180,26 @@ impl Endpoint for SourceEndpoint {
         }
         let path = peer.as_pathname().map(|path| path.as_os_str().as_bytes());
         path.or(peer.as_abstract_namespace()).map(ClientKey::of_bytes)
+    }
+
+    fn client_address(&self) -> Option<ClientAddress> {
+        Some(self.origin.client_address())
+    }
+
+    fn addresses(&self) -> Addresses {
+        let peer = &self.origin.peer;
+        match (&self.socket.name, peer.as_socket()) {
+            (Name::Udp(bound), Some(peer)) => {
+                let local = SocketAddr::new(self.origin.local.unwrap_or(bound.ip()), bound.port());
+                Addresses::between(peer, local, Transport::Datagram)
+            }
+            (Name::Udp(_), None) => Addresses::Unknown,
+            (Name::Unix(_), _) => Addresses::Unix {
+                source: unix::name_of(Ok(peer.clone())),
+                destination: unix::name_of(self.socket.socket.socket().local_addr()),
+                transport: Transport::Datagram,
+            },
+        }
     }
 
     fn lifetime(&self) -> Lifetime {

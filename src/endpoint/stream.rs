@@ -1,12 +1,15 @@
 //! What TCP and Unix stream endpoints have in common: all but their names, and how they end and break.
 
 use mio::event;
+use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::{Endpoint, SideName, Socket};
 use crate::buffers::splice::{KernelPipe, splice_in, splice_out};
+use crate::proxy_header::Addresses;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 
 /// A connected, non-blocking stream socket.
@@ -16,6 +19,15 @@ pub trait Stream: AsRawFd {
 
     /// See [`Endpoint::send`].
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// See [`Endpoint::send_header`].
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let _ = more;
+        self.send(bytes)
+    }
+
+    /// The socket, to ask the system about.
+    fn socket(&self) -> SockRef<'_>;
 
     /// See [`Endpoint::short_read_means_empty`]; asked only where that can be at all.
     fn short_read_means_empty(&self) -> bool {
@@ -53,6 +65,12 @@ pub trait Names {
         false
     }
 
+    /// See [`Endpoint::client_address`].
+    fn client_address(&self) -> ClientAddress;
+
+    /// See [`Endpoint::addresses`]; the socket says what is not known here.
+    fn addresses(&self, socket: SockRef<'_>) -> Addresses;
+
     /// See [`Endpoint::client_key`].
     fn client_key(&self) -> Option<ClientKey> {
         None
@@ -85,6 +103,18 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
         self.names.client_key()
     }
 
+    fn client_address(&self) -> Option<ClientAddress> {
+        Some(self.names.client_address())
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.names.addresses(self.stream.socket())
+    }
+
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        self.stream.send_header(bytes, more)
+    }
+
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.receive(buffer)
     }
@@ -111,6 +141,10 @@ impl<S: Stream, N: Names> Endpoint for StreamEndpoint<S, N> {
 
     fn may_have_unread(&self) -> bool {
         may_have_unread(self.stream.as_raw_fd())
+    }
+
+    fn has_unread(&self) -> bool {
+        unread_bytes(self.stream.as_raw_fd()).is_some_and(|bytes| bytes > 0)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -156,7 +190,13 @@ fn unsent_bytes(_socket: RawFd) -> u32 {
 
 /// Whether a socket may have something that was not read yet.
 pub(super) fn may_have_unread(socket: RawFd) -> bool {
+    unread_bytes(socket) != Some(0)
+}
+
+/// How many bytes a socket has that were not read yet, where the system says so.
+fn unread_bytes(socket: RawFd) -> Option<libc::c_int> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the call writes an int to a live one.
-    unsafe { libc::ioctl(socket, libc::FIONREAD, &raw mut bytes) != 0 || bytes != 0 }
+    let result = unsafe { libc::ioctl(socket, libc::FIONREAD, &raw mut bytes) };
+    (result == 0).then_some(bytes)
 }

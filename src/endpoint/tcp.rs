@@ -15,7 +15,9 @@ use super::stream::{Names, Stream, StreamEndpoint};
 use super::{Binding, ListenError, SideName};
 use crate::address::{OriginalForm, add_v4};
 use crate::base::text::ShortText;
+use crate::proxy_header::{Addresses, Transport};
 use crate::service::SocketOptions;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 
 /// A TCP connection, accepted or begun by us.
@@ -143,6 +145,16 @@ impl Stream for TcpStream {
         self.write(bytes)
     }
 
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        // What follows it must not wait until the peer has acknowledged so small a packet, as all do that follow.
+        self.set_nodelay(true)?;
+        if more { TcpStream::try_io(self, || send_more(self, bytes)) } else { self.write(bytes) }
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+
     fn source(&mut self) -> &mut dyn event::Source {
         self
     }
@@ -169,6 +181,17 @@ impl Stream for TcpStream {
     }
 }
 
+/// Sends bytes that may wait for those that follow (`MSG_MORE` in send(2)).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn send_more(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn send_more(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    SockRef::from(socket).send(bytes)
+}
+
 /// Whether a TCP connection is one with itself; see [`Endpoint::is_its_own_peer`](super::Endpoint::is_its_own_peer).
 pub fn is_its_own_peer(socket: &impl AsFd) -> bool {
     let socket = SockRef::from(socket);
@@ -189,6 +212,15 @@ pub fn may_be_picked(port: u16) -> bool {
 impl Names for TcpNames {
     fn may_be_its_own_peer(&self) -> bool {
         may_be_picked(self.peer().port())
+    }
+
+    fn client_address(&self) -> ClientAddress {
+        ClientAddress::Ip(self.peer().ip())
+    }
+
+    fn addresses(&self, socket: SockRef<'_>) -> Addresses {
+        let local = self.local().or_else(|| socket.local_addr().ok()?.as_socket());
+        local.map_or(Addresses::Unknown, |local| Addresses::between(self.peer(), local, Transport::Stream))
     }
 
     fn client_key(&self) -> Option<ClientKey> {

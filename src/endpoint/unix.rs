@@ -2,12 +2,13 @@
 
 use mio::event;
 use mio::net::UnixStream;
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{ListenError, SideName};
 use crate::address::{EndpointAddress, UnixAddress};
+use crate::proxy_header::{Addresses, Transport};
+use crate::service::access::ClientAddress;
 
 /// A Unix stream connection, accepted or begun by us.
 pub type UnixEndpoint = StreamEndpoint<UnixSocket, UnixName>;
@@ -78,6 +81,10 @@ impl Stream for UnixSocket {
         self.stream.write(bytes)
     }
 
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
+    }
+
     /// Linux ends a read at a message with descriptors; what was sent after it is still to be read.
     fn short_read_means_empty(&self) -> bool {
         !self.at_descriptors
@@ -123,9 +130,31 @@ fn receive_without_descriptors(socket: RawFd, buffer: &mut [u8]) -> io::Result<(
 }
 
 impl Names for UnixName {
+    fn client_address(&self) -> ClientAddress {
+        ClientAddress::Unix
+    }
+
+    fn addresses(&self, socket: SockRef<'_>) -> Addresses {
+        addresses(socket, Transport::Stream)
+    }
+
     fn write_route(&self, _side: SideName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unix: -> {}", self.0)
     }
+}
+
+/// Between whom the connection of a Unix socket is that was accepted.
+pub(super) fn addresses(socket: SockRef<'_>, transport: Transport) -> Addresses {
+    Addresses::Unix { source: name_of(socket.peer_addr()), destination: name_of(socket.local_addr()), transport }
+}
+
+/// The name of a Unix socket, as a header has it: an abstract one starts with a NUL, and one without a name is empty.
+pub(super) fn name_of(address: io::Result<SockAddr>) -> Box<[u8]> {
+    let Ok(address) = address else { return Box::default() };
+    if let Some(path) = address.as_pathname() {
+        return path.as_os_str().as_bytes().into();
+    }
+    address.as_abstract_namespace().map_or_else(Box::default, |name| [b"\0", name].concat().into())
 }
 
 /// A listening Unix socket; its file is removed when it is dropped.

@@ -158,7 +158,7 @@ impl<P: Pipe> Flow<P> {
 
 /// Repeats a call that a signal interrupted.
 #[inline(always)]
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod limits;
 mod options;
 pub mod pool;
+pub mod proxy;
 mod remote;
 pub mod stripes;
 pub mod waiters;
@@ -21,6 +22,7 @@ use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
 use pool::{Member, Pool, Remote, RemoteId};
+use proxy::ProxyOptions;
 
 pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
@@ -40,6 +42,8 @@ pub struct Service {
     pub pool: Arc<Pool>,
     /// Who may come in; `None`: everybody.
     pub access: Option<Box<Access>>,
+    /// Which headers of the PROXY protocol are sent and taken; `None`: none.
+    pub proxy: Option<Box<ProxyOptions>>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -71,6 +75,11 @@ impl Service {
         if self.name.is_empty() { line.to_string() } else { format!("service {}: {line}", self.name) }
     }
 
+    /// Whether its clients begin with a header of the PROXY protocol, which says who they are.
+    pub fn takes_headers(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.accept)
+    }
+
     /// Makes a service ready for use at this time, in milliseconds since the origin that all threads share. What is known
     /// of the remotes of the one before it, if there was one, is kept.
     ///
@@ -91,6 +100,7 @@ impl Service {
             name: settings.name.clone(),
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
             access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
+            proxy: ProxyOptions::new(&settings.proxy),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),

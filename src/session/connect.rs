@@ -9,6 +9,7 @@ use super::{End, Outcome, Phase, Session, Terms, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
+use crate::service::access::ClientAddress;
 use crate::service::pool::{Choice, Lease, RemoteId, Waiting};
 use crate::service::{RemoteAddress, Service};
 
@@ -48,7 +49,7 @@ impl Default for Attempts {
 }
 
 /// Why an address could not be connected to.
-enum Failure {
+pub(super) enum Failure {
     Timeout,
     Error(io::Error),
 }
@@ -95,6 +96,12 @@ pub trait Dialer<E> {
     /// Starts connecting to an address of a remote of the service, for this client. What fails is logged.
     fn dial(&mut self, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E>;
 
+    /// Whether the service lets a client in that has only now said who it is; its place is put into the terms.
+    fn lets_in(&mut self, service: &Service, client: ClientAddress, terms: &mut Terms, now: u64) -> bool {
+        let _ = (service, client, terms, now);
+        true
+    }
+
     /// Tends to the lanes of an endpoint that has some: dials, reads and writes what their events and the time ask for.
     /// Returns what can be done with the endpoint now.
     fn tend(&mut self, side: SideName, endpoint: &mut E, now: u64) -> Readiness {
@@ -114,14 +121,30 @@ enum Dialled {
 impl<E: Endpoint> Session<E> {
     /// Starts connecting to a remote.
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
-        info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
+        if self.awaits_header() {
+            return self.await_header(false, turn.now);
+        }
+        self.log_client();
+        self.begin(turn, dialer)
+    }
+
+    /// Starts connecting for a client that is known.
+    pub(super) fn begin(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         self.set_deadline(turn.now);
         self.choose(u64::MAX, End::ConnectFailed, turn, dialer)
     }
 
     /// Starts connecting a little later, if the client is still there by then.
     pub fn start_later(&mut self, now: u64) -> Outcome {
-        info!("connect client to proxy {}", Route(&self.client.endpoint, SideName::Client));
+        if self.awaits_header() {
+            return self.await_header(true, now);
+        }
+        self.log_client();
+        self.begin_later(now)
+    }
+
+    /// The same for a client that is known.
+    pub(super) fn begin_later(&mut self, now: u64) -> Outcome {
         let retry = now.saturating_add(BUSY_PAUSE);
         self.set_deadline(retry);
         self.phase = Phase::Busy { retry, give_up: self.give_up(retry) };
@@ -142,7 +165,8 @@ impl<E: Endpoint> Session<E> {
                 }
                 self.choose(give_up, End::ConnectFailed, turn, dialer)
             }
-            (Phase::Connecting { .. }, Some(remote)) if remote.ready.writable => {
+            (Phase::Introducing { .. }, Some(_)) => self.introduce(turn, dialer),
+            (Phase::Connecting { give_up }, Some(remote)) if remote.ready.writable => {
                 // A failed attempt is writable too, but never without an error or a hang-up.
                 let suspect = remote.ready.error || remote.ready.read_closed;
                 match suspect.then(|| remote.endpoint.take_error()).flatten() {
@@ -155,10 +179,7 @@ impl<E: Endpoint> Session<E> {
                         );
                         self.try_next_address(Failure::Error(error), turn, dialer)
                     }
-                    None => {
-                        self.open(turn.now);
-                        self.relay(turn)
-                    }
+                    None => self.connected(give_up, turn, dialer),
                     Some(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         // It was connected, and is no longer: another address would not be the same remote. It may
                         // have said something.
@@ -197,7 +218,12 @@ impl<E: Endpoint> Session<E> {
         now.saturating_add(self.service.timeouts.connect).min(self.deadline_of_attempts())
     }
 
-    fn try_next_address(&mut self, failure: Failure, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+    pub(super) fn try_next_address(
+        &mut self,
+        failure: Failure,
+        turn: &Turn<'_, E::Pipe>,
+        dialer: &mut impl Dialer<E>,
+    ) -> Outcome {
         let reason = failure.end();
         self.address += 1;
         let Some(lease) = self.lease.take() else { return Outcome::Ended(reason) };
@@ -258,8 +284,7 @@ impl<E: Endpoint> Session<E> {
         turn: &Turn<'_, E::Pipe>,
         dialer: &mut impl Dialer<E>,
     ) -> Option<Outcome> {
-        let is_tried = matches!(self.phase, Phase::Busy { .. } | Phase::Connecting { .. });
-        self.lease.as_ref().filter(|lease| is_tried && lease.id == remote)?;
+        self.lease.as_ref().filter(|lease| self.is_connecting() && lease.id == remote)?;
         let pool = &self.service.pool;
         let tried = self.attempts.as_ref().map_or(&[][..], |attempts| &attempts.tried);
         if pool.policy().retries.is_some_and(|retries| tried.len() >= retries as usize) {
@@ -283,7 +308,7 @@ impl<E: Endpoint> Session<E> {
         if pool.policy().retries.is_some_and(|retries| tried.len() > retries as usize) {
             return Choice::Exhausted;
         }
-        pool.choose(|| self.client.endpoint.client_key(), tried, now)
+        pool.choose(|| self.client_key(), tried, now)
     }
 
     /// Sees to it that a session which waits for room has it before clients that are let in later.
@@ -367,8 +392,9 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    fn open(&mut self, now: u64) {
+    pub(super) fn open(&mut self, now: u64) {
         self.attempts = None;
+        self.forget_header();
         if !self.remote.as_ref().is_some_and(|remote| is_silent(&remote.endpoint)) {
             remote_works(&self.service, self.lease.as_ref(), now);
         }

@@ -4,7 +4,7 @@ use log::info;
 use std::fmt;
 use std::io;
 
-use super::{Session, logs_routes};
+use super::{Phase, Session, logs_routes};
 use crate::base::error::error_text;
 use crate::base::text::ShortText;
 use crate::buffers::pools::Pools;
@@ -24,6 +24,10 @@ pub enum End {
     Refused,
     /// It was found that the remote does not work, for which its sessions are ended.
     RemoteDown,
+    /// The client did not begin with a header of the PROXY protocol, as it has to, or not in time.
+    BadHeader,
+    /// The service refuses the client that the header names.
+    NotLetIn,
     /// No address of the remote could be connected to.
     ConnectFailed,
     /// The last address of the remote did not answer in time.
@@ -55,6 +59,8 @@ impl fmt::Display for End {
             End::Error(side) => write!(f, "error on {side}"),
             End::Refused => write!(f, "error on {}", SideName::Remote),
             End::RemoteDown => f.write_str("remote down"),
+            End::BadHeader => f.write_str("bad PROXY header"),
+            End::NotLetIn => f.write_str("not let in"),
             End::ConnectFailed => f.write_str("connect failed"),
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
@@ -82,13 +88,16 @@ impl<E: Endpoint> Session<E> {
     pub fn close(mut self, end: End, pools: &mut Pools<E::Pipe>) {
         self.upstream.release(pools);
         self.downstream.release(pools);
+        if let Phase::Header { .. } = self.phase {
+            // Nobody has heard of the client, and anybody could fill the log with such.
+            return cut_off(&mut self.client.endpoint, SideName::Client, end);
+        }
         let moved = if logs_routes() { self.moved_text() } else { ShortText::default() };
         let moved = moved.as_str();
         let dropped = Dropped(self.progress().dropped);
-        let client = &mut self.client.endpoint;
-        let route = Route(client, SideName::Client);
+        let (client, route) = (&self.client.endpoint, self.client_route());
         info!("disconnect client to proxy {route}: {end}, {moved}{dropped}{}", Account(client));
-        cut_off(client, SideName::Client, end);
+        cut_off(&mut self.client.endpoint, SideName::Client, end);
         if let Some(Side { endpoint: remote, .. }) = &mut self.remote {
             let route = Route(remote, SideName::Remote);
             info!("disconnect proxy to remote {route}: {end}, {moved}{dropped}{}", Account(remote));

@@ -2,6 +2,8 @@
 
 mod connect;
 mod end;
+mod header;
+mod introducing;
 mod lanes;
 mod last_words;
 mod relay;
@@ -22,6 +24,7 @@ use connect::Attempts;
 pub use connect::{Caller, Dial, Dialer};
 pub use end::End;
 use end::pending_error;
+pub use header::Headers;
 pub use terms::Terms;
 
 /// What a session needs to know of the thread and the turn in which it runs.
@@ -62,10 +65,14 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
+    /// The client has to say who it is, before this time.
+    Header { give_up: u64 },
     /// The remote was busy, or there was none: it is to be tried again at `retry`, and given up at `give_up`.
     Busy { retry: u64, give_up: u64 },
     /// A connection attempt is under way.
     Connecting { give_up: u64 },
+    /// The remote is connected, and has not got all of our header yet.
+    Introducing { give_up: u64 },
     /// Bytes may move.
     Open { last_moved: u64, unsent: u32 },
     /// One side of a session with datagrams has ended and the other has been told, which may still have an answer.
@@ -151,7 +158,7 @@ impl<E: Endpoint> Session<E> {
         match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.relay(turn),
             Phase::LastWords { .. } => self.last_words(self.progress(), turn),
-            Phase::Busy { .. } | Phase::Connecting { .. } => {
+            Phase::Busy { .. } | Phase::Connecting { .. } | Phase::Introducing { .. } => {
                 if let Some(end) = pending_error(&mut self.client, SideName::Client) {
                     return Outcome::Ended(end);
                 }
@@ -160,6 +167,7 @@ impl<E: Endpoint> Session<E> {
                 }
                 self.connect(turn, dialer)
             }
+            Phase::Header { .. } => self.hear_header(turn, dialer),
         }
     }
 
@@ -196,7 +204,7 @@ impl<E: Endpoint> Session<E> {
         match self.phase {
             Phase::Open { last_moved, .. } | Phase::Ending { last_moved, .. } => Some(last_moved),
             Phase::LastWords { progressed, .. } => Some(progressed),
-            Phase::Busy { .. } | Phase::Connecting { .. } => None,
+            Phase::Header { .. } | Phase::Busy { .. } | Phase::Connecting { .. } | Phase::Introducing { .. } => None,
         }
     }
 
@@ -218,8 +226,15 @@ impl<E: Endpoint> Session<E> {
 
     /// Whether it is joined to this remote, and that has not ended. One that is being connected may go to another yet.
     pub fn is_on(&self, remote: RemoteId) -> bool {
-        let is_joined = !matches!(self.phase, Phase::Busy { .. } | Phase::Connecting { .. });
-        is_joined && self.lease.as_ref().is_some_and(|lease| lease.id == remote)
+        !self.is_connecting() && self.lease.as_ref().is_some_and(|lease| lease.id == remote)
+    }
+
+    /// Whether it has no remote yet, or may still have another.
+    fn is_connecting(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Header { .. } | Phase::Busy { .. } | Phase::Connecting { .. } | Phase::Introducing { .. }
+        )
     }
 
     /// Has it end soon, where its client has no connection whose end would end it.
@@ -250,7 +265,7 @@ impl<E: Endpoint> Session<E> {
     fn own_deadline(&self) -> Option<u64> {
         match self.phase {
             Phase::Busy { retry, .. } => Some(retry),
-            Phase::Connecting { give_up } => Some(give_up),
+            Phase::Header { give_up } | Phase::Connecting { give_up } | Phase::Introducing { give_up } => Some(give_up),
             Phase::Open { last_moved, .. } => self.idle_timeout().map(|idle| last_moved.saturating_add(idle)),
             Phase::Ending { last_moved, .. } => Some(last_moved.saturating_add(LAST_ANSWER)),
             Phase::LastWords { look, .. } => Some(look),

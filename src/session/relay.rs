@@ -23,7 +23,7 @@ impl<E: Endpoint> Session<E> {
         let before = self.progress();
         let remote = match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } => self.remote.as_mut(),
-            Phase::Busy { .. } | Phase::Connecting { .. } | Phase::LastWords { .. } => None,
+            _ => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
         if let (Err(broken), Some(remote)) = (&offered, &mut self.remote) {
@@ -206,7 +206,7 @@ impl<E: Endpoint> Session<E> {
                 }
                 *last_moved = now;
             }
-            Phase::Busy { .. } | Phase::Connecting { .. } | Phase::LastWords { .. } => {}
+            _ => {}
         }
         None
     }

@@ -200,6 +200,7 @@ impl Scene {
             id: ServiceId::next(),
             name: String::new(),
             access: None,
+            proxy: None,
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },

@@ -16,6 +16,7 @@ use crate::base::clock::Clock;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
 use crate::service::Service;
+use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::limits::Ticket;
 use crate::service::pool::{Full, Reservation};
@@ -364,9 +365,11 @@ impl Accepting {
                 Err(Full) => return Accepted::Full,
             };
             match listener.accept() {
-                Ok(mut socket) => match let_in(service, || socket.client_address(), || self.clock.now()) {
+                Ok(mut socket) => match let_in(service, || known_address(service, &socket), || self.clock.now()) {
                     Ok(ticket) => {
-                        info!("accepted fd {}", socket.descriptor());
+                        if !service.takes_headers() {
+                            info!("accepted fd {}", socket.descriptor());
+                        }
                         self.admission.admit();
                         take(Client { socket, service: service.clone(), is_lane, reservation, ticket });
                     }
@@ -482,6 +485,11 @@ impl Accepting {
         }
         self.state = pause(Instant::now() + PAUSE);
     }
+}
+
+/// What is known of a client when it is accepted: nothing, where it is to say itself who it is.
+fn known_address(service: &Service, socket: &Socket) -> Option<ClientAddress> {
+    if service.takes_headers() { None } else { socket.client_address() }
 }
 
 /// Whether accept(2) failed for the one client only, who has gone again or cannot be reached ("Error handling" there).

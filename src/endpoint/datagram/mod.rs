@@ -118,6 +118,11 @@ impl DatagramSocket {
         &mut self.io
     }
 
+    /// The socket, to ask the system about.
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.io)
+    }
+
     /// The address that a UDP socket is bound to.
     pub fn local_address(&self) -> Option<SocketAddr> {
         SockRef::from(&self.io).local_addr().ok()?.as_socket()

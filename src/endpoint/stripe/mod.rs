@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use super::{Endpoint, Lane as LaneNumber, Readiness, Route, SideName, Socket};
 use crate::buffers::splice::KernelPipe;
+use crate::proxy_header::Addresses;
 use crate::service::StripeOptions;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 use crate::service::stripes::Registered;
 use crate::stripe::SessionId;
@@ -355,6 +357,15 @@ impl Endpoint for StripeEndpoint {
     /// That of its first lane: others may come from other addresses of the same peer.
     fn client_key(&self) -> Option<ClientKey> {
         self.lanes().next().and_then(|(_, lane)| lane.line.socket.client_key())
+    }
+
+    /// Those of its first lane, too.
+    fn client_address(&self) -> Option<ClientAddress> {
+        self.lanes().next().and_then(|(_, lane)| lane.line.socket.client_address())
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.lanes().next().map_or(Addresses::Unknown, |(_, lane)| lane.line.socket.addresses())
     }
 
     fn has_lanes(&self) -> bool {

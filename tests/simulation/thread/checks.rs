@@ -244,6 +244,7 @@ impl SimHost {
             }
             End::Drain => {}
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
+            End::BadHeader | End::NotLetIn => unreachable!("nobody has to say who it is"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {

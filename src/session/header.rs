@@ -1,0 +1,269 @@
+//! A session whose client begins with a header of the PROXY protocol: who the client is, is known only then.
+//!
+//! What is behind the header is not read with it, so it needs no place: it is as if the connection began there.
+
+use log::{info, warn};
+use std::fmt;
+use std::io;
+
+use super::end::pending_error;
+use super::{Dialer, End, Outcome, Phase, Session, Turn};
+use crate::address::OriginalForm;
+use crate::base::error::error_text;
+use crate::base::text::Escaped;
+use crate::endpoint::{Endpoint, HeaderPlace, Route, SideName};
+use crate::flow::{Side, retry};
+use crate::proxy_header::{Addresses, Malformed, Parsed, ProxyHeader, Tlvs, Transport, parse};
+use crate::service::access::ClientAddress;
+use crate::service::pool::ClientKey;
+
+/// Bytes read at once, at most: few headers are longer.
+const READ: usize = 256;
+
+/// What the headers of a session say, or have still to say.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// What has come of the client's.
+    pub(super) came: Vec<u8>,
+    /// What has not gone of ours to the remote that is connected.
+    pub(super) unsent: Vec<u8>,
+    /// What the client's says, where it is believed.
+    client: Option<Box<ProxyHeader>>,
+    /// The remote is to be dialled a little later.
+    waits: bool,
+}
+
+impl Headers {
+    /// Between whom the client's connection is, by its header; `None`: its real addresses hold.
+    pub fn client(&self) -> Option<&Addresses> {
+        let addresses = self.client.as_ref().map(|header| &header.addresses);
+        addresses.filter(|addresses| !matches!(addresses, Addresses::Local | Addresses::Unknown))
+    }
+}
+
+/// Why a client is not introduced.
+#[derive(Debug)]
+enum Bad {
+    Header(Malformed),
+    Ended { began: bool },
+    Broken(io::Error),
+    Late,
+}
+
+impl From<Malformed> for Bad {
+    fn from(malformed: Malformed) -> Bad {
+        Bad::Header(malformed)
+    }
+}
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bad::Header(malformed) => malformed.fmt(f),
+            Bad::Ended { began: false } => f.write_str("the client said nothing"),
+            Bad::Ended { began: true } => f.write_str("the client ended within it"),
+            Bad::Broken(error) => f.write_str(&error_text(error)),
+            Bad::Late => f.write_str("it did not come in time"),
+        }
+    }
+}
+
+impl<E: Endpoint> Session<E> {
+    /// Whether the client has to say who it is.
+    pub(super) fn awaits_header(&self) -> bool {
+        self.service.takes_headers() && self.client.endpoint.header_place() == HeaderPlace::Stream
+    }
+
+    /// Waits for the client's header; `waits`: the remote is to be dialled a little later than that.
+    pub(super) fn await_header(&mut self, waits: bool, now: u64) -> Outcome {
+        self.headers_mut().waits = waits;
+        self.phase = Phase::Header { give_up: now.saturating_add(self.service.timeouts.connect) };
+        Outcome::Waiting
+    }
+
+    /// Reads what has come of the client's header. When it is whole, the remote is chosen.
+    // Apart from what a run of any other session costs.
+    #[inline(never)]
+    pub(super) fn hear_header(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        let Phase::Header { give_up } = self.phase else { return Outcome::Waiting };
+        match self.read_header() {
+            Ok(Some(header)) => self.introduced(header, turn, dialer),
+            Ok(None) if give_up <= turn.now => self.is_bad(&Bad::Late),
+            Ok(None) => Outcome::Waiting,
+            Err(bad) => self.is_bad(&bad),
+        }
+    }
+
+    /// The header, if it is whole, without a byte of what is behind it.
+    fn read_header(&mut self) -> Result<Option<ProxyHeader>, Bad> {
+        let came = &mut self.terms.get_or_insert_default().headers_mut().came;
+        let Side { endpoint, ready } = &mut self.client;
+        loop {
+            let missing = match parse(came)? {
+                Parsed::Complete { header, .. } => {
+                    *came = Vec::new();
+                    return Ok(Some(header));
+                }
+                Parsed::Incomplete { at_least } => at_least,
+            };
+            if !ready.readable {
+                break;
+            }
+            let mut buffer = [0; READ];
+            let asked = missing.min(READ);
+            match retry(|| endpoint.receive_header(&mut buffer[..asked])) {
+                Ok(0) => return Err(Bad::Ended { began: !came.is_empty() }),
+                Ok(count) => {
+                    came.extend_from_slice(&buffer[..count]);
+                    let more = ready.read_closed || ready.urgent;
+                    ready.readable = count == asked || more || !endpoint.short_read_means_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    (ready.readable, ready.urgent) = (false, false);
+                }
+                Err(error) => return Err(Bad::Broken(error)),
+            }
+        }
+        if std::mem::take(&mut ready.error) {
+            if let Some(error) = endpoint.take_error() {
+                return Err(Bad::Broken(error));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The session ends: the log says so now and then, as anybody can begin any number of them.
+    fn is_bad(&self, bad: &Bad) -> Outcome {
+        if let Some(count) = self.service.proxy.as_ref().and_then(|proxy| proxy.count_bad()) {
+            let route = Route(&self.client.endpoint, SideName::Client);
+            let line = format_args!("bad PROXY headers so far: {count}, the last one from {route}: {bad}");
+            warn!("{}", self.service.named(&line));
+        }
+        Outcome::Ended(End::BadHeader)
+    }
+
+    /// The client has said who it is, and what is behind that can be read.
+    fn introduced(
+        &mut self,
+        header: ProxyHeader,
+        turn: &mut Turn<'_, E::Pipe>,
+        dialer: &mut impl Dialer<E>,
+    ) -> Outcome {
+        self.note_header(header);
+        let client = self.client_address();
+        if let Some(client) = client {
+            let terms = self.terms.get_or_insert_default();
+            if !dialer.lets_in(&self.service, client, terms, turn.now) {
+                return Outcome::Ended(End::NotLetIn);
+            }
+        }
+        let waits = self.headers_mut().waits;
+        info!("accepted fd {}", self.client.endpoint.descriptor());
+        self.log_client();
+        if let Some(end) = pending_error(&mut self.client, SideName::Client) {
+            return Outcome::Ended(end);
+        }
+        if waits { self.begin_later(turn.now) } else { self.begin(turn, dialer) }
+    }
+
+    /// Notes what a header says, where it is believed.
+    fn note_header(&mut self, mut header: ProxyHeader) {
+        let Some(proxy) = &self.service.proxy else { return };
+        if !proxy.believes(self.client.endpoint.client_address()) {
+            return;
+        }
+        if proxy.send.is_none() {
+            header.tlvs = Tlvs::default();
+        }
+        self.headers_mut().client = Some(Box::new(header));
+    }
+
+    pub(super) fn headers_mut(&mut self) -> &mut Headers {
+        self.terms.get_or_insert_default().headers_mut()
+    }
+
+    /// Between whom the client's connection is, by its header; `None`: its real addresses hold.
+    fn told_addresses(&self) -> Option<&Addresses> {
+        self.terms.as_ref()?.headers.as_ref()?.client()
+    }
+
+    /// What rules know of the client.
+    fn client_address(&self) -> Option<ClientAddress> {
+        match self.told_addresses() {
+            Some(Addresses::Ip { source, .. }) => Some(ClientAddress::Ip(source.ip())),
+            Some(Addresses::Unix { .. }) => Some(ClientAddress::Unix),
+            _ => self.client.endpoint.client_address(),
+        }
+    }
+
+    /// What the client is recognised by when it comes again.
+    pub(super) fn client_key(&self) -> Option<ClientKey> {
+        match self.told_addresses() {
+            Some(Addresses::Ip { source, .. }) => Some(ClientKey::of_ip(source.ip())),
+            Some(Addresses::Unix { source, .. }) => {
+                Some(&**source).filter(|name| !name.is_empty()).map(ClientKey::of_bytes)
+            }
+            _ => self.client.endpoint.client_key(),
+        }
+    }
+
+    /// The header that goes to the remote: what came goes on, and what did not come is said of the real connection.
+    pub(super) fn onward_header(&self) -> ProxyHeader {
+        let came = self.terms.as_ref().and_then(|terms| terms.headers.as_ref()?.client.as_ref());
+        let addresses = self.told_addresses().cloned().unwrap_or_else(|| self.client.endpoint.addresses());
+        ProxyHeader { addresses, tlvs: came.map(|header| header.tlvs.clone()).unwrap_or_default() }
+    }
+
+    /// The remote has its header, and nobody needs any longer what was for it alone.
+    pub(super) fn forget_header(&mut self) {
+        if let Some(header) = self.terms.as_mut().and_then(|terms| terms.headers.as_mut()?.client.as_mut()) {
+            header.tlvs = Tlvs::default();
+        }
+    }
+
+    /// Logs who has come.
+    pub(super) fn log_client(&self) {
+        info!("connect client to proxy {}", self.client_route());
+    }
+
+    /// The client as the log names it.
+    pub(super) fn client_route(&self) -> ClientRoute<'_, E> {
+        ClientRoute { told: self.told_addresses(), endpoint: &self.client.endpoint }
+    }
+}
+
+/// Who connected to whom: by the client's header, if it is believed, and through whom then.
+pub(super) struct ClientRoute<'a, E> {
+    told: Option<&'a Addresses>,
+    endpoint: &'a E,
+}
+
+impl<E: Endpoint> fmt::Display for ClientRoute<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.told {
+            Some(Addresses::Ip { source, destination, transport }) => {
+                let kind = if *transport == Transport::Datagram { "udp:" } else { "" };
+                let (source, destination) = (OriginalForm(*source), OriginalForm(*destination));
+                write!(f, "{kind}{source} -> {kind}{destination} through ")?;
+            }
+            Some(Addresses::Unix { source, destination, transport }) => {
+                let kind = if *transport == Transport::Datagram { "unixgram:" } else { "unix:" };
+                write!(f, "{kind}{} -> {kind}{} through ", UnixName(source), UnixName(destination))?;
+            }
+            _ => {}
+        }
+        Route(self.endpoint, SideName::Client).fmt(f)
+    }
+}
+
+/// The name of a Unix socket in a header.
+struct UnixName<'a>(&'a [u8]);
+
+impl fmt::Display for UnixName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [0, name @ ..] => write!(f, "@{}", Escaped(name)),
+            path => Escaped(path).fmt(f),
+        }
+    }
+}
