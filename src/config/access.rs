@@ -64,8 +64,14 @@ impl Decision {
 /// `allow 10.0.0.0/8`
 impl fmt::Display for AccessRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.decision.word())?;
-        match &self.clients {
+        write!(f, "{} {}", self.decision.word(), self.clients)
+    }
+}
+
+/// `10.0.0.0/8`
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Clients::All => f.write_str(ALL),
             Clients::Unix => f.write_str(UNIX),
             Clients::In(_, text) => f.write_str(text),

@@ -6,6 +6,7 @@ mod errors;
 mod flags;
 mod includes;
 mod mutations;
+mod proxy;
 mod remotes;
 mod round_trip;
 mod striping;

@@ -12,6 +12,7 @@ use crate::base::error::error_text;
 use crate::base::text::Escaped;
 use crate::config::balancing::PoolSettings;
 use crate::config::loops::own_listener;
+use crate::config::proxy::SendProxy;
 use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
@@ -29,6 +30,8 @@ pub struct Wanted {
     pub pool: Arc<Pool>,
     remotes: Vec<RemoteSettings>,
     pub settings: PoolSettings,
+    /// The version of the PROXY header that remotes get.
+    header: Option<SendProxy>,
 }
 
 impl Wanted {
@@ -40,6 +43,7 @@ impl Wanted {
             pool: service.pool.clone(),
             remotes: settings.remotes.clone(),
             settings: settings.pool.clone(),
+            header: settings.proxy.send,
         }
     }
 }
@@ -115,7 +119,7 @@ impl Followed {
         let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
         let is_known = names.iter().any(|name| name.found.is_some());
         let mut followed = Followed {
-            plan: Plan::new(&wanted.settings.check).map(Arc::new),
+            plan: Plan::new(&wanted.settings.check, wanted.header).map(Arc::new),
             names,
             members: wanted.pool.set().members().to_vec(),
             gone,

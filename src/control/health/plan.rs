@@ -1,6 +1,8 @@
 //! How the remotes of a service are checked, ready for use.
 
 use crate::config::balancing::CheckSettings;
+use crate::config::proxy::SendProxy;
+use crate::proxy_header::Version;
 
 /// Checks begin at times that are so many to an interval: those that begin together cost less, as the thread is woken for
 /// all of them at once.
@@ -31,11 +33,13 @@ pub struct Plan {
     pub framed: Vec<u8>,
     /// What the answer must have in it.
     pub expect: Vec<u8>,
+    /// The version of the PROXY header that goes before all else, if one does.
+    pub header: Option<Version>,
 }
 
 impl Plan {
     /// The options of a service; `None`: nothing is checked.
-    pub fn new(settings: &CheckSettings) -> Option<Plan> {
+    pub fn new(settings: &CheckSettings, header: Option<SendProxy>) -> Option<Plan> {
         let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
         let interval = milliseconds(settings.interval?);
         let send = settings.send.clone();
@@ -56,7 +60,16 @@ impl Plan {
             send,
             framed,
             expect: settings.expect.clone(),
+            header: header.map(|version| match version {
+                SendProxy::V1 => Version::V1,
+                SendProxy::V2 => Version::V2,
+            }),
         })
+    }
+
+    /// What is sent, with its length before it where datagrams are framed.
+    pub fn text(&self, framed: bool) -> &[u8] {
+        if framed { &self.framed } else { &self.send }
     }
 
     /// Whether a check is more than a connection.
@@ -97,12 +110,12 @@ mod tests {
 
     fn plan(interval: Duration) -> Plan {
         let settings = CheckSettings { interval: Some(interval), ..CheckSettings::default() };
-        Plan::new(&settings).unwrap()
+        Plan::new(&settings, None).unwrap()
     }
 
     #[test]
     fn nothing_is_checked_without_an_interval() {
-        assert_eq!(Plan::new(&CheckSettings::default()), None);
+        assert_eq!(Plan::new(&CheckSettings::default(), None), None);
     }
 
     #[test]
@@ -123,7 +136,7 @@ mod tests {
             let interval = Some(Duration::from_millis(100));
             let settings =
                 CheckSettings { interval, timeout: Some(Duration::from_millis(timeout)), ..Default::default() };
-            assert_eq!(Plan::new(&settings).unwrap().timeout, timeout);
+            assert_eq!(Plan::new(&settings, None).unwrap().timeout, timeout);
         }
     }
 
@@ -145,6 +158,6 @@ mod tests {
     fn a_frame_has_its_length_before_it() {
         let settings =
             CheckSettings { interval: Some(Duration::from_secs(1)), send: b"ab".to_vec(), ..Default::default() };
-        assert_eq!(Plan::new(&settings).unwrap().framed, b"\0\x02ab");
+        assert_eq!(Plan::new(&settings, None).unwrap().text(true), b"\0\x02ab");
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::plan::Plan;
 use crate::base::error::error_text;
 use crate::endpoint::{Readiness, tcp};
+use crate::proxy_header::{Addresses, ProxyHeader, Transport, Version};
 use crate::service::RemoteAddress;
 
 /// The most of an answer that is looked at, in bytes.
@@ -113,6 +114,8 @@ pub struct Probe {
     may_be_its_own_peer: bool,
     framed: bool,
     plan: Arc<Plan>,
+    /// What is said, where that begins with a PROXY header.
+    introduced: Option<Vec<u8>>,
     stage: Stage,
     ready: Readiness,
 }
@@ -164,15 +167,40 @@ impl Probe {
         let io = UnixStream::from_std(OwnedFd::from(socket).into());
         let may_be_its_own_peer =
             is_tcp && address.as_socket().is_some_and(|address| tcp::may_be_picked(address.port()));
-        Ok(Probe {
+        let mut probe = Probe {
             io,
             kind: *kind,
             may_be_its_own_peer,
             framed,
             plan: plan.clone(),
+            introduced: None,
             stage,
             ready: Readiness::default(),
-        })
+        };
+        if matches!(probe.stage, Stage::Sending(_)) {
+            probe.introduce()?;
+        }
+        Ok(probe)
+    }
+
+    /// Has a PROXY header go before what is said, if the remote gets one and anything is said.
+    fn introduce(&mut self) -> io::Result<()> {
+        let Some(version) = self.plan.header.filter(|_| !self.is_over()) else { return Ok(()) };
+        let header = match version {
+            // Servers may refuse the UNKNOWN of version 1, so the specification has a check name its own connection.
+            Version::V1 if self.kind == Kind::Tcp => {
+                let socket = SockRef::from(&self.io);
+                let (own, peer) = (socket.local_addr()?.as_socket(), socket.peer_addr()?.as_socket());
+                let both = own.zip(peer).map(|(own, peer)| Addresses::between(own, peer, Transport::Stream));
+                both.map_or_else(ProxyHeader::local, ProxyHeader::new)
+            }
+            _ => ProxyHeader::local(),
+        };
+        let mut text = Vec::new();
+        header.write(version, &mut text);
+        text.extend_from_slice(self.plan.text(self.framed));
+        self.introduced = Some(text);
+        Ok(())
     }
 
     /// Whether being connected is all, and it is.
@@ -216,10 +244,11 @@ impl Probe {
                     )));
                 }
                 self.stage = Stage::Sending(0);
+                self.introduce()?;
                 Ok(self.is_over().then_some(Attempt::Passed))
             }
             Stage::Sending(sent) => {
-                let text = if self.framed { &self.plan.framed } else { &self.plan.send };
+                let text = self.introduced.as_deref().unwrap_or(self.plan.text(self.framed));
                 if *sent < text.len() || self.kind == Kind::Udp {
                     *sent += self.io.try_io(|| send(&self.io, &text[*sent..]))?;
                     if is_stream && *sent < text.len() {

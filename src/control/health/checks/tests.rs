@@ -12,6 +12,7 @@ use super::*;
 use crate::address::Endpoints;
 use crate::base::clock::Clock;
 use crate::config::balancing::CheckSettings;
+use crate::proxy_header::Version;
 
 /// How long anything may take. Only a broken program fails it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ fn plan(send: &str, expect: &str) -> Plan {
         send: send.into(),
         expect: expect.into(),
     };
-    Plan::new(&settings).unwrap()
+    Plan::new(&settings, None).unwrap()
 }
 
 /// The same with a time that is soon over, where that is what is tested.
@@ -169,6 +170,59 @@ fn a_remote_that_drops_what_comes_is_down() {
     // The system may still let one in until it has counted the other.
     let mut keeper = Keeper::new(&[&remote(&address)], short("", ""));
     keeper.until_down("no connection within 60ms");
+}
+
+#[test]
+fn what_is_said_begins_with_a_header_where_remotes_get_one() {
+    let introduced = |address: &str, header, send: &str, expect: &str| {
+        let mut keeper = Keeper::new(&[&remote(address)], Plan { header: Some(header), ..plan(send, expect) });
+        assert_eq!(keeper.wait_for(&|_| true).reason, None);
+    };
+    // What comes is sent back, so what is expected is what was sent.
+    let local = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let answers = answering("+").to_string();
+    introduced(&answers, Version::V2, "hello", &format!("+{local}hello"));
+    introduced(&answers, Version::V2, "", &format!("+{local}"));
+    introduced(&format!("framed:{answers}"), Version::V2, "hello", &format!("{local}\0\x05hello"));
+    introduced(&answers, Version::V1, "hello", &format!(" {}\r\nhello", answers.split(':').next_back().unwrap()));
+    introduced(&answers, Version::V1, "", "+PROXY TCP4 127.0.0.1 127.0.0.1 ");
+
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("udp:{}", server.local_addr().unwrap());
+    let mut keeper = Keeper::new(&[&remote(&address)], Plan { header: Some(Version::V2), ..plan("hello", "") });
+    server.set_nonblocking(true).unwrap();
+    let mut datagram = [0; 100];
+    let start = Instant::now();
+    let count = loop {
+        keeper.turn();
+        match server.recv(&mut datagram) {
+            Ok(count) => break count,
+            Err(_) => assert!(start.elapsed() < DEADLINE),
+        }
+    };
+    assert_eq!(
+        datagram[..count].escape_ascii().to_string(),
+        format!("{local}hello").as_bytes().escape_ascii().to_string()
+    );
+
+    let path = path();
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut line = [0; 20];
+        stream.read_exact(&mut line).unwrap();
+        stream.write_all(&line).unwrap();
+    });
+    introduced(&format!("unix:{}", path.display()), Version::V1, "hello", "PROXY UNKNOWN\r\nhello");
+    std::fs::remove_file(&path).unwrap();
+    // Where being connected is all, nothing is said.
+    #[cfg(target_os = "linux")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        introduced(&listener.local_addr().unwrap().to_string(), Version::V1, "", "");
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
 
 #[test]
