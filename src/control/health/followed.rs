@@ -15,6 +15,7 @@ use crate::config::loops::own_listener;
 use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
+use crate::service::local::LocalAddress;
 use crate::service::pool::{Member, Pool, Remote, RemoteId};
 use crate::service::{ServiceId, appeared, members};
 
@@ -29,6 +30,7 @@ pub struct Wanted {
     pub pool: Arc<Pool>,
     remotes: Vec<RemoteSettings>,
     pub settings: PoolSettings,
+    local: LocalAddress,
 }
 
 impl Wanted {
@@ -40,6 +42,7 @@ impl Wanted {
             pool: service.pool.clone(),
             remotes: settings.remotes.clone(),
             settings: settings.pool.clone(),
+            local: service.local.clone(),
         }
     }
 }
@@ -115,7 +118,7 @@ impl Followed {
         let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
         let is_known = names.iter().any(|name| name.found.is_some());
         let mut followed = Followed {
-            plan: Plan::new(&wanted.settings.check).map(Arc::new),
+            plan: Plan::new(&wanted.settings.check).map(|plan| Arc::new(Plan { local: wanted.local.clone(), ..plan })),
             names,
             members: wanted.pool.set().members().to_vec(),
             gone,

@@ -1,6 +1,7 @@
 //! How the remotes of a service are checked, ready for use.
 
 use crate::config::balancing::CheckSettings;
+use crate::service::local::LocalAddress;
 
 /// Checks begin at times that are so many to an interval: those that begin together cost less, as the thread is woken for
 /// all of them at once.
@@ -31,6 +32,8 @@ pub struct Plan {
     pub framed: Vec<u8>,
     /// What the answer must have in it.
     pub expect: Vec<u8>,
+    /// Which address of ours its connections have; not a client's.
+    pub local: LocalAddress,
 }
 
 impl Plan {
@@ -56,6 +59,7 @@ impl Plan {
             send,
             framed,
             expect: settings.expect.clone(),
+            local: LocalAddress::System,
         })
     }
 
