@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access;
 use super::balancing::OnDown;
+use super::origin;
 use super::proxy;
 use super::settings::{RemoteSettings, ServiceSettings};
 use super::striping;
@@ -25,8 +26,14 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
     let option = |(name, message)| (Culprit::Option(name), message);
     let key = striping::useless_key(service).map(|message| ("stripe-key", message));
     let access = access::useless_rules(service).map(|message| ("access", message));
-    let of_options =
-        key.into_iter().chain(access).chain(proxy::problems(service)).chain(useless_options(service)).map(option);
+    let source = origin::useless(service).map(|message| ("source", message));
+    let of_options = key
+        .into_iter()
+        .chain(access)
+        .chain(source)
+        .chain(proxy::problems(service))
+        .chain(useless_options(service))
+        .map(option);
     let too_many = service.remotes.len() > RemoteSettings::MOST;
     let too_many = too_many.then(|| {
         let message = format!("a service takes at most {} remotes", RemoteSettings::MOST);
@@ -104,6 +111,7 @@ pub fn warnings(service: &ServiceSettings) -> Vec<String> {
             warnings.push(format!("{of}error resolving address {name} {reason}; it is looked up again every {every}"));
         }
     }
+    warnings.extend(origin::warnings(service).into_iter().map(|warning| format!("{of}{warning}")));
     warnings.extend(access::warning(service).map(|warning| format!("{of}{warning}")));
     warnings.extend(proxy::warning(service).map(|warning| format!("{of}{warning}")));
     if service.remotes.iter().all(|remote| remote.is_backup) {

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::datagram::{DatagramSocket, Family, TrainLimit, UDP_CHUNK};
+use super::local::Bound;
 use super::stream::may_have_unread;
 use super::unix::{self, SocketFile};
 use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
@@ -17,6 +18,7 @@ use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
 use crate::proxy_header::{Addresses, Transport};
 use crate::service::access::ClientAddress;
+use crate::service::local::{Port, PortsOf};
 
 /// A datagram socket that has one peer.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct ConnectedEndpoint {
     socket: DatagramSocket,
     names: Names,
     train_limit: TrainLimit,
+    /// A port of ours that it has, which is given back at its end.
+    _port: Option<Box<Port>>,
     /// Where it is registered; with poll(2) mio ends that when there is an error.
     #[cfg(mio_unsupported_force_poll_poll)]
     registration: Option<(Registry, Token)>,
@@ -39,9 +43,12 @@ enum Names {
 }
 
 impl ConnectedEndpoint {
-    /// A UDP socket that is connected, which is done at once.
-    pub fn udp(peer: SocketAddr) -> io::Result<ConnectedEndpoint> {
+    /// A UDP socket that is connected, which is done at once, from an address of ours where one is given.
+    pub fn udp(bound: Option<Bound>, peer: SocketAddr) -> io::Result<ConnectedEndpoint> {
         let socket = DatagramSocket::unbound(Domain::for_address(peer), Family::Udp)?;
+        if let Some(bound) = bound {
+            bound.bind(&socket, PortsOf::Udp, peer)?;
+        }
         socket.connect(&peer.into())?;
         let socket = DatagramSocket::from_socket(socket, Family::Udp);
         Ok(ConnectedEndpoint::new(socket, Names::Udp { peer, local: None }))
@@ -68,9 +75,15 @@ impl ConnectedEndpoint {
             socket,
             names,
             train_limit: TrainLimit::default(),
+            _port: None,
             #[cfg(mio_unsupported_force_poll_poll)]
             registration: None,
         }
+    }
+
+    /// Keeps a port of ours that it has, to give it back at the end.
+    pub(super) fn keep(self, port: Option<Port>) -> ConnectedEndpoint {
+        ConnectedEndpoint { _port: port.map(Box::new), ..self }
     }
 
     /// Asks the system for our own address, where it is not known yet.

@@ -8,6 +8,7 @@ pub mod echo;
 mod error;
 pub mod framed;
 mod listener;
+pub mod local;
 mod readiness;
 mod socket;
 pub mod source;
@@ -32,7 +33,7 @@ use crate::stripe::MOST_LANES;
 pub use error::ListenError;
 pub use listener::{Binding, Listener};
 pub use readiness::Readiness;
-pub use socket::Socket;
+pub use socket::{Dialling, Socket};
 
 /// One of a session's two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,17 +3,20 @@
 use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::device;
+use super::local::connect_in_turn;
 use super::{Carries, Endpoint, HeaderPlace, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
 use crate::proxy_header::Addresses;
 use crate::service::access::ClientAddress;
+use crate::service::local::{LocalAddress, PortsOf};
 use crate::service::pool::ClientKey;
 use crate::service::{RemoteAddress, SocketOptions, StripeOptions};
 
@@ -37,6 +40,35 @@ pub enum Socket {
     /// A network device.
     #[cfg(target_os = "linux")]
     Device(Box<device::DeviceEndpoint>),
+}
+
+/// What connecting takes beside the address.
+#[derive(Debug)]
+pub struct Dialling<'a> {
+    /// What the client carries.
+    pub client: Carries,
+    /// Which address of ours the connection has.
+    pub local: &'a LocalAddress,
+    /// How stripes behave.
+    pub stripe: &'a Arc<StripeOptions>,
+    /// The time, in milliseconds.
+    pub now: u64,
+}
+
+impl Dialling<'_> {
+    fn tcp(&self, peer: SocketAddr, options: &SocketOptions) -> io::Result<tcp::TcpEndpoint> {
+        let LocalAddress::Ours(ours) = self.local else { return tcp::TcpEndpoint::connect(peer, options) };
+        let connect = |bound| tcp::TcpEndpoint::connect_from(bound, peer, options);
+        let (endpoint, port) = connect_in_turn(ours, PortsOf::Tcp, peer, self.now, connect)?;
+        Ok(endpoint.keep(port))
+    }
+
+    fn udp(&self, peer: SocketAddr) -> io::Result<connected::ConnectedEndpoint> {
+        let connect = |bound| connected::ConnectedEndpoint::udp(bound, peer);
+        let LocalAddress::Ours(ours) = self.local else { return connect(None) };
+        let (endpoint, port) = connect_in_turn(ours, PortsOf::Udp, peer, self.now, connect)?;
+        Ok(endpoint.keep(port))
+    }
 }
 
 /// Calls the same method of whichever endpoint it is.
@@ -219,35 +251,29 @@ impl Endpoint for Socket {
 }
 
 impl Socket {
-    /// Starts connecting to an address, for a client that carries this. An error of kind `WouldBlock` means that the
-    /// peer's queue is full.
-    pub fn connect(
-        address: &RemoteAddress,
-        options: &SocketOptions,
-        stripe: &Arc<StripeOptions>,
-        client: Carries,
-    ) -> io::Result<Socket> {
+    /// Starts connecting to an address. An error of kind `WouldBlock` means that the peer's queue is full.
+    pub fn connect(address: &RemoteAddress, options: &SocketOptions, dialling: &Dialling<'_>) -> io::Result<Socket> {
         use super::datagram::Family;
         use connected::ConnectedEndpoint;
         let connected = |endpoint| Socket::Connected(Box::new(endpoint));
         match address {
-            RemoteAddress::Tcp(address) => tcp::TcpEndpoint::connect(*address, options).map(Socket::Tcp),
+            RemoteAddress::Tcp(address) => dialling.tcp(*address, options).map(Socket::Tcp),
             RemoteAddress::Unix(address) => {
                 unix::UnixEndpoint::connect(&address.socket, &address.name).map(Socket::Unix)
             }
-            RemoteAddress::Udp(address) => ConnectedEndpoint::udp(*address).map(connected),
+            RemoteAddress::Udp(address) => dialling.udp(*address).map(connected),
             RemoteAddress::UnixPacket(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::UnixPacket).map(connected)
             }
             RemoteAddress::UnixDatagram(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::Unix).map(connected)
             }
-            RemoteAddress::Stripe(address) => stripe::StripeEndpoint::dial(address, options, stripe)
+            RemoteAddress::Stripe(address) => stripe::StripeEndpoint::dial(address, options, dialling.stripe)
                 .map(|endpoint| Socket::Stripe(Box::new(endpoint))),
-            RemoteAddress::Framed(stream) => {
-                Socket::connect(stream, &options.framed(), stripe, client).map(Socket::framed)
+            RemoteAddress::Framed(stream) => Socket::connect(stream, &options.framed(), dialling).map(Socket::framed),
+            RemoteAddress::Echo => {
+                echo::EchoEndpoint::new(dialling.client).map(|endpoint| Socket::Echo(Box::new(endpoint)))
             }
-            RemoteAddress::Echo => echo::EchoEndpoint::new(client).map(|endpoint| Socket::Echo(Box::new(endpoint))),
             #[cfg(target_os = "linux")]
             RemoteAddress::Device(kind, name) => {
                 device::DeviceEndpoint::open(*kind, name).map(|endpoint| Socket::Device(Box::new(endpoint)))

@@ -5,11 +5,12 @@ use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::local::{Bound, connecting};
 use super::socket::share;
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{Binding, ListenError, SideName};
@@ -18,6 +19,7 @@ use crate::base::text::ShortText;
 use crate::proxy_header::{Addresses, Transport};
 use crate::service::SocketOptions;
 use crate::service::access::ClientAddress;
+use crate::service::local::Port;
 use crate::service::pool::ClientKey;
 
 /// A TCP connection, accepted or begun by us.
@@ -33,6 +35,16 @@ pub enum TcpNames {
     V4(SocketAddrV4, Option<SocketAddrV4>),
     /// Any others.
     Other(Box<(SocketAddr, Option<SocketAddr>)>),
+    /// Those of a connection with a port of ours.
+    Held(Box<HeldNames>),
+}
+
+/// The names of a connection with a port of ours, and the port, which nobody else has as long as the connection.
+#[derive(Debug)]
+pub struct HeldNames {
+    peer: SocketAddr,
+    local: Option<SocketAddr>,
+    _port: Port,
 }
 
 impl TcpNames {
@@ -48,6 +60,7 @@ impl TcpNames {
         match self {
             TcpNames::V4(peer, _) => SocketAddr::V4(*peer),
             TcpNames::Other(names) => names.0,
+            TcpNames::Held(names) => names.peer,
         }
     }
 
@@ -55,6 +68,7 @@ impl TcpNames {
         match self {
             TcpNames::V4(_, local) => local.map(SocketAddr::V4),
             TcpNames::Other(names) => names.1,
+            TcpNames::Held(names) => names.local,
         }
     }
 }
@@ -68,21 +82,22 @@ impl TcpEndpoint {
         Ok(endpoint)
     }
 
-    /// Starts connecting from this address of ours, or from whichever the system chooses.
-    pub fn connect_from(source: Option<IpAddr>, peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
-        let Some(source) = source else { return TcpEndpoint::connect(peer, options) };
-        let socket = socket2::Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        choose_port_later(&socket);
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-        match socket.connect(&peer.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-            _ => {}
-        }
-        let stream = TcpStream::from_std(socket.into());
+    /// Starts connecting from an address of ours, where one is given.
+    pub fn connect_from(bound: Option<Bound>, peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
+        let Some(bound) = bound else { return TcpEndpoint::connect(peer, options) };
+        let stream = TcpStream::from_std(connecting(bound, peer)?.into());
         let mut endpoint = StreamEndpoint { stream, names: TcpNames::new(peer, None) };
         endpoint.apply(options)?;
         Ok(endpoint)
+    }
+
+    /// Keeps a port of ours that the connection has, to give it back at the end.
+    pub(super) fn keep(mut self, port: Option<Port>) -> TcpEndpoint {
+        if let Some(port) = port {
+            let (peer, local) = (self.names.peer(), self.names.local());
+            self.names = TcpNames::Held(Box::new(HeldNames { peer, local, _port: port }));
+        }
+        self
     }
 
     /// Has small writes be sent at once.
@@ -108,24 +123,16 @@ impl TcpEndpoint {
 
     /// Asks the system for our own address, where it is not known yet.
     pub fn complete_names(&mut self) {
-        if self.names.local().is_none() {
-            self.names = TcpNames::new(self.names.peer(), self.stream.local_addr().ok());
+        if self.names.local().is_some() {
+            return;
+        }
+        let local = self.stream.local_addr().ok();
+        match &mut self.names {
+            TcpNames::Held(names) => names.local = local,
+            names => *names = TcpNames::new(names.peer(), local),
         }
     }
 }
-
-/// Has the port be chosen when the socket connects, so that it need be free for that peer only
-/// (`IP_BIND_ADDRESS_NO_PORT` in ip(7)). Without, there are fewer ports.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn choose_port_later(socket: &socket2::Socket) {
-    let on: libc::c_int = 1;
-    let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
-    // SAFETY: the call reads an int, which is there, from a live one.
-    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, value, length) };
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn choose_port_later(_socket: &socket2::Socket) {}
 
 /// Probes after this idle time, and as often again while they are not answered, but not more rarely than the system's
 /// usual 75 s: who asks for early probes wants an early answer.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admission;
 pub mod limits;
+pub mod local;
 mod options;
 pub mod pool;
 pub mod proxy;
@@ -21,6 +22,7 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use local::LocalAddress;
 use pool::{Member, Pool, Remote, RemoteId};
 use proxy::ProxyOptions;
 
@@ -46,6 +48,8 @@ pub struct Service {
     pub proxy: Option<Box<ProxyOptions>>,
     /// The options of its sockets.
     pub options: SocketOptions,
+    /// Which address of ours its connections have.
+    pub local: LocalAddress,
     /// How its stripes behave.
     pub stripe: Arc<StripeOptions>,
     /// How long things may take.
@@ -102,6 +106,7 @@ impl Service {
             access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
             proxy: ProxyOptions::new(&settings.proxy),
             options: SocketOptions::new(settings),
+            local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
             on_reload: settings.on_reload,

@@ -203,6 +203,7 @@ impl Scene {
             proxy: None,
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
+            local: Default::default(),
             options: SocketOptions { no_delay: false, keepalive: None },
             timeouts: Timeouts { connect: 1000, idle, connectionless: None },
             on_reload: OnReload::Keep,

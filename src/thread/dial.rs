@@ -8,7 +8,7 @@ use super::sessions::Host;
 use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::stripe::StripeEndpoint;
-use crate::endpoint::{Endpoint, Lane, Readiness, Route, SideName, Socket};
+use crate::endpoint::{Dialling, Endpoint, Lane, Readiness, Route, SideName, Socket};
 use crate::service::admission::Admission;
 use crate::service::{RemoteAddress, Service};
 use crate::session::{Caller, Dial, End, logs_routes};
@@ -31,7 +31,9 @@ impl ThreadHost<'_> {
         service: &Service,
         client: &Caller<'_, Socket>,
     ) -> io::Result<Socket> {
-        let mut socket = Socket::connect(to, &service.options, &service.stripe, client.endpoint.carries())?;
+        let Service { local, stripe, .. } = service;
+        let dialling = Dialling { client: client.endpoint.carries(), local, stripe, now: self.now };
+        let mut socket = Socket::connect(to, &service.options, &dialling)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {
             socket.complete_names();

@@ -17,6 +17,8 @@ mod reload;
 mod signals;
 mod soak;
 #[cfg(target_os = "linux")]
+mod source;
+#[cfg(target_os = "linux")]
 mod stripes;
 mod support;
 mod timeouts;

@@ -196,6 +196,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         access: None,
         proxy: None,
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
+        local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),
         timeouts,

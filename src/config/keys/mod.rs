@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod health;
+mod origin;
 mod program;
 mod proxy;
 pub mod remote;
@@ -282,9 +283,10 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 8] = [
+const TABLES: [&[Key]; 9] = [
     arguments::KEYS,
     tuning::KEYS,
+    origin::KEYS,
     access::KEYS,
     proxy::KEYS,
     balancing::KEYS,

@@ -257,7 +257,7 @@ impl Checks {
         found: &mut Vec<Found>,
     ) {
         let check = &mut self.all[key];
-        let (probe, attempt) = Probe::start(&check.targets[target], &check.plan, registry, Token(key));
+        let (probe, attempt) = Probe::start(&check.targets[target], &check.plan, now, registry, Token(key));
         check.state = State::Running { probe, target, give_up };
         match attempt {
             Attempt::Waits => self.timers.arm(key, give_up),

@@ -16,6 +16,7 @@ use crate::config::proxy::SendProxy;
 use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
+use crate::service::local::LocalAddress;
 use crate::service::pool::{Member, Pool, Remote, RemoteId};
 use crate::service::{ServiceId, appeared, members};
 
@@ -32,6 +33,7 @@ pub struct Wanted {
     pub settings: PoolSettings,
     /// The version of the PROXY header that remotes get.
     header: Option<SendProxy>,
+    local: LocalAddress,
 }
 
 impl Wanted {
@@ -44,6 +46,7 @@ impl Wanted {
             remotes: settings.remotes.clone(),
             settings: settings.pool.clone(),
             header: settings.proxy.send,
+            local: service.local.clone(),
         }
     }
 }
@@ -119,7 +122,8 @@ impl Followed {
         let names: Vec<Known> = wanted.remotes.iter().map(&mut of).collect();
         let is_known = names.iter().any(|name| name.found.is_some());
         let mut followed = Followed {
-            plan: Plan::new(&wanted.settings.check, wanted.header).map(Arc::new),
+            plan: Plan::new(&wanted.settings.check, wanted.header)
+                .map(|plan| Arc::new(Plan { local: wanted.local.clone(), ..plan })),
             names,
             members: wanted.pool.set().members().to_vec(),
             gone,

@@ -3,6 +3,7 @@
 use crate::config::balancing::CheckSettings;
 use crate::config::proxy::SendProxy;
 use crate::proxy_header::Version;
+use crate::service::local::LocalAddress;
 
 /// Checks begin at times that are so many to an interval: those that begin together cost less, as the thread is woken for
 /// all of them at once.
@@ -35,6 +36,8 @@ pub struct Plan {
     pub expect: Vec<u8>,
     /// The version of the PROXY header that goes before all else, if one does.
     pub header: Option<Version>,
+    /// Which address of ours its connections have; not a client's.
+    pub local: LocalAddress,
 }
 
 impl Plan {
@@ -64,6 +67,7 @@ impl Plan {
                 SendProxy::V1 => Version::V1,
                 SendProxy::V2 => Version::V2,
             }),
+            local: LocalAddress::System,
         })
     }
 

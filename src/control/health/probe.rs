@@ -2,7 +2,7 @@
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::base::error::error_text;
+use crate::endpoint::local::{Bound, connect_in_turn, non_blocking};
 use crate::endpoint::{Readiness, tcp};
 use crate::proxy_header::{Addresses, ProxyHeader, Transport, Version};
 use crate::service::RemoteAddress;
+use crate::service::local::{LocalAddress, Port, PortsOf};
 
 /// The most of an answer that is looked at, in bytes.
 const MOST_ANSWER: usize = 64 << 10;
@@ -73,6 +75,48 @@ impl Target {
         Some(())
     }
 
+    fn is_tcp(&self) -> bool {
+        matches!(self.kind, Kind::Tcp | Kind::Lane)
+    }
+
+    /// What its connections have a port of, where they come from the addresses of sessions.
+    fn ports_of(&self) -> Option<PortsOf> {
+        match self.kind {
+            Kind::Tcp => Some(PortsOf::Tcp),
+            Kind::Udp => Some(PortsOf::Udp),
+            Kind::Lane | Kind::Unix | Kind::UnixPacket | Kind::UnixDatagram => None,
+        }
+    }
+
+    /// A socket that is being connected, after it was bound, and how far it is.
+    fn connect(&self, plan: &Plan, bind: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<(Socket, Stage)> {
+        let (socket_type, protocol) = match self.kind {
+            Kind::Tcp | Kind::Lane => (Type::STREAM, Some(Protocol::TCP)),
+            Kind::Unix => (Type::STREAM, None),
+            Kind::UnixPacket => (Type::SEQPACKET, None),
+            Kind::Udp | Kind::UnixDatagram => (Type::DGRAM, None),
+        };
+        let socket = non_blocking(self.address.domain(), socket_type, protocol)?;
+        if self.is_tcp() && !(self.talks() && plan.talks()) {
+            // Closing sends a reset then: no port stays taken.
+            socket.set_linger(Some(Duration::ZERO))?;
+            acknowledge_later(&socket);
+        }
+        // Without a name it could not be answered; an empty one has Linux choose (unix(7), "Autobind feature").
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.kind == Kind::UnixDatagram && plan.talks() {
+            socket.bind(&SockAddr::unix("")?)?;
+        }
+        bind(&socket)?;
+        match socket.connect(&self.address) {
+            Ok(()) => Ok((socket, Stage::Sending(0))),
+            Err(error) if self.is_tcp() && error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                Ok((socket, Stage::Connecting))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether an answer can be waited for here: where it cannot, being connected is all.
     fn talks(&self) -> bool {
         self.kind != Kind::Lane
@@ -118,6 +162,8 @@ pub struct Probe {
     introduced: Option<Vec<u8>>,
     stage: Stage,
     ready: Readiness,
+    /// A port of ours that it has, which is given back at its end.
+    _port: Option<Port>,
 }
 
 impl Probe {
@@ -125,10 +171,11 @@ impl Probe {
     pub fn start(
         (target, framed): &(Target, bool),
         plan: &Arc<Plan>,
+        now: u64,
         registry: &Registry,
         token: Token,
     ) -> (Option<Probe>, Attempt) {
-        match Probe::connect(target, *framed, plan) {
+        match Probe::connect(target, *framed, plan, now) {
             Ok(probe) if probe.is_over() => (None, Attempt::Passed),
             Ok(mut probe) => match registry.register(&mut probe.io, token, Interest::READABLE | Interest::WRITABLE) {
                 Ok(()) => (Some(probe), Attempt::Waits),
@@ -139,43 +186,30 @@ impl Probe {
         }
     }
 
-    fn connect(target: &Target, framed: bool, plan: &Arc<Plan>) -> io::Result<Probe> {
-        let Target { address, kind } = target;
-        let (socket_type, protocol) = match kind {
-            Kind::Tcp | Kind::Lane => (Type::STREAM, Some(Protocol::TCP)),
-            Kind::Unix => (Type::STREAM, None),
-            Kind::UnixPacket => (Type::SEQPACKET, None),
-            Kind::Udp | Kind::UnixDatagram => (Type::DGRAM, None),
+    fn connect(target: &Target, framed: bool, plan: &Arc<Plan>, now: u64) -> io::Result<Probe> {
+        let from = match (target.ports_of(), target.address.as_socket(), &plan.local) {
+            (Some(of), Some(peer), LocalAddress::Ours(ours)) => Some((of, peer, ours)),
+            _ => None,
         };
-        let socket = non_blocking(address.domain(), socket_type, protocol)?;
-        let is_tcp = matches!(kind, Kind::Tcp | Kind::Lane);
-        if is_tcp && !(target.talks() && plan.talks()) {
-            // Closing sends a reset then: no port stays taken.
-            socket.set_linger(Some(Duration::ZERO))?;
-            acknowledge_later(&socket);
-        }
-        // Without a name it could not be answered; an empty one has Linux choose (unix(7), "Autobind feature").
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if *kind == Kind::UnixDatagram && plan.talks() {
-            socket.bind(&SockAddr::unix("")?)?;
-        }
-        let stage = match socket.connect(address) {
-            Ok(()) => Stage::Sending(0),
-            Err(error) if is_tcp && error.raw_os_error() == Some(libc::EINPROGRESS) => Stage::Connecting,
-            Err(error) => return Err(error),
+        let ((socket, stage), port) = match from {
+            Some((of, peer, ours)) => connect_in_turn(ours, of, peer, now, |bound| {
+                target.connect(plan, |socket| bound.map_or(Ok(()), |bound: Bound| bound.bind(socket, of, peer)))
+            })?,
+            None => (target.connect(plan, |_| Ok(()))?, None),
         };
         let io = UnixStream::from_std(OwnedFd::from(socket).into());
         let may_be_its_own_peer =
-            is_tcp && address.as_socket().is_some_and(|address| tcp::may_be_picked(address.port()));
+            target.is_tcp() && target.address.as_socket().is_some_and(|address| tcp::may_be_picked(address.port()));
         let mut probe = Probe {
             io,
-            kind: *kind,
+            kind: target.kind,
             may_be_its_own_peer,
             framed,
             plan: plan.clone(),
             introduced: None,
             stage,
             ready: Readiness::default(),
+            _port: port,
         };
         if matches!(probe.stage, Stage::Sending(_)) {
             probe.introduce()?;
@@ -348,19 +382,6 @@ fn receive(io: &UnixStream, answer: &mut Vec<u8>, most: usize) -> io::Result<usi
     Ok(count)
 }
 
-/// A socket that never waits, with as few calls as the system allows.
-#[cfg(not(target_vendor = "apple"))]
-fn non_blocking(domain: Domain, socket_type: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
-    Socket::new(domain, socket_type.nonblocking(), protocol)
-}
-
-#[cfg(target_vendor = "apple")]
-fn non_blocking(domain: Domain, socket_type: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
-    let socket = Socket::new(domain, socket_type, protocol)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
 /// Has the last packet of the handshake wait, so that the reset which ends the check comes in its place: the remote's program
 /// is not even told of the connection, and logs no error.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -375,6 +396,7 @@ fn acknowledge_later(_socket: &Socket) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::Domain;
 
     #[test]
     fn a_connection_with_itself_is_told_from_others() {

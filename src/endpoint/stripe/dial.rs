@@ -13,6 +13,7 @@ use crate::address::StripeAddress;
 use crate::base::error::error_text;
 use crate::base::random::random;
 use crate::endpoint::Endpoint;
+use crate::endpoint::local::Bound;
 use crate::endpoint::tcp::TcpEndpoint;
 use crate::service::{SocketOptions, StripeOptions};
 use crate::stripe::SessionId;
@@ -142,7 +143,7 @@ impl Dialer {
         let target = self.target(number, failed);
         let usable: Vec<_> = sources.iter().filter(|source| source.is_ipv4() == target.is_ipv4()).collect();
         let source = usable.get(number % usable.len().max(1)).map(|source| **source);
-        let mut line = Line::new(TcpEndpoint::connect_from(source, target, &self.socket_options)?);
+        let mut line = Line::new(TcpEndpoint::connect_from(source.map(Bound::to_ip), target, &self.socket_options)?);
         line.prepare()?;
         Ok(line)
     }
