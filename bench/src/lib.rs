@@ -9,6 +9,8 @@
 //!
 //! `balance` measures a proxy with several remotes, and what clients notice when one of them fails.
 //!
+//! `rules` measures what it costs to say who may come in, how much they get, and who the remote thinks they are.
+//!
 //! A newcomer finds "what is measured" in [`load`], "how one measurement goes" in [`measure`], and "which proxies" in
 //! [`proxy`].
 #![cfg(target_os = "linux")]
@@ -17,6 +19,7 @@ pub mod balance;
 pub mod client;
 pub mod clock;
 pub mod compare;
+pub mod contest;
 pub mod datagram;
 pub mod datagram_server;
 pub mod failure;
@@ -24,6 +27,8 @@ pub mod figure;
 pub mod flow;
 pub mod framing;
 pub mod interrupt;
+pub mod introduction;
+pub mod kit;
 pub mod limits;
 pub mod load;
 pub mod measure;
@@ -35,6 +40,8 @@ pub mod proxy;
 pub mod relay;
 pub mod report;
 pub mod results;
+pub mod rounds;
+pub mod rules;
 pub mod scratch;
 pub mod server;
 pub mod session;
@@ -55,16 +62,22 @@ pub fn main() -> ExitCode {
     match arguments.next().as_deref() {
         Some("compare") => compare::main(&arguments.collect::<Vec<_>>()),
         Some("balance") => balance::main(&arguments.collect::<Vec<_>>()),
+        Some("rules") => rules::main(&arguments.collect::<Vec<_>>()),
         Some("stripe") => stripe::main(&arguments.collect::<Vec<_>>()),
         Some(process::SERVER_COMMAND) => server::main(&arguments.collect::<Vec<_>>()),
         Some(process::CLIENT_COMMAND) => client::main(),
         Some("-h" | "--help") => {
-            println!("{}\n{}\n{}", options::usage(), stripe::options::usage(), balance::options::usage());
+            print_usage();
             ExitCode::SUCCESS
         }
         _ => {
-            println!("{}\n{}\n{}", options::usage(), stripe::options::usage(), balance::options::usage());
+            print_usage();
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_usage() {
+    let usages = [options::usage, stripe::options::usage, balance::options::usage, rules::options::usage];
+    println!("{}", usages.map(|usage| usage()).join("\n"));
 }

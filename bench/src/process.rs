@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::usage::Usage;
 use crate::wire;
 
 /// The hidden subcommand that makes this program the load's server.
@@ -79,8 +80,7 @@ pub struct Helper {
     from: ChildStdout,
     /// What has been read and is not yet a whole line.
     unread: Vec<u8>,
-    /// Held for its end.
-    _group: Group,
+    group: Group,
 }
 
 impl Helper {
@@ -93,7 +93,12 @@ impl Helper {
         let (Some(to), Some(from)) = (to, from) else {
             unreachable!("both were asked to be pipes");
         };
-        Ok(Self { part, to, from, unread: Vec::new(), _group: group })
+        Ok(Self { part, to, from, unread: Vec::new(), group })
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.group.leader())
     }
 
     /// Sends one message.

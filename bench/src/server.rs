@@ -16,12 +16,13 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::clock::Moment;
 use crate::datagram;
 use crate::datagram_server;
 use crate::flow::{Flow, Traffic};
+use crate::introduction::Introduction;
 use crate::session::{Role, WELCOME, poll_once};
 use crate::sink::{Counts, Watcher};
 use crate::transport::Places;
@@ -38,10 +39,36 @@ const DOOR: Token = Token(usize::MAX);
 /// The least token that is a listener's, and no session's.
 const FIRST_LISTENER: usize = usize::MAX / 2;
 
-/// Serves until standard input ends. The argument, if there is one, is the number of TCP ports to listen at.
+/// What the server does with those who come over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It plays the part that they ask for.
+    Plain,
+    /// The same, and each must be introduced first by a header of the PROXY protocol.
+    Introduced,
+    /// It resets them.
+    Refusing,
+}
+
+impl Manner {
+    const ALL: [Self; 3] = [Self::Plain, Self::Introduced, Self::Refusing];
+
+    /// How the process is told.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Introduced => "introduced",
+            Self::Refusing => "refusing",
+        }
+    }
+}
+
+/// Serves until standard input ends. The arguments, as far as there are any, are the number of TCP ports to listen at, and
+/// the [`Manner`].
 pub fn main(arguments: &[String]) -> ExitCode {
     let ports = arguments.first().and_then(|number| number.parse().ok()).unwrap_or(1);
-    match serve(ports) {
+    let manner = arguments.get(1).and_then(|word| Manner::ALL.into_iter().find(|manner| manner.word() == word));
+    match serve(ports, manner.unwrap_or(Manner::Plain)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("server: {error}");
@@ -50,7 +77,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn serve(ports: usize) -> io::Result<()> {
+fn serve(ports: usize, manner: Manner) -> io::Result<()> {
     let listeners: Vec<TcpListener> = (0..ports.max(1)).map(|_| listen()).collect::<io::Result<_>>()?;
     let tcp = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let datagrams = datagram::socket()?;
@@ -61,9 +88,15 @@ fn serve(ports: usize) -> io::Result<()> {
     let echo_poll = Poll::new()?;
     let (hand_over, handed_over) = channel();
     let echoes = EchoDoor { hand_over, waker: Waker::new(echo_poll.registry(), DOOR)? };
-    let mut reception = Reception::new(listeners, echoes, Arc::clone(&counts))?;
     spawn("echo", move || echo(echo_poll, &handed_over))?;
-    spawn("reception", move || reception.run())?;
+    if manner == Manner::Refusing {
+        for listener in listeners {
+            spawn("refusing", move || refuse(&listener.into()))?;
+        }
+    } else {
+        let mut reception = Reception::new(listeners, manner, echoes, Arc::clone(&counts))?;
+        spawn("reception", move || reception.run())?;
+    }
     let (datagram_counts, datagram_watcher) = (Arc::clone(&counts), Arc::clone(&watcher));
     spawn("datagrams", move || datagram_server::datagrams(&datagrams, &datagram_counts, &datagram_watcher))?;
     let framed_counts = Arc::clone(&counts);
@@ -106,6 +139,18 @@ fn answer_controller(places: Places, tcp: Vec<SocketAddr>, counts: &Counts) -> i
     Ok(())
 }
 
+/// Resets whoever comes: the least that a refusal can cost.
+fn refuse(listener: &std::net::TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(false)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The way to the echo thread.
 struct EchoDoor {
     hand_over: Sender<TcpStream>,
@@ -122,6 +167,7 @@ impl EchoDoor {
 /// The thread that accepts, greets and moves bulk bytes.
 struct Reception {
     listeners: Vec<TcpListener>,
+    manner: Manner,
     poll: Poll,
     guests: Slab<Guest>,
     /// The guests that can move bytes without waiting for an event, each once.
@@ -138,6 +184,8 @@ struct Guest {
 
 /// What a guest does.
 enum Part {
+    /// It has not yet been introduced.
+    Unknown(Introduction),
     /// It has not yet said what it is for.
     New,
     /// It moves bytes.
@@ -147,12 +195,12 @@ enum Part {
 }
 
 impl Reception {
-    fn new(mut listeners: Vec<TcpListener>, echoes: EchoDoor, counts: Arc<Counts>) -> io::Result<Self> {
+    fn new(mut listeners: Vec<TcpListener>, manner: Manner, echoes: EchoDoor, counts: Arc<Counts>) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
         }
-        Ok(Self { listeners, poll, guests: Slab::new(), busy: Vec::new(), echoes, counts })
+        Ok(Self { listeners, manner, poll, guests: Slab::new(), busy: Vec::new(), echoes, counts })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -177,7 +225,11 @@ impl Reception {
                     let entry = self.guests.vacant_entry();
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
-                    entry.insert(Guest { stream, part: Part::New });
+                    let part = match self.manner {
+                        Manner::Introduced => Part::Unknown(Introduction::default()),
+                        Manner::Plain | Manner::Refusing => Part::New,
+                    };
+                    entry.insert(Guest { stream, part });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -190,6 +242,18 @@ impl Reception {
         // An event may be left of a guest that went in this same turn.
         let Some(guest) = self.guests.get_mut(index) else { return Ok(()) };
         match &mut guest.part {
+            Part::Unknown(introduction) => {
+                match introduction.receive(&mut guest.stream) {
+                    Ok(false) => return Ok(()),
+                    Ok(true) => guest.part = Part::New,
+                    Err(error) => {
+                        eprintln!("server: a client is not introduced: {error}");
+                        self.guests.remove(index);
+                        return Ok(());
+                    }
+                }
+                self.greet(index)
+            }
             Part::New => self.greet(index),
             Part::Leaving => {
                 if has_closed(&mut guest.stream) {

@@ -13,17 +13,25 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory in bytes. A page that two processes share counts twice.
     pub resident: u64,
+    /// The most that it ever was, process by process.
+    pub peak: u64,
     /// When this was so.
     pub at: Moment,
 }
 
 impl Usage {
+    /// The share of a core that was used since an earlier moment.
+    pub fn load_since(&self, earlier: &Self) -> f64 {
+        self.cpu.saturating_sub(earlier.cpu).as_secs_f64() / self.at.since(earlier.at).as_secs_f64()
+    }
+
     /// Reads the usage of the process group `group`.
     pub fn of(group: libc::pid_t) -> Self {
         let members = members(all_processes(), group);
         Self {
             cpu: members.iter().map(|process| live_cpu(process) + process.reaped_cpu).sum(),
             resident: members.iter().map(|process| resident(process.id)).sum(),
+            peak: members.iter().filter_map(|process| memory(process.id, "status", "VmHWM:")).sum(),
             at: Moment::now(),
         }
     }
@@ -104,13 +112,15 @@ fn live_cpu(process: &Process) -> Duration {
 /// A process's resident memory in bytes. The kernel's exact sum where we may read it, else its running estimate, which
 /// is a few pages off.
 fn resident(id: libc::pid_t) -> u64 {
-    let kibibytes = |file: &str, key: &str| {
-        let text = fs::read_to_string(format!("/proc/{id}/{file}")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let found = kibibytes("smaps_rollup", "Rss:").or_else(|| kibibytes("status", "VmRSS:"));
-    found.unwrap_or(0) * 1024
+    memory(id, "smaps_rollup", "Rss:").or_else(|| memory(id, "status", "VmRSS:")).unwrap_or(0)
+}
+
+/// What a line of a file about a process says, in bytes.
+fn memory(id: libc::pid_t, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{id}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 #[cfg(test)]
@@ -141,7 +151,7 @@ mod tests {
     fn this_process_uses_memory_and_time() {
         // SAFETY: takes nothing and cannot fail.
         let usage = Usage::of(unsafe { libc::getpgrp() });
-        assert!(usage.resident > 0);
+        assert!(usage.resident > 0 && usage.peak > 0);
         assert!(usage.cpu > Duration::ZERO);
     }
 }

@@ -1,7 +1,8 @@
 //! The loads: what each does, which figures it gives, and what is to be reached.
 
-use super::kit::{Peer, PeerKind};
 use crate::figure::{Figure, Goal, Unit};
+use crate::kit::{Peer, PeerKind};
+use crate::subcommand::means;
 
 /// One load.
 #[derive(Clone, Debug)]
@@ -77,9 +78,9 @@ pub fn all() -> Vec<Case> {
 }
 
 impl Case {
-    /// Whether a word of `--only` means it: its name, or what that begins with.
+    /// Whether a word of `--only` means it.
     pub fn is_meant_by(&self, word: &str) -> bool {
-        self.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        means(word, &self.name)
     }
 
     /// The numbers that it gives, in this order, if these others are measured beside it.
@@ -186,8 +187,26 @@ impl Method {
         }
     }
 
+    /// What `cproxy` is told, for which the first is the default.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::RoundRobin => &[],
+            Self::LeastSessions => &["--balance", "least-sessions"],
+            Self::Random => &["--balance", "random"],
+            Self::Source => &["--balance", "source"],
+        }
+    }
+
+    /// What the configuration of another proxy says for it.
+    pub fn lines(self, kind: PeerKind) -> &'static str {
+        match kind {
+            PeerKind::Haproxy => self.haproxy(),
+            PeerKind::Nginx => self.nginx(),
+        }
+    }
+
     /// What a `listen` section of HAProxy says for it.
-    pub fn haproxy(self) -> &'static str {
+    fn haproxy(self) -> &'static str {
         match self {
             Self::RoundRobin => "    balance roundrobin\n",
             Self::LeastSessions => "    balance leastconn\n",
@@ -197,7 +216,7 @@ impl Method {
     }
 
     /// What an `upstream` section of nginx says for it.
-    pub fn nginx(self) -> &'static str {
+    fn nginx(self) -> &'static str {
         match self {
             Self::RoundRobin => "",
             Self::LeastSessions => "least_conn; ",

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::cases::Method;
 use super::crowd::{self, Client, Plan};
-use super::kit::{Kit, PeerKind, Server, written};
 use super::remote::Remote;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::kit::{Kit, PeerKind, Server, written};
 use crate::proxy::Running;
 
 /// How long after the first client something happens to a remote.
@@ -28,7 +27,7 @@ const REDISPATCH: &str = "    option redispatch 1\n";
 
 /// One of three remotes is killed, and its kernel says so to whoever comes. Nothing is checked.
 pub fn killed(kit: &Kit) -> Result<Vec<f64>, Failure> {
-    let mut numbers = kill_beside(|targets| kit.cproxy(&written(targets), Method::RoundRobin, &[]))?.to_vec();
+    let mut numbers = kill_beside(|targets| kit.cproxy(&written(targets), &[]))?.to_vec();
     for peer in &kit.peers {
         let more = if peer.kind == PeerKind::Haproxy { REDISPATCH } else { "" };
         let [failed, ..] = kill_beside(|targets| kit.peer(peer, targets, more))?;
@@ -95,7 +94,7 @@ const HAPROXY_CHECKS: &str = "    option redispatch 1\n    default-server check 
 
 /// One of three remotes drops all packets for new connections.
 pub fn blackholed(kit: &Kit) -> Result<Vec<f64>, Failure> {
-    let mut numbers = vanish_beside(|targets| kit.cproxy(&written(targets), Method::RoundRobin, &CHECKS))?.to_vec();
+    let mut numbers = vanish_beside(|targets| kit.cproxy(&written(targets), &CHECKS))?.to_vec();
     if let Some(haproxy) = kit.haproxy() {
         let [longest, _, end, ..] = vanish_beside(|targets| kit.peer(haproxy, targets, HAPROXY_CHECKS))?;
         numbers.extend([longest, end]);
@@ -151,7 +150,7 @@ const LEAST_LENGTH: Duration = Duration::from_secs(20);
 /// Many remotes are checked every second, and nobody else is there.
 pub fn checks(kit: &Kit) -> Result<Vec<f64>, Failure> {
     let arguments = ["--check-interval", "1s"];
-    let start = |targets: &[SocketAddr]| kit.cproxy(&written(targets), Method::RoundRobin, &arguments);
+    let start = |targets: &[SocketAddr]| kit.cproxy(&written(targets), &arguments);
     let mut numbers = check_beside(kit, start)?.to_vec();
     if let Some(haproxy) = kit.haproxy() {
         numbers.extend(check_beside(kit, |targets| kit.peer(haproxy, targets, HAPROXY_CHECKED))?);
@@ -165,7 +164,7 @@ fn check_beside(kit: &Kit, start: impl FnOnce(&[SocketAddr]) -> Result<Running, 
     let mut proxy = start(&server.addresses)?;
     interrupt::sleep_until(Moment::now().after(SETTLE))?;
     let (usage, connects) = (proxy.usage(), connects()?);
-    interrupt::sleep_until(Moment::now().after(LEAST_LENGTH.max(kit.settings.length)))?;
+    interrupt::sleep_until(Moment::now().after(LEAST_LENGTH.max(kit.length)))?;
     let (usage_after, connects_after) = (proxy.usage(), self::connects()?);
     proxy.check()?;
     let seconds = usage_after.at.since(usage.at).as_secs_f64();

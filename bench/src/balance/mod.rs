@@ -1,28 +1,27 @@
 //! The `balance` subcommand: a proxy with several remotes, against what is to be reached.
 //!
-//! [`cases`] has the loads and their goals; each of [`rate`], [`spread`] and [`faults`] runs some of them. [`kit`] starts
-//! proxies and servers, [`asking`] and [`crowd`] are the clients that are told which remote they got, and [`remote`] is a
+//! [`cases`] has the loads and their goals; each of [`rate`], [`spread`] and [`faults`] runs some of them. [`asking`] and [`crowd`] are the clients that are told which remote they got, and [`remote`] is a
 //! remote that vanishes as one does whose network is cut.
 
 pub mod asking;
 pub mod cases;
 pub mod crowd;
 pub mod faults;
-pub mod kit;
 pub mod options;
 pub mod rate;
 pub mod remote;
 pub mod spread;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use self::cases::{Case, Kind};
-use self::kit::Kit;
 use self::options::Settings;
-use crate::compare::{INTERRUPTED, cproxy_program};
+use crate::compare::cproxy_program;
 use crate::failure::Failure;
 use crate::figure::Found;
-use crate::progress::Progress;
+use crate::kit::Kit;
+use crate::rounds::run_all;
 use crate::scratch::Scratch;
 use crate::{interrupt, limits, process, report, subcommand};
 
@@ -37,52 +36,23 @@ fn balance(settings: Settings) -> Result<ExitCode, Failure> {
     process::adopt_orphans();
     let descriptors = limits::raise_descriptors();
     let scratch = Scratch::new()?;
-    let cproxy = cproxy_program(settings.cproxy.as_deref())?;
+    let Settings { common, earlier } = settings;
+    let cproxy = cproxy_program(common.cproxy.as_deref())?;
     let is_wanted = |case: &Case| match case.kind {
-        Kind::OneRemote if settings.earlier.is_none() => false,
-        _ => settings.only.is_empty() || settings.only.iter().any(|word| case.is_meant_by(word)),
+        Kind::OneRemote if earlier.is_none() => false,
+        _ => common.wants(|word| case.is_meant_by(word)),
     };
     let cases: Vec<Case> = cases::all().into_iter().filter(is_wanted).collect();
-    let rounds = settings.rounds;
-    let kit = Kit::new(settings, cproxy, scratch.path(), descriptors);
+    let kit = Kit::new(&common, cproxy, scratch.path(), descriptors);
     let mut found: Vec<Found> = cases.iter().map(|case| Found::new(&case.name, case.figures(&kit.peers))).collect();
-    let end = run_all(&kit, &cases, rounds, &mut found);
-    print!("{}", report::goals::render(&found));
-    if end.is_err() {
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    println!("\nmedian of {rounds} rounds");
-    Ok(if found.iter().all(Found::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs all loads in all rounds, one by one: each round takes every load once, so that a drift of the machine hits all.
-fn run_all(kit: &Kit, cases: &[Case], rounds: usize, found: &mut [Found]) -> Result<(), Failure> {
-    let mut progress = Progress::new(cases.len() * rounds);
-    for round in 0..rounds {
-        for (case, found) in cases.iter().zip(&mut *found) {
-            progress.begin(&format!("{}  round {}/{rounds}", case.name, round + 1));
-            match run(case, kit, round) {
-                Ok(numbers) => found.rounds.push(Ok(numbers)),
-                Err(Failure::Interrupted) => {
-                    progress.say("interrupted; this is what was measured until then");
-                    return Err(Failure::Interrupted);
-                }
-                Err(Failure::Broken(reason)) => {
-                    progress.say(&format!("{}: {reason}", case.name));
-                    found.rounds.push(Err(reason));
-                }
-            }
-            progress.end();
-        }
-    }
-    progress.clear();
-    Ok(())
+    let end = run_all(common.rounds, &mut found, |index, round| run(&cases[index], &kit, earlier.as_deref(), round));
+    Ok(report::goals::print(&found, common.rounds, end))
 }
 
 /// Runs a load once. The numbers are those of [`Case::figures`].
-fn run(case: &Case, kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
+fn run(case: &Case, kit: &Kit, earlier: Option<&Path>, round: usize) -> Result<Vec<f64>, Failure> {
     match case.kind {
-        Kind::OneRemote => rate::one_remote(kit, round),
+        Kind::OneRemote => rate::one_remote(kit, earlier, round),
         Kind::Rate(method) => rate::several_remotes(kit, method, round),
         Kind::Spread(method, stay) => spread::by_weight(kit, method, stay),
         Kind::Source => spread::by_source(kit),

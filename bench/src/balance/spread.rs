@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::asking::ask_all;
 use super::cases::{Method, SPREAD_SESSIONS, Stay, WEIGHTS};
-use super::kit::{Kit, Server, written};
 use crate::failure::Failure;
+use crate::kit::{Kit, Server, written};
 use crate::session::source;
 
 /// Sessions dealt by weight, by two I/O threads.
@@ -17,7 +17,7 @@ pub fn by_weight(kit: &Kit, method: Method, stay: Stay) -> Result<Vec<f64>, Fail
         .zip(WEIGHTS)
         .map(|(address, weight)| if weight == 1 { address.to_string() } else { format!("{address},weight={weight}") })
         .collect();
-    let proxy = kit.cproxy(&remotes, method, &["-t", "2"])?;
+    let proxy = kit.cproxy(&remotes, &[method.arguments(), &["-t", "2"]].concat())?;
     let sources: Vec<Ipv4Addr> = (0..SPREAD_SESSIONS).map(source).collect();
     let ports = ask_all(proxy.entry, &sources, stay)?;
     let counts = counts(&server.addresses, &ports);
@@ -44,7 +44,7 @@ pub fn by_source(kit: &Kit) -> Result<Vec<f64>, Failure> {
         .map(|index| Ipv4Addr::new(127, 1, (index / 250) as u8, (1 + index % 250) as u8))
         .collect();
     let ask = |addresses: &[SocketAddr], times: usize| -> Result<Vec<Vec<u16>>, Failure> {
-        let proxy = kit.cproxy(&written(addresses), Method::Source, &[])?;
+        let proxy = kit.cproxy(&written(addresses), Method::Source.arguments())?;
         (0..times).map(|_| ask_all(proxy.entry, &sources, Stay::Short)).collect()
     };
     let mut twice = ask(&server.addresses, 2)?;

@@ -1,8 +1,22 @@
 //! The table of figures with goals, for the terminal: what was reached, and what is to be reached.
 
+use std::process::ExitCode;
+
+use crate::compare::INTERRUPTED;
+use crate::failure::Failure;
 use crate::figure::{Figure, Found, Goal, Unit, Verdict};
 use crate::metric::digits;
 use crate::stats::Summary;
+
+/// Prints the figures of all rounds. Returns the status of a command that fails if a goal is missed.
+pub fn print(found: &[Found], rounds: usize, end: Result<(), Failure>) -> ExitCode {
+    print!("{}", render(found));
+    if end.is_err() {
+        return ExitCode::from(INTERRUPTED);
+    }
+    println!("\nmedian of {rounds} rounds");
+    if found.iter().all(Found::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
 
 /// One line for each figure of each load.
 pub fn render(found: &[Found]) -> String {

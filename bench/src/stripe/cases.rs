@@ -6,6 +6,7 @@ use super::chain::Key;
 use super::transfer::Way;
 use crate::figure::{Figure, Goal, Unit};
 use crate::relay::Rule;
+use crate::subcommand::means;
 
 /// One load.
 #[derive(Clone, Debug)]
@@ -99,9 +100,9 @@ fn case(name: &str, kind: Kind) -> Case {
 }
 
 impl Case {
-    /// Whether a word of `--only` means it: its name, or what that begins with.
+    /// Whether a word of `--only` means it.
     pub fn is_meant_by(&self, word: &str) -> bool {
-        self.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        means(word, &self.name)
     }
 
     /// Whether others may run at the same time, because it leaves the machine idle for the most part.

@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use self::cases::Case;
 use self::chain::Kit;
 use self::options::Settings;
-use crate::compare::{INTERRUPTED, cproxy_program};
+use crate::compare::cproxy_program;
 use crate::failure::Failure;
 use crate::figure::Found;
 use crate::progress::Progress;
@@ -46,12 +46,7 @@ fn stripe(settings: Settings) -> Result<ExitCode, Failure> {
     let cases: Vec<Case> = cases::all().into_iter().filter(is_wanted).collect();
     let kit = Kit::new(settings, cproxy, scratch.path());
     let found = run_all(&kit, cases);
-    print!("{}", report::goals::render(&found));
-    if interrupt::check().is_err() {
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    println!("\nmedian of {} rounds", kit.settings.rounds);
-    Ok(if found.iter().all(Found::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report::goals::print(&found, kit.settings.rounds, interrupt::check()))
 }
 
 /// Runs all loads in all rounds: those that leave the machine idle several at a time, then the others one by one.
