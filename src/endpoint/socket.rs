@@ -197,7 +197,7 @@ impl Socket {
     /// What rules know of a client; `None`: nothing, as it comes from a device or is no client.
     pub fn client_address(&self) -> Option<ClientAddress> {
         match self {
-            Socket::Tcp(endpoint) => Some(ClientAddress::Ip(endpoint.names.peer().ip())),
+            Socket::Tcp(endpoint) => Some(endpoint.client_address()),
             Socket::Unix(_) => Some(ClientAddress::Unix),
             Socket::Framed(framed) => framed.stream.client_address(),
             Socket::Connected(endpoint) => Some(endpoint.client_address()),

@@ -16,6 +16,7 @@ use super::{Binding, ListenError, SideName};
 use crate::address::{OriginalForm, add_v4};
 use crate::base::text::ShortText;
 use crate::service::SocketOptions;
+use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
 
 /// A TCP connection, accepted or begun by us.
@@ -58,6 +59,11 @@ impl TcpNames {
 }
 
 impl TcpEndpoint {
+    /// What rules and limits know of a client.
+    pub fn client_address(&self) -> ClientAddress {
+        ClientAddress::Ip(self.names.peer().ip())
+    }
+
     /// Starts connecting.
     pub fn connect(peer: SocketAddr, options: &SocketOptions) -> io::Result<TcpEndpoint> {
         let stream = TcpStream::connect(peer)?;

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod limits;
 mod options;
 pub mod pool;
+pub mod refusals;
 mod remote;
 pub mod stripes;
 pub mod waiters;
@@ -20,7 +21,9 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use limits::Limits;
 use pool::{Member, Pool, Remote, RemoteId};
+use refusals::Refusals;
 
 pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
@@ -40,6 +43,10 @@ pub struct Service {
     pub pool: Arc<Pool>,
     /// Who may come in; `None`: everybody.
     pub access: Option<Box<Access>>,
+    /// How many sessions it may have, and how many may begin; `None`: any number.
+    pub limits: Option<Box<Limits>>,
+    /// How many clients were refused.
+    pub refusals: Arc<Refusals>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -72,7 +79,7 @@ impl Service {
     }
 
     /// Makes a service ready for use at this time, in milliseconds since the origin that all threads share. What is known
-    /// of the remotes of the one before it, if there was one, is kept.
+    /// of the remotes of the one before it, if there was one, is kept, and what it has counted goes on.
     ///
     /// # Errors
     ///
@@ -90,7 +97,9 @@ impl Service {
             id: ServiceId::next(),
             name: settings.name.clone(),
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
-            access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
+            access: Access::new(&settings.access).map(Box::new),
+            limits: Limits::new(&settings.limits, former.and_then(|former| former.limits.as_deref())).map(Box::new),
+            refusals: former.map_or_else(Arc::default, |former| former.refusals.clone()),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),

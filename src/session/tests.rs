@@ -200,6 +200,8 @@ impl Scene {
             id: ServiceId::next(),
             name: String::new(),
             access: None,
+            limits: None,
+            refusals: Arc::default(),
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             options: SocketOptions { no_delay: false, keepalive: None },

@@ -194,6 +194,8 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         id: ServiceId::next(),
         name: String::new(),
         access: None,
+        limits: None,
+        refusals: Arc::default(),
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),

@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod health;
+mod limits;
 mod program;
 pub mod remote;
 mod striping;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use access::RULES;
 pub use balancing::BALANCE;
 pub use health::ON_DOWN;
+pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
 pub use striping::STRIPE_MODE;
 pub use tuning::{ON_RELOAD, ZERO_COPY};
@@ -39,6 +41,8 @@ pub enum Group {
     Timeouts,
     /// Who may come in.
     Access,
+    /// How many may come in.
+    Limits,
     /// Which remote a session gets.
     Balancing,
     /// Which remotes work.
@@ -53,13 +57,14 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 11] = [
+    pub const ALL: [Group; 12] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
         Group::Sockets,
         Group::Timeouts,
         Group::Access,
+        Group::Limits,
         Group::Balancing,
         Group::Health,
         Group::Striping,
@@ -76,6 +81,7 @@ impl Group {
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
             Group::Access => "Access",
+            Group::Limits => "Limits",
             Group::Balancing => "Balancing",
             Group::Health => "Health",
             Group::Striping => "Striping",
@@ -276,8 +282,16 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 7] =
-    [arguments::KEYS, tuning::KEYS, access::KEYS, balancing::KEYS, health::KEYS, striping::KEYS, program::KEYS];
+const TABLES: [&[Key]; 8] = [
+    arguments::KEYS,
+    tuning::KEYS,
+    access::KEYS,
+    limits::KEYS,
+    balancing::KEYS,
+    health::KEYS,
+    striping::KEYS,
+    program::KEYS,
+];
 
 /// Every option, in the order in which they are shown.
 pub fn all() -> impl Iterator<Item = &'static Key> {
