@@ -286,7 +286,7 @@ fn access_decide<const IS_V6: bool>(bencher: Bencher, count: u32) {
     let own = networks(1, IS_V6).map(|network| Clients::In(network, String::new()));
     let rules = own.chain([Clients::Listed(Arc::new(listed)), Clients::All]);
     let rules: Vec<_> = rules.map(|clients| AccessRule { decision: Decision::Deny, clients }).collect();
-    let access = Access::new(&rules, None).expect("rules");
+    let access = Access::new(&rules).expect("rules");
     // The address that comes next is far from the one before it, so that little of what is looked at is in a cache.
     let mut client = 1_u32;
     bencher.bench_local(|| {

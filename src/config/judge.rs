@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access;
 use super::balancing::OnDown;
+use super::limits;
 use super::origin;
 use super::proxy;
 use super::settings::{RemoteSettings, ServiceSettings};
@@ -30,6 +31,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
     let of_options = key
         .into_iter()
         .chain(access)
+        .chain(limits::useless(service))
         .chain(source)
         .chain(proxy::problems(service))
         .chain(useless_options(service))

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use crate::address::{Block, Network, Networks, Number};
 use crate::config::access::{AccessRule, Clients, Decision, NetworkFile};
@@ -36,8 +34,6 @@ pub struct Access {
     unix: bool,
     /// Whether those are let in that no part has.
     others: bool,
-    /// Who was refused.
-    refusals: Arc<Refusals>,
 }
 
 /// Addresses, and whether they are let in.
@@ -65,8 +61,8 @@ impl Part {
 }
 
 impl Access {
-    /// Those of a service, if it has any. The count of the refused goes on from the service before it.
-    pub fn new(rules: &[AccessRule], former: Option<&Access>) -> Option<Access> {
+    /// Those of a service, if it has any.
+    pub fn new(rules: &[AccessRule]) -> Option<Access> {
         if rules.is_empty() {
             return None;
         }
@@ -89,8 +85,7 @@ impl Access {
             }
         }
         add_run(&mut run, &mut parts);
-        let refusals = former.map_or_else(Arc::default, |former| former.refusals.clone());
-        Some(Access { parts, unix, others, refusals })
+        Some(Access { parts, unix, others })
     }
 
     /// Whether a client is let in.
@@ -102,11 +97,6 @@ impl Access {
             }
             ClientAddress::Unix => self.unix,
         }
-    }
-
-    /// Counts a client that was refused; `Some` with all of them: a line of the log may say so.
-    pub fn count_refusal(&self) -> Option<u64> {
-        self.refusals.count(Instant::now())
     }
 }
 
@@ -185,38 +175,6 @@ fn leave<N: Number>(
             pieces.push((Block { first, last }, inner.allow));
             *reached = last.next();
         }
-    }
-}
-
-/// How many clients of a service were refused, and when that was last logged.
-#[derive(Debug)]
-struct Refusals {
-    since: Instant,
-    count: AtomicU64,
-    /// When it may be logged again, in milliseconds.
-    next_line: AtomicU64,
-}
-
-/// How often refusals are logged, in milliseconds.
-const LINE_EVERY: u64 = 1000;
-
-impl Default for Refusals {
-    fn default() -> Refusals {
-        Refusals { since: Instant::now(), count: AtomicU64::new(0), next_line: AtomicU64::new(0) }
-    }
-}
-
-impl Refusals {
-    fn count(&self, now: Instant) -> Option<u64> {
-        let count = self.count.fetch_add(1, Relaxed) + 1;
-        let now = now.saturating_duration_since(self.since);
-        let next = self.next_line.load(Relaxed);
-        if now < Duration::from_millis(next) {
-            return None;
-        }
-        let after = now.as_millis() as u64 + LINE_EVERY;
-        // Of threads that refuse at the same time, one logs.
-        self.next_line.compare_exchange(next, after, Relaxed, Relaxed).ok().map(|_| count)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::pool::Pool;
+use super::Service;
 use super::waiters::{Bells, Waiters};
 
 pub use super::waiters::Bell;
@@ -49,8 +49,8 @@ pub struct Room {
     bells: Arc<Bells>,
     /// The threads whose clients wait for room.
     waiting: Waiters,
-    /// Those whose clients wait until a remote may have one more session.
-    waiting_for_remotes: Arc<Waiters>,
+    /// Those whose clients wait until a service or a remote may have one more session.
+    waiting_for_places: Arc<Waiters>,
     /// Told that many sessions have ended, and whether that was said since it last asked.
     tidier: OnceLock<Tidier>,
     tidier_told: AtomicBool,
@@ -72,7 +72,7 @@ impl Room {
             left_for_sources: AtomicBool::new(false),
             counts: (0..threads).map(|_| Counts::default()).collect(),
             waiting: Waiters::new(threads, bells.clone()),
-            waiting_for_remotes: Arc::new(Waiters::new(threads, bells.clone())),
+            waiting_for_places: Arc::new(Waiters::new(threads, bells.clone())),
             bells,
             tidier: OnceLock::new(),
             tidier_told: AtomicBool::new(false),
@@ -217,26 +217,30 @@ impl Admission {
         self.room.waiting.remove(self.thread);
     }
 
-    /// Has this thread be woken when a remote may have one more session, as before; `false`: it was woken since, and is to
+    /// Has this thread be woken when a service or a remote may have one more session, as before; `false`: it was woken since, and is to
     /// look after all that it waits for.
-    pub fn wait_for_remotes(&self) -> bool {
-        !self.room.waiting_for_remotes.add(self.thread)
+    pub fn wait_for_places(&self) -> bool {
+        !self.room.waiting_for_places.add(self.thread)
     }
 
-    /// Until when the remotes of a pool may have no more sessions, if none of them tells before: see [`Pool::full_until`].
-    /// This thread must wait for remotes.
-    pub fn full_until(&self, pool: &Pool, now: u64) -> Option<u64> {
-        pool.full_until(&self.room.waiting_for_remotes, now)
+    /// Until when a service or its remotes may have no more sessions, if nobody tells before: see
+    /// [`Pool::full_until`](super::pool::Pool::full_until). This thread must wait for places.
+    pub fn full_until(&self, service: &Service, now: u64) -> Option<u64> {
+        let waiters = &self.room.waiting_for_places;
+        match &service.limits {
+            Some(limits) if limits.is_full_for(waiters) => Some(u64::MAX),
+            _ => service.pool.full_until(waiters, now),
+        }
     }
 
-    /// Whether this thread waits for remotes, and none has told it since it began to that it may have one more session.
-    pub fn is_waiting_for_remotes(&self) -> bool {
-        self.room.waiting_for_remotes.is_waiting(self.thread)
+    /// Whether this thread waits for places, and nobody has told it since it began to that there is one.
+    pub fn is_waiting_for_places(&self) -> bool {
+        self.room.waiting_for_places.is_waiting(self.thread)
     }
 
-    /// Has this thread not be woken any more by remotes.
-    pub fn stop_waiting_for_remotes(&self) {
-        self.room.waiting_for_remotes.remove(self.thread);
+    /// Has this thread not be woken any more when there are places.
+    pub fn stop_waiting_for_places(&self) {
+        self.room.waiting_for_places.remove(self.thread);
     }
 
     /// The limit.

@@ -7,6 +7,7 @@ pub mod local;
 mod options;
 pub mod pool;
 pub mod proxy;
+pub mod refusals;
 mod remote;
 pub mod stripes;
 pub mod waiters;
@@ -22,9 +23,11 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use limits::Limits;
 use local::LocalAddress;
 use pool::{Member, Pool, Remote, RemoteId};
 use proxy::ProxyOptions;
+use refusals::Refusals;
 
 pub use options::{SocketOptions, StripeOptions};
 pub use remote::{RemoteAddress, UnixRemote};
@@ -46,6 +49,10 @@ pub struct Service {
     pub access: Option<Box<Access>>,
     /// Which headers of the PROXY protocol are sent and taken; `None`: none.
     pub proxy: Option<Box<ProxyOptions>>,
+    /// How many sessions it may have, and how many may begin; `None`: any number.
+    pub limits: Option<Box<Limits>>,
+    /// How many clients were refused.
+    pub refusals: Arc<Refusals>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// Which address of ours its connections have.
@@ -85,7 +92,7 @@ impl Service {
     }
 
     /// Makes a service ready for use at this time, in milliseconds since the origin that all threads share. What is known
-    /// of the remotes of the one before it, if there was one, is kept.
+    /// of the remotes of the one before it, if there was one, is kept, and what it has counted goes on.
     ///
     /// # Errors
     ///
@@ -103,7 +110,9 @@ impl Service {
             id: ServiceId::next(),
             name: settings.name.clone(),
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
-            access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
+            access: Access::new(&settings.access).map(Box::new),
+            limits: Limits::new(&settings.limits, former.and_then(|former| former.limits.as_deref())).map(Box::new),
+            refusals: former.map_or_else(Arc::default, |former| former.refusals.clone()),
             proxy: ProxyOptions::new(&settings.proxy),
             options: SocketOptions::new(settings),
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),

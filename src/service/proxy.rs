@@ -37,7 +37,7 @@ impl ProxyOptions {
             }),
             accept: settings.accept,
             datagrams: settings.datagrams,
-            believed: Access::new(&rules, None),
+            believed: Access::new(&rules),
             bad: BadHeaders::default(),
         }))
     }

@@ -9,7 +9,6 @@ use super::{End, Outcome, Phase, Session, Terms, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
-use crate::service::access::ClientAddress;
 use crate::service::pool::{Choice, Lease, RemoteId, Waiting};
 use crate::service::{RemoteAddress, Service};
 
@@ -95,12 +94,6 @@ pub struct Caller<'a, E> {
 pub trait Dialer<E> {
     /// Starts connecting to an address of a remote of the service, for this client. What fails is logged.
     fn dial(&mut self, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E>;
-
-    /// Whether the service lets a client in that has only now said who it is; its place is put into the terms.
-    fn lets_in(&mut self, service: &Service, client: ClientAddress, terms: &mut Terms, now: u64) -> bool {
-        let _ = (service, client, terms, now);
-        true
-    }
 
     /// Tends to the lanes of an endpoint that has some: dials, reads and writes what their events and the time ask for.
     /// Returns what can be done with the endpoint now.

@@ -16,6 +16,7 @@ use crate::flow::{Side, retry};
 use crate::proxy_header::{Addresses, Malformed, Parsed, ProxyHeader, Tlvs, Transport, parse};
 use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
+use crate::service::refusals::Refused;
 
 /// Bytes read at once, at most: few headers are longer.
 const READ: usize = 256;
@@ -151,11 +152,10 @@ impl<E: Endpoint> Session<E> {
     ) -> Outcome {
         self.note_header(header);
         let client = self.client_address();
-        if let Some(client) = client {
-            let terms = self.terms.get_or_insert_default();
-            if !dialer.lets_in(&self.service, client, terms, turn.now) {
-                return Outcome::Ended(End::NotLetIn);
-            }
+        let terms = self.terms.get_or_insert_default();
+        match self.service.let_in(terms.ticket.take(), || client, || turn.now) {
+            Ok(ticket) => terms.ticket = ticket,
+            Err(Refused(_)) => return Outcome::Ended(End::NotLetIn),
         }
         let waits = self.headers_mut().waits;
         info!("accepted fd {}", self.client.endpoint.descriptor());

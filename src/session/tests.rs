@@ -201,6 +201,8 @@ impl Scene {
             name: String::new(),
             access: None,
             proxy: None,
+            limits: None,
+            refusals: Arc::default(),
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             local: Default::default(),

@@ -10,16 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::change::{Change, ListenerId};
-use super::refusing::{Refused, let_in};
 use super::tokens::Place;
 use crate::base::clock::Clock;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::{Endpoint, Listener, Socket};
 use crate::service::Service;
-use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::limits::Ticket;
-use crate::service::pool::{Full, Reservation};
+use crate::service::pool::Reservation;
+use crate::service::refusals::Refused;
 
 /// Clients accepted from one listener before the others are looked at.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -75,7 +74,7 @@ enum Accepted {
     Some,
     /// There are no descriptors for another session; whether a client was accepted before.
     NoRoom(bool),
-    /// The service's remotes may have no more sessions.
+    /// The service or its remotes may have no more sessions.
     Full,
     /// Accepting fails, and not because of the one client: descriptors or memory of the system have run out.
     Failed(io::Error),
@@ -108,9 +107,9 @@ pub struct Accepting {
     turns: VecDeque<Turn>,
     /// Those that are worth a try at certain times though no event says so.
     timed: Vec<usize>,
-    /// Those whose remotes may have no more sessions: they have no turns until one may.
+    /// Those that may have no more sessions, or whose remotes may have none: they have no turns until one may.
     aside: Vec<usize>,
-    /// When those have turns again though no remote has told, in milliseconds: a session may try one that is out.
+    /// When those have turns again though nobody has told, in milliseconds: a session may try a remote that is out.
     aside_until: u64,
     clock: Clock,
     admission: Admission,
@@ -241,10 +240,10 @@ impl Accepting {
         has_no_room && self.aside_may_wait()
     }
 
-    /// Whether no remote has got room that those may wait for which are put aside.
+    /// Whether nothing has got room that those may wait for which are put aside.
     fn aside_may_wait(&self) -> bool {
         self.aside.is_empty()
-            || self.admission.is_waiting_for_remotes()
+            || self.admission.is_waiting_for_places()
                 && (self.aside_until == u64::MAX || self.clock.now() < self.aside_until)
     }
 
@@ -359,22 +358,27 @@ impl Accepting {
             }
             let is_lane = listener.accepts_lanes();
             // Of a lane it is not known yet whether it is a session's first.
-            let reserved = if is_lane { Ok(None) } else { service.pool.reserve(|| self.clock.now()) };
-            let reservation = match reserved {
-                Ok(reservation) => reservation,
-                Err(Full) => return Accepted::Full,
-            };
+            let reserved = if is_lane { Some((None, None)) } else { reserve(service, self.clock) };
+            let Some((reservation, place)) = reserved else { return Accepted::Full };
             match listener.accept() {
-                Ok(mut socket) => match let_in(service, || known_address(service, &socket), || self.clock.now()) {
-                    Ok(ticket) => {
-                        if !service.takes_headers() {
-                            info!("accepted fd {}", socket.descriptor());
+                Ok(mut socket) => {
+                    let (client, now) = (|| socket.client_address(), || self.clock.now());
+                    let let_in = match is_lane {
+                        true => service.let_lane_in(client, now).map(|()| None),
+                        false if service.takes_headers() => service.let_unknown_in(place, client, now),
+                        false => service.let_in(place, client, now),
+                    };
+                    match let_in {
+                        Ok(ticket) => {
+                            if !service.takes_headers() {
+                                info!("accepted fd {}", socket.descriptor());
+                            }
+                            self.admission.admit();
+                            take(Client { socket, service: service.clone(), is_lane, reservation, ticket });
                         }
-                        self.admission.admit();
-                        take(Client { socket, service: service.clone(), is_lane, reservation, ticket });
+                        Err(Refused(_)) => socket.abort(),
                     }
-                    Err(Refused) => socket.abort(),
-                },
+                }
                 Err(error) => match error.raw_os_error() {
                     _ if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
                     Some(number) if concerns_one_client(number) => {
@@ -387,18 +391,20 @@ impl Accepting {
         Accepted::Some
     }
 
-    /// Gives a listener no turns until its remotes may have one more session.
+    /// Gives a listener no turns until it may have one more session.
     fn put_aside(&mut self, index: usize) {
         if let State::Stopping(_) = self.state {
             return;
         }
-        if !self.admission.wait_for_remotes() {
+        if !self.admission.wait_for_places() {
             // The others were to look again, or there are none.
             self.take_back();
-            self.admission.wait_for_remotes();
+            self.admission.wait_for_places();
         }
-        match self.admission.full_until(&self.listeners[index].service.pool, self.clock.now()) {
+        let (service, now) = (&self.listeners[index].service, self.clock.now());
+        match self.admission.full_until(service, now) {
             Some(until) => {
+                service.tell_of_waiting(now);
                 self.aside.push(index);
                 self.aside_until = self.aside_until.min(until);
             }
@@ -408,7 +414,7 @@ impl Accepting {
 
     /// Lets those have turns again that were put aside.
     fn take_back(&mut self) {
-        self.admission.stop_waiting_for_remotes();
+        self.admission.stop_waiting_for_places();
         self.aside_until = u64::MAX;
         self.turns.extend(self.aside.drain(..).map(Turn::Listener));
     }
@@ -487,9 +493,16 @@ impl Accepting {
     }
 }
 
-/// What is known of a client when it is accepted: nothing, where it is to say itself who it is.
-fn known_address(service: &Service, socket: &Socket) -> Option<ClientAddress> {
-    if service.takes_headers() { None } else { socket.client_address() }
+/// Takes what a client needs that is to be accepted: a place among the sessions of the remotes, and one among those of the
+/// service, each where only so many are to be had. `None`: not both are.
+fn reserve(service: &Service, clock: Clock) -> Option<(Option<Reservation>, Option<Ticket>)> {
+    // Whoever takes one and gives it back wakes others, which may do the same: so it is looked before.
+    if service.is_full() {
+        return None;
+    }
+    let reservation = service.pool.reserve(|| clock.now()).ok()?;
+    let place = service.reserve_place().ok()?;
+    Some((reservation, place))
 }
 
 /// Whether accept(2) failed for the one client only, who has gone again or cannot be reached ("Error handling" there).

@@ -4,14 +4,12 @@ use log::warn;
 use std::sync::Arc;
 
 use super::directory::{Directory, Source};
-use super::refusing::{Refused, let_in};
 use super::sessions::{Host, Sessions};
 use crate::buffers::batch::{Batch, Counts, Undelivered};
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::Readiness;
 use crate::service::Service;
-use crate::service::limits::Ticket;
 use crate::session::{End, Outcome};
 
 /// How long no new source of a socket gets a session, in milliseconds, after one could not be connected: otherwise every
@@ -152,12 +150,7 @@ impl<E: Endpoint> Sessions<E> {
             }
             keys[number] = match number.checked_sub(1) {
                 Some(last) if origins[last] == origins[number] && keys[last] != REFUSED => keys[last],
-                _ => match self.let_in_source(door, &origins[number]) {
-                    Err(Refused) => REFUSED,
-                    Ok(ticket) => {
-                        self.session_of(door, &origins[number], ticket, keys, &mut cost, host).unwrap_or(NOBODY)
-                    }
-                },
+                _ => self.session_of(door, &origins[number], keys, &mut cost, host),
             };
         }
         self.log_lost(batch.take_counts());
@@ -233,45 +226,36 @@ impl<E: Endpoint> Sessions<E> {
         }
     }
 
-    /// Lets a source in that has no session, if it may have one.
-    fn let_in_source(&self, door: &Door<'_, E>, origin: &Origin) -> Result<Option<Ticket>, Refused> {
-        let let_in = |service: &Arc<Service>| let_in(service, || Some(origin.client_address()), || self.now());
-        door.service.map_or(Ok(None), let_in)
-    }
-
     /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
     fn session_of(
         &mut self,
         door: &Door<'_, E>,
         origin: &Origin,
-        ticket: Option<Ticket>,
         taken: &[usize],
         cost: &mut usize,
         host: &mut impl Host<E>,
-    ) -> Option<usize> {
+    ) -> usize {
         let source: Source = (door.index, origin.clone());
         if let Some(key) = self.dealing.directory.find(&source) {
-            return Some(key);
+            return key;
         }
-        let service = door.service?;
-        if self.dealing.is_paused(door.index, self.now()) {
-            return None;
-        }
-        let _reservation = service.pool.reserve(|| self.now()).ok()?;
+        let now = self.now();
+        let Some(service) = door.service.filter(|_| !self.dealing.is_paused(door.index, now)) else { return NOBODY };
+        let Ok(_reservation) = service.pool.reserve(|| now) else { return NOBODY };
+        let Ok(ticket) = service.let_in(None, || Some(origin.client_address()), || now) else { return REFUSED };
         if !self.make_room(taken, host) {
-            return None;
+            return NOBODY;
         }
         host.count_source();
         *cost += NEW_SESSION_COST;
         match self.start((door.client)(origin), service.clone(), ticket, host) {
             Some(key) => {
                 self.dealing.directory.add(source, key);
-                Some(key)
+                key
             }
             None => {
-                let now = self.now();
                 self.dealing.pause(door.index, now);
-                None
+                NOBODY
             }
         }
     }

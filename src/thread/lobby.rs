@@ -17,7 +17,7 @@ use super::tokens::Place;
 use crate::base::error::error_text;
 use crate::base::random::random;
 use crate::endpoint::stripe::{Arrival, Lane, Line, StripeEndpoint};
-use crate::endpoint::{Readiness, Route, SideName, Socket};
+use crate::endpoint::{Endpoint, Readiness, Route, SideName, Socket};
 use crate::service::Service;
 use crate::service::admission::Admission;
 use crate::service::stripes::{Home, Stripes};
@@ -299,11 +299,20 @@ impl Lobby {
         host: &mut ThreadHost<'_>,
     ) {
         let registered = self.shared.stripes.registered(id);
+        // What holds for clients was not asked of a lane; its peer is the client from here on.
+        let (client, now) = (|| arrival.line.socket.client_address(), || host.now);
+        let let_in = match service.takes_headers() {
+            true => service.let_unknown_in(None, client, now),
+            false => service.let_in(None, client, now),
+        };
+        let Ok(ticket) = let_in else {
+            return self.end(arrival, CloseCode::Reset);
+        };
         let endpoint = StripeEndpoint::accepted(id, service.stripe.clone(), registered, &mut arrival.line, host.now);
         let socket = Socket::Stripe(Box::new(endpoint));
         let socket = if is_framed { socket.framed() } else { socket };
         // The session itself has the room that its first lane was given.
-        let Some(key) = sessions.start(socket, service, None, host) else { return };
+        let Some(key) = sessions.start(socket, service, ticket, host) else { return };
         self.shared.stripes.made(id, key);
         if let Some(stripe) = sessions.client_to_run(key).and_then(Socket::stripe_mut) {
             let token = lane_token(key, SideName::Client);
@@ -335,9 +344,14 @@ impl Lobby {
 
     fn refuse(&mut self, id: SessionId, arrival: Arrival, code: CloseCode, now: u64) {
         let line = format!("stripe {id}: a lane came too late: {code}");
+        self.end(arrival, code);
+        self.log(now, &line);
+    }
+
+    /// Tells a lane that there is no session for it.
+    fn end(&mut self, arrival: Arrival, code: CloseCode) {
         Lane::new(arrival.line, arrival.channel, &[]).say_last(&Frame::Close(code));
         self.admission.session_ended();
-        self.log(now, &line);
     }
 
     /// Lets one go that others need the place of. It is told, if it was not answered before, so that it comes again.

@@ -15,7 +15,6 @@ pub mod drain;
 pub mod lobby;
 pub mod mailbox;
 pub mod recency;
-mod refusing;
 pub mod run_queue;
 pub mod sessions;
 mod sources;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dealing::Dealing;
-use super::refusing::{Refused, let_in};
 use super::run_queue::RunQueue;
 use super::timers::{FINE_REACH, FINE_TICK, TICK, Timers};
 use crate::base::error::{error_number, error_text};
@@ -18,7 +17,6 @@ use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
 use crate::endpoint::{Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
-use crate::service::access::ClientAddress;
 use crate::service::limits::Ticket;
 use crate::service::pool::RemoteId;
 use crate::service::{RemoteAddress, Service, ServiceId};
@@ -119,17 +117,6 @@ struct SessionDialer<'a, H> {
 impl<E: Endpoint, H: Host<E>> Dialer<E> for SessionDialer<'_, H> {
     fn dial(&mut self, service: &Service, address: &RemoteAddress, client: &Caller<'_, E>) -> Dial<E> {
         self.host.dial(self.key, service, address, client)
-    }
-
-    fn lets_in(&mut self, service: &Service, client: ClientAddress, terms: &mut Terms, now: u64) -> bool {
-        match let_in(service, || Some(client), || now) {
-            Ok(None) => true,
-            Ok(ticket) => {
-                terms.ticket = ticket;
-                true
-            }
-            Err(Refused) => false,
-        }
     }
 
     fn tend(&mut self, side: SideName, endpoint: &mut E, now: u64) -> Readiness {

@@ -8,7 +8,10 @@ use std::time::Instant;
 use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, Stream, TempDir, until};
 
 /// What the log says of the refused.
-const REFUSED: &str = "refused by the access rules so far: ";
+const REFUSED: &str = "clients refused: ";
+
+/// What it says of the first one.
+const FIRST: &str = "clients refused: 1 by the access rules, 1 so far, the last one from ";
 
 /// A client at this address of the loopback network, which another one than Linux may not have.
 fn bound(host: [u8; 4], to: &Address) -> socket2::Socket {
@@ -35,7 +38,8 @@ fn is_answered(mut client: Stream) {
 /// How many were refused, by the last line that says so.
 fn count(lines: &[Line]) -> u64 {
     let told = lines.iter().rev().find_map(|line| line.message.split_once(REFUSED));
-    told.map_or(0, |(_, rest)| rest.split(',').next().and_then(|count| count.parse().ok()).expect("a number"))
+    let so_far = |rest: &str| rest.split(", ").find_map(|part| part.strip_suffix(" so far")?.parse().ok());
+    told.map_or(0, |(_, rest)| so_far(rest).expect("a number"))
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn a_refused_client_is_reset_and_the_remote_hears_nothing_of_it() {
             }
             let line = proxy.log.line(REFUSED);
             let from = if proxy.listeners[0].to_string().contains("unix") { "a Unix socket" } else { "" };
-            assert!(line.message.contains(&format!("1, the last one from {from}")), "{}", line.message);
+            assert!(line.message.contains(&format!("{FIRST}{from}")), "{}", line.message);
             assert!(remote.has_nobody());
             let lines = proxy.stop();
             let heard = |line: &&Line| ["accepted fd", "connect starting"].iter().any(|s| line.message.starts_with(s));
@@ -77,7 +81,7 @@ fn the_first_rule_that_matches_decides() {
     }
     // No rule matches it, and there is an `--allow`.
     assert_eq!(proxy.connect_to(1).end(), End::Eof);
-    assert_eq!(proxy.log.line(REFUSED).message, format!("{REFUSED}1, the last one from 127.0.0.2"));
+    assert_eq!(proxy.log.line(REFUSED).message, format!("{FIRST}127.0.0.2"));
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn datagrams_to_a_unix_socket_are_refused_as_its_clients_are() {
     let proxy = Proxy::on(&[Kind::Datagram, Kind::Udp]).to(&remote.address).args(&["--deny", "unix"]).start();
     let mut refused = proxy.peer();
     refused.send("refused");
-    proxy.log.line(&format!("{REFUSED}1, the last one from a Unix socket"));
+    proxy.log.line(&format!("{FIRST}a Unix socket"));
     let mut client = Peer::connect(&proxy.listeners[1]).expect("a socket");
     client.send("let in");
     remote.peer().expect("let in");
@@ -229,7 +233,7 @@ fn a_source_that_has_a_session_keeps_it_when_the_rules_change() {
     configured.reload();
     let mut refused = connect();
     refused.send("refused");
-    configured.proxy.log.line(&format!("service a: {REFUSED}1, "));
+    configured.proxy.log.line(&format!("service a: {FIRST}"));
     open.send("again");
     open.expect("again");
     assert!(refused.stream.is_silent());

@@ -195,6 +195,8 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         name: String::new(),
         access: None,
         proxy: None,
+        limits: None,
+        refusals: Arc::default(),
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },

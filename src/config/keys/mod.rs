@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod health;
+mod limits;
 mod origin;
 mod program;
 mod proxy;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use access::RULES;
 pub use balancing::BALANCE;
 pub use health::ON_DOWN;
+pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
 pub use proxy::{PROXY_DATAGRAMS, SEND_PROXY};
 pub use striping::STRIPE_MODE;
@@ -42,6 +44,8 @@ pub enum Group {
     Timeouts,
     /// Who may come in.
     Access,
+    /// How many may come in.
+    Limits,
     /// Who says who a client is.
     Proxy,
     /// Which remote a session gets.
@@ -58,13 +62,14 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 12] = [
+    pub const ALL: [Group; 13] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
         Group::Sockets,
         Group::Timeouts,
         Group::Access,
+        Group::Limits,
         Group::Proxy,
         Group::Balancing,
         Group::Health,
@@ -82,6 +87,7 @@ impl Group {
             Group::Sockets => "Sockets",
             Group::Timeouts => "Timeouts",
             Group::Access => "Access",
+            Group::Limits => "Limits",
             Group::Proxy => "PROXY protocol",
             Group::Balancing => "Balancing",
             Group::Health => "Health",
@@ -283,11 +289,12 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 9] = [
+const TABLES: [&[Key]; 10] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
     access::KEYS,
+    limits::KEYS,
     proxy::KEYS,
     balancing::KEYS,
     health::KEYS,

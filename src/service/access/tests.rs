@@ -11,7 +11,7 @@ fn rules(texts: &[&str]) -> Vec<AccessRule> {
 }
 
 fn access(texts: &[&str]) -> Access {
-    Access::new(&rules(texts), None).unwrap()
+    Access::new(&rules(texts)).unwrap()
 }
 
 fn ip(address: &str) -> ClientAddress {
@@ -42,7 +42,7 @@ fn the_first_rule_that_matches_decides() {
     ] {
         assert_eq!(access(rules).decide(ip(client)), expected, "{rules:?} {client}");
     }
-    assert!(Access::new(&[], None).is_none());
+    assert!(Access::new(&[]).is_none());
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn rules_decide_as_one_after_the_other_would() {
             model.push((decision, matches));
             rules.push(AccessRule { decision, clients });
         }
-        let access = Access::new(&rules, None).unwrap();
+        let access = Access::new(&rules).unwrap();
         let expected = |address: IpAddr| {
             let first = model.iter().find(|(_, matches)| match matches {
                 Matches::All => true,
@@ -198,26 +198,10 @@ fn a_file_keeps_its_place() {
     };
     let mut list = rules(&["allow 10.0.0.1", "allow 10.0.0.0/24", "allow all"]);
     list.insert(1, AccessRule { decision: Decision::Deny, clients: file(&["10.0.0.0/30", "192.0.2.0/24"]) });
-    let access = Access::new(&list, None).unwrap();
+    let access = Access::new(&list).unwrap();
     for (client, expected) in
         [("10.0.0.1", true), ("10.0.0.2", false), ("10.0.0.4", true), ("192.0.2.7", false), ("::1", true)]
     {
         assert_eq!(access.decide(ip(client)), expected, "{client}");
     }
-}
-
-#[test]
-fn refusals_are_counted_and_told_once_a_second() {
-    let refusals = Refusals::default();
-    let at = |milliseconds| refusals.since + Duration::from_millis(milliseconds);
-    let told: Vec<_> = [0, 0, 999, 1000, 1001, 1999, 2500, 3499, 3500].map(|time| refusals.count(at(time))).to_vec();
-    assert_eq!(told, [Some(1), None, None, Some(4), None, None, Some(7), None, Some(9)]);
-}
-
-#[test]
-fn the_count_goes_on_where_the_rules_change() {
-    let before = access(&["deny all"]);
-    assert_eq!(before.count_refusal(), Some(1));
-    let after = Access::new(&rules(&["deny unix"]), Some(&before)).unwrap();
-    assert_eq!((after.count_refusal(), before.refusals.count.load(Relaxed)), (None, 2));
 }
