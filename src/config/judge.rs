@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access;
 use super::balancing::OnDown;
+use super::hours;
 use super::settings::{RemoteSettings, ServiceSettings};
 use super::striping;
 use super::units::format_duration;
@@ -24,7 +25,8 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
     let option = |(name, message)| (Culprit::Option(name), message);
     let key = striping::useless_key(service).map(|message| ("stripe-key", message));
     let access = access::useless_rules(service).map(|message| ("access", message));
-    let of_options = key.into_iter().chain(access).chain(useless_options(service)).map(option);
+    let of_options =
+        key.into_iter().chain(access).chain(hours::useless_hours(service)).chain(useless_options(service)).map(option);
     let too_many = service.remotes.len() > RemoteSettings::MOST;
     let too_many = too_many.then(|| {
         let message = format!("a service takes at most {} remotes", RemoteSettings::MOST);

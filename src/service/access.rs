@@ -190,7 +190,7 @@ fn leave<N: Number>(
 
 /// How many clients of a service were refused, and when that was last logged.
 #[derive(Debug)]
-struct Refusals {
+pub(super) struct Refusals {
     since: Instant,
     count: AtomicU64,
     /// When it may be logged again, in milliseconds.
@@ -207,7 +207,7 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    fn count(&self, now: Instant) -> Option<u64> {
+    pub(super) fn count(&self, now: Instant) -> Option<u64> {
         let count = self.count.fetch_add(1, Relaxed) + 1;
         let now = now.saturating_duration_since(self.since);
         let next = self.next_line.load(Relaxed);

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod hours;
 pub mod limits;
 mod options;
 pub mod pool;
@@ -21,6 +22,7 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use hours::Hours;
 use pool::{Member, Pool, Remote, RemoteId};
 use proxy::ProxyOptions;
 
@@ -44,6 +46,8 @@ pub struct Service {
     pub access: Option<Box<Access>>,
     /// Which headers of the PROXY protocol are sent and taken; `None`: none.
     pub proxy: Option<Box<ProxyOptions>>,
+    /// When clients may come in; `None`: always.
+    pub hours: Option<Box<Hours>>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// How its stripes behave.
@@ -101,6 +105,7 @@ impl Service {
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
             access: Access::new(&settings.access, former.and_then(|former| former.access.as_deref())).map(Box::new),
             proxy: ProxyOptions::new(&settings.proxy),
+            hours: Hours::new(&settings.hours, former.and_then(|former| former.hours.as_deref())).map(Box::new),
             options: SocketOptions::new(settings),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),

@@ -1,9 +1,10 @@
-//! What is said of clients that a service's rules refuse.
+//! What is said of clients that a service's rules refuse, or its hours.
 
 use log::warn;
 
 use crate::service::Service;
 use crate::service::access::{Access, ClientAddress};
+use crate::service::hours::Hours;
 use crate::service::limits::Ticket;
 
 /// A service does not let this client in.
@@ -22,12 +23,24 @@ pub fn let_in(
     client: impl FnOnce() -> Option<ClientAddress>,
     now: impl FnOnce() -> u64,
 ) -> Result<Option<Ticket>, Refused> {
-    let _ = now;
-    match &service.access {
-        None => Ok(None),
-        Some(access) if client().is_none_or(|client| decide(service, access, client)) => Ok(None),
-        Some(_) => Err(Refused),
+    if service.access.is_none() && service.hours.is_none() {
+        return Ok(None);
     }
+    let Some(client) = client() else { return Ok(None) };
+    let by_rules = || service.access.as_ref().is_none_or(|access| decide(service, access, client));
+    let by_hours = || service.hours.as_ref().is_none_or(|hours| is_time(service, hours, client, now()));
+    if by_rules() && by_hours() { Ok(None) } else { Err(Refused) }
+}
+
+fn is_time(service: &Service, hours: &Hours, client: ClientAddress, now: u64) -> bool {
+    let is_time = hours.ask(now).is_open;
+    if !is_time {
+        if let Some(count) = hours.count_refusal() {
+            let line = format_args!("refused outside the allowed times so far: {count}, the last one from {client}");
+            warn!("{}", service.named(&line));
+        }
+    }
+    is_time
 }
 
 fn decide(service: &Service, access: &Access, client: ClientAddress) -> bool {

@@ -195,6 +195,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         name: String::new(),
         access: None,
         proxy: None,
+        hours: None,
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),

@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod health;
+mod hours;
 mod program;
 pub mod remote;
 mod striping;
@@ -276,8 +277,16 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 7] =
-    [arguments::KEYS, tuning::KEYS, access::KEYS, balancing::KEYS, health::KEYS, striping::KEYS, program::KEYS];
+const TABLES: [&[Key]; 8] = [
+    arguments::KEYS,
+    tuning::KEYS,
+    access::KEYS,
+    hours::KEYS,
+    balancing::KEYS,
+    health::KEYS,
+    striping::KEYS,
+    program::KEYS,
+];
 
 /// Every option, in the order in which they are shown.
 pub fn all() -> impl Iterator<Item = &'static Key> {
