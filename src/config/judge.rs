@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access;
 use super::balancing::OnDown;
+use super::hours;
 use super::limits;
 use super::origin;
 use super::proxy;
@@ -31,6 +32,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
     let of_options = key
         .into_iter()
         .chain(access)
+        .chain(hours::useless_hours(service))
         .chain(limits::useless(service))
         .chain(source)
         .chain(proxy::problems(service))

@@ -6,6 +6,7 @@ pub mod caps;
 pub mod draft;
 pub mod escapes;
 pub mod file;
+pub mod hours;
 pub mod judge;
 pub mod keys;
 pub mod limits;

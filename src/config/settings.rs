@@ -3,6 +3,7 @@
 use super::access::AccessRule;
 use super::balancing::PoolSettings;
 use super::caps::CapSettings;
+use super::hours::HourSettings;
 use super::limits::LimitSettings;
 use super::origin::ConnectFrom;
 use super::proxy::ProxySettings;
@@ -52,6 +53,8 @@ pub struct ServiceSettings {
     pub pool: PoolSettings,
     /// Who may come in, in the order given; empty: everybody.
     pub access: Vec<AccessRule>,
+    /// When clients are let in.
+    pub hours: HourSettings,
     /// How many sessions it may have.
     pub limits: LimitSettings,
     /// How fast bytes may move in them.
@@ -158,6 +161,7 @@ impl ServiceSettings {
             remotes: vec![RemoteSettings::new(remote)],
             pool: PoolSettings::default(),
             access: Vec::new(),
+            hours: HourSettings::default(),
             limits: LimitSettings::default(),
             caps: CapSettings::default(),
             proxy: ProxySettings::default(),

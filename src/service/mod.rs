@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod hours;
 pub mod limits;
 pub mod local;
 mod options;
@@ -23,6 +24,7 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use hours::Hours;
 use limits::Limits;
 use local::LocalAddress;
 use pool::{Member, Pool, Remote, RemoteId};
@@ -49,6 +51,8 @@ pub struct Service {
     pub access: Option<Box<Access>>,
     /// Which headers of the PROXY protocol are sent and taken; `None`: none.
     pub proxy: Option<Box<ProxyOptions>>,
+    /// When clients may come in; `None`: always.
+    pub hours: Option<Box<Hours>>,
     /// How many sessions it may have, and how many may begin; `None`: any number.
     pub limits: Option<Box<Limits>>,
     /// How many clients were refused.
@@ -114,6 +118,7 @@ impl Service {
             limits: Limits::new(&settings.limits, former.and_then(|former| former.limits.as_deref())).map(Box::new),
             refusals: former.map_or_else(Arc::default, |former| former.refusals.clone()),
             proxy: ProxyOptions::new(&settings.proxy),
+            hours: Hours::new(&settings.hours).map(Box::new),
             options: SocketOptions::new(settings),
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),

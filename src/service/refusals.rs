@@ -98,11 +98,11 @@ impl Service {
         client: impl FnOnce() -> Option<ClientAddress>,
         now: impl FnOnce() -> u64,
     ) -> Result<Option<Ticket>, Refused> {
-        if self.access.is_none() && self.limits.is_none() {
+        if self.access.is_none() && self.hours.is_none() && self.limits.is_none() {
             return Ok(place);
         }
         let (client, now) = (client(), now());
-        self.obey_rules(client).and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| {
+        self.obey_rules(client, now).and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| {
             self.refuse(reason, client, now);
             Refused(reason)
         })
@@ -119,12 +119,12 @@ impl Service {
         client: impl FnOnce() -> Option<ClientAddress>,
         now: impl FnOnce() -> u64,
     ) -> Result<(), Refused> {
-        if self.access.is_none() {
+        if self.access.is_none() && self.hours.is_none() {
             return Ok(());
         }
-        let client = client();
-        self.obey_rules(client).map_err(|reason| {
-            self.refuse(reason, client, now());
+        let (client, now) = (client(), now());
+        self.obey_rules(client, now).map_err(|reason| {
+            self.refuse(reason, client, now);
             Refused(reason)
         })
     }
@@ -152,11 +152,16 @@ impl Service {
         })
     }
 
-    fn obey_rules(&self, client: Option<ClientAddress>) -> Result<(), Reason> {
-        match (&self.access, client) {
-            (Some(access), Some(client)) if !access.decide(client) => Err(Reason::Rules),
-            _ => Ok(()),
+    /// Neither rules nor times are for a client without an address.
+    fn obey_rules(&self, client: Option<ClientAddress>, now: u64) -> Result<(), Reason> {
+        let Some(client) = client else { return Ok(()) };
+        if self.access.as_ref().is_some_and(|access| !access.decide(client)) {
+            return Err(Reason::Rules);
         }
+        if self.hours.as_ref().is_some_and(|hours| !hours.ask(now).is_open) {
+            return Err(Reason::Hours);
+        }
+        Ok(())
     }
 
     fn obey_limits(

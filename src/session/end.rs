@@ -36,6 +36,8 @@ pub enum End {
     IdleTimeout,
     /// The proxy stopped, and the session did not end in the time it was given.
     Drain,
+    /// It is not the time for clients any more.
+    OutsideTime,
     /// It made room for another client without a connection, having moved nothing for the longest time.
     MadeRoom,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for End {
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
             End::Drain => f.write_str("drain"),
+            End::OutsideTime => f.write_str("outside the allowed times"),
             End::MadeRoom => f.write_str("made room"),
         }
     }

@@ -149,6 +149,11 @@ impl<E: Endpoint> Session<E> {
 
     /// Does what can be done now, within the turn's budget.
     pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        if let Some(terms) = &mut self.terms {
+            if let Some(end) = terms.end(&self.service, turn.now) {
+                return Outcome::Ended(end);
+            }
+        }
         if self.has_lanes { self.run_with_lanes(turn, dialer) } else { self.run_ready(turn, dialer) }
     }
 
@@ -257,7 +262,11 @@ impl<E: Endpoint> Session<E> {
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
     #[inline]
     pub fn deadline(&self) -> Option<u64> {
-        if self.has_lanes { self.deadline_with_lanes() } else { self.own_deadline() }
+        let deadline = if self.has_lanes { self.deadline_with_lanes() } else { self.own_deadline() };
+        match &self.terms {
+            None => deadline,
+            Some(terms) => terms.deadline().into_iter().chain(deadline).min(),
+        }
     }
 
     /// That of the session itself.

@@ -1,6 +1,7 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
 mod down;
+mod hours;
 
 use std::cell::Cell;
 use std::fmt;
@@ -201,6 +202,7 @@ impl Scene {
             name: String::new(),
             access: None,
             proxy: None,
+            hours: None,
             limits: None,
             refusals: Arc::default(),
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),

@@ -10,6 +10,7 @@ mod command_line;
 mod configuration;
 mod datagrams;
 mod faults;
+mod hours;
 mod limits;
 mod log;
 mod relay;

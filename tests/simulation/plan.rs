@@ -195,6 +195,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         name: String::new(),
         access: None,
         proxy: None,
+        hours: None,
         limits: None,
         refusals: Arc::default(),
         pool: Arc::new(Pool::new(pool, members, 0, 0)),

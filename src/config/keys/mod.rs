@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod health;
+mod hours;
 mod limits;
 mod origin;
 mod program;
@@ -289,11 +290,12 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 10] = [
+const TABLES: [&[Key]; 11] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
     access::KEYS,
+    hours::KEYS,
     limits::KEYS,
     proxy::KEYS,
     balancing::KEYS,

@@ -609,6 +609,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             End::Refused => unreachable!("a datagram is never refused by the remote's system"),
             End::MadeRoom | End::RemoteDown => unreachable!("nobody needs room, and nothing is checked"),
             End::BadHeader | End::NotLetIn => unreachable!("nobody has to say who it is"),
+            End::OutsideTime => unreachable!("there are no hours"),
         }
         if let (true, Some(sight)) = (kept, sight_of(end)) {
             world.see(sight);
@@ -705,7 +706,8 @@ fn sight_of(end: End) -> Option<Sight> {
         End::IdleTimeout => Some(Sight::IdleTimeoutWithKept),
         End::Drain => Some(Sight::DrainWithKept),
         End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
-        End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown | End::BadHeader | End::NotLetIn => None,
+        End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown => None,
+        End::BadHeader | End::NotLetIn | End::OutsideTime => None,
     }
 }
 

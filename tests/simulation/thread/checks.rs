@@ -243,6 +243,7 @@ impl SimHost {
                 assert!(!taking, "the idle timeout fires though a peer takes what was sent to it");
             }
             End::Drain => {}
+            End::OutsideTime => unreachable!("there are no hours"),
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
             End::BadHeader | End::NotLetIn => unreachable!("nobody has to say who it is"),
         }
