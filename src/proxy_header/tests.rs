@@ -279,7 +279,8 @@ fn a_beginning_is_incomplete_and_says_no_more_bytes_than_there_are() {
             reads += 1;
         }
         assert_eq!(have, header.len());
-        assert!(reads <= if header[0] == b'P' { 90 } else { 3 }, "{reads} for {}", header.escape_ascii());
+        let most = if header[0] == b'P' { 16 } else { 3 };
+        assert!(reads <= most && (header.len() != 28 || reads == 2), "{reads} for {}", header.escape_ascii());
     }
     // The least that a line may still have is known exactly where the fields are.
     for (beginning, at_least) in [
