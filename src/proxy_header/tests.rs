@@ -257,7 +257,8 @@ fn what_is_wrong_is_one_line() {
 #[test]
 fn a_beginning_is_incomplete_and_says_no_more_bytes_than_there_are() {
     assert_eq!(parse(b""), Ok(Parsed::Incomplete { at_least: 15 }));
-    for header in good() {
+    let ignored = b"PROXY UNKNOWN what\rever\r\n".to_vec();
+    for header in good().into_iter().chain([ignored]) {
         for end in 0..header.len() {
             match parse(&header[..end]) {
                 Ok(Parsed::Incomplete { at_least }) => {
@@ -279,7 +280,8 @@ fn a_beginning_is_incomplete_and_says_no_more_bytes_than_there_are() {
             reads += 1;
         }
         assert_eq!(have, header.len());
-        assert!(reads <= if header[0] == b'P' { 90 } else { 3 }, "{reads} for {}", header.escape_ascii());
+        let most = if header[0] == b'P' { 16 } else { 3 };
+        assert!(reads <= most && (header.len() != 28 || reads == 2), "{reads} for {}", header.escape_ascii());
     }
     // The least that a line may still have is known exactly where the fields are.
     for (beginning, at_least) in [
@@ -381,6 +383,8 @@ fn both_addresses_are_written_in_one_family() {
     for (source, destination) in [(v4, v4), (mapped, mapped), (v4, mapped)] {
         assert_eq!(between(source, destination), "PROXY TCP4 192.0.2.1 192.0.2.1 1 1\r\n");
     }
+    let as_they_are = Addresses::Ip { source: mapped, destination: v6, transport: Transport::Stream };
+    assert_eq!(Addresses::between(mapped, v6, Transport::Stream), as_they_are);
     assert_eq!(between(mapped, v6), "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1 1\r\n");
 }
 

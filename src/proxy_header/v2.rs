@@ -59,6 +59,16 @@ enum Form {
     Known(Family, Transport),
 }
 
+impl Form {
+    /// How many bytes are behind the first ones at least.
+    fn least(self) -> usize {
+        match self {
+            Form::Local | Form::Unknown(_) => 0,
+            Form::Known(family, _) => family.length(),
+        }
+    }
+}
+
 /// As [`super::parse`], of bytes that begin with an octet of this version.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let rest = behind(bytes, &SIGNATURE)?.unwrap_or(&[]);
@@ -66,20 +76,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
         check_command(command)?;
     }
     let Some(&[command, kind, high, low]) = rest.first_chunk() else {
-        if let [command, kind, ..] = *rest {
-            form(command, kind)?;
-        }
-        return Ok(Parsed::Incomplete { at_least: FIXED - bytes.len() });
+        let known = match *rest {
+            [command, kind, ..] => form(command, kind)?.least(),
+            _ => 0,
+        };
+        return Ok(Parsed::Incomplete { at_least: FIXED + known - bytes.len() });
     };
     let form = form(command, kind)?;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > MOST_BEHIND {
         return Err(Malformed::TooLong { length });
     }
-    if let Form::Known(family, _) = form {
-        if length < family.length() {
-            return Err(Malformed::TooShort { length, addresses: family.length() });
-        }
+    if length < form.least() {
+        return Err(Malformed::TooShort { length, addresses: form.least() });
     }
     match bytes.get(..FIXED + length) {
         Some(whole) => Ok(Parsed::Complete { header: read(form, whole)?, length: whole.len() }),

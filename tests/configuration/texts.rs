@@ -59,7 +59,9 @@ fn the_example_is_good() {
 
 #[test]
 fn the_examples_of_the_documentation_are_good() {
-    for (name, least) in [("docs/configuration.md", 2), ("docs/access.md", 1), ("docs/balancing.md", 1)] {
+    for (name, least) in
+        [("docs/configuration.md", 2), ("docs/access.md", 1), ("docs/balancing.md", 1), ("docs/proxy-protocol.md", 1)]
+    {
         let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a page");
         let mut examples = 0;
         for block in page.split("```toml\n").skip(1) {
