@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, Stream, TempDir, until};
 
 /// A zone in which the clocks show now that it is so many seconds after midnight.
-fn zone_at(second: i64) -> String {
+pub fn zone_at(second: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() as i64;
     let ahead = (second - now + 43_200).rem_euclid(86_400) - 43_200;
     // In the form of POSIX, what is ahead has a minus.
