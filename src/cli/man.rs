@@ -134,7 +134,7 @@ pub fn page() -> String {
         "What is logged when none of `--log-level`, `-q` and `-v` is given: a level as for `--log-level`, or a list of \
          them by module.",
     );
-    tagged(&mut page, "`TZ`", "The time zone of log lines.");
+    tagged(&mut page, "`TZ`", "The time zone of log lines, and of `--allow-time`.");
 
     section(&mut page, "FILES");
     tagged(

@@ -102,7 +102,8 @@ impl Service {
             return Ok(place);
         }
         let (client, now) = (client(), now());
-        self.obey_rules(client, now).and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| {
+        let let_in = self.obey_rules(client).and_then(|()| self.obey_hours(client, now));
+        let_in.and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| {
             self.refuse(reason, client, now);
             Refused(reason)
         })
@@ -119,22 +120,22 @@ impl Service {
         client: impl FnOnce() -> Option<ClientAddress>,
         now: impl FnOnce() -> u64,
     ) -> Result<(), Refused> {
-        if self.access.is_none() && self.hours.is_none() {
+        if self.access.is_none() {
             return Ok(());
         }
-        let (client, now) = (client(), now());
-        self.obey_rules(client, now).map_err(|reason| {
-            self.refuse(reason, client, now);
+        let client = client();
+        self.obey_rules(client).map_err(|reason| {
+            self.refuse(reason, client, now());
             Refused(reason)
         })
     }
 
-    /// Lets a client in of which it is not known yet who it is, if there is room: [`Service::let_in`] is asked with the
-    /// place when that is known.
+    /// Lets a client in of which it is not known yet who it is, if it is the time for clients and there is room:
+    /// [`Service::let_in`] is asked with the place when that is known.
     ///
     /// # Errors
     ///
-    /// The service has as many sessions as it may have.
+    /// It is not, or there is none.
     #[inline]
     pub fn let_unknown_in(
         &self,
@@ -142,26 +143,28 @@ impl Service {
         peer: impl FnOnce() -> Option<ClientAddress>,
         now: impl FnOnce() -> u64,
     ) -> Result<Option<Ticket>, Refused> {
-        if self.limits.is_none() {
+        if self.hours.is_none() && self.limits.is_none() {
             return Ok(place);
         }
-        let now = now();
-        self.obey_limits(place, None, now).map_err(|reason| {
-            self.refuse(reason, peer(), now);
+        let (peer, now) = (peer(), now());
+        self.obey_hours(peer, now).and_then(|()| self.obey_limits(place, None, now)).map_err(|reason| {
+            self.refuse(reason, peer, now);
             Refused(reason)
         })
     }
 
-    /// Neither rules nor times are for a client without an address.
-    fn obey_rules(&self, client: Option<ClientAddress>, now: u64) -> Result<(), Reason> {
-        let Some(client) = client else { return Ok(()) };
-        if self.access.as_ref().is_some_and(|access| !access.decide(client)) {
-            return Err(Reason::Rules);
+    fn obey_rules(&self, client: Option<ClientAddress>) -> Result<(), Reason> {
+        match (&self.access, client) {
+            (Some(access), Some(client)) if !access.decide(client) => Err(Reason::Rules),
+            _ => Ok(()),
         }
-        if self.hours.as_ref().is_some_and(|hours| !hours.ask(now).is_open) {
-            return Err(Reason::Hours);
+    }
+
+    fn obey_hours(&self, client: Option<ClientAddress>, now: u64) -> Result<(), Reason> {
+        match (&self.hours, client) {
+            (Some(hours), Some(_)) if !hours.ask(now).is_open => Err(Reason::Hours),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn obey_limits(

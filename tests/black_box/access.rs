@@ -13,21 +13,22 @@ const REFUSED: &str = "clients refused: ";
 /// What it says of the first one.
 const FIRST: &str = "clients refused: 1 by the access rules, 1 so far, the last one from ";
 
-/// A client at this address of the loopback network, which another one than Linux may not have.
+/// A socket at this address of the loopback network, which another system than Linux may not have.
 fn bound(host: [u8; 4], to: &Address) -> socket2::Socket {
     let socket = to.socket().expect("a socket");
     let host = Ipv4Addr::from(host);
     socket.bind(&SockAddr::from(SocketAddr::from((host, 0)))).expect("an address of the loopback network");
-    socket.connect(&to.socket_address()).expect("a proxy that listens");
     socket
 }
 
 fn stream(host: [u8; 4], to: &Address) -> Stream {
-    Stream::new(bound(host, to)).expect("a socket")
+    Stream::connect_from(bound(host, to), to).expect("a proxy that listens")
 }
 
 fn peer(host: [u8; 4], to: &Address) -> Peer {
-    Peer::new(bound(host, to), to).expect("a socket")
+    let socket = bound(host, to);
+    socket.connect(&to.socket_address()).expect("a proxy that listens");
+    Peer::new(socket, to).expect("a socket")
 }
 
 fn is_answered(mut client: Stream) {

@@ -125,3 +125,48 @@ fn rules_that_do_nothing_are_told_of() {
         assert!(errors[0].message.contains("invalid access: the service listens at devices only"), "{}", errors[0]);
     }
 }
+
+#[test]
+fn times_are_read_shown_and_judged() {
+    let folder = Folder::new();
+    let flags = ["--allow-time=Mon-Fri 08:00-18:00", "--end-outside-time", "--allow-time", "Sat-Mon 22:00-06:00"];
+    let Command::Print(text) = command(&[&BOTH[..], &flags, &["--print-config"]].concat()) else { panic!("no text") };
+    assert!(text.contains("allow-time = [\"Mon-Fri 08:00-18:00\", \"Sat-Mon 22:00-06:00\"]\n"), "{text}");
+    assert!(text.contains("end-outside-time = true\n"), "{text}");
+    let wanted = run(&[&BOTH[..], &flags].concat()).services[0].hours.clone();
+    assert_eq!(folder.load(&text).expect("a good file").services[0].hours, wanted);
+    assert!(wanted.end_outside && wanted.rules.len() == 2);
+    for (more, expected) in [
+        (
+            "allow-time = [\"Mon 08:00-09:00\", \"Mon-Fry 08:00-09:00\"]",
+            "4:34: invalid allow time Mon-Fry 08:00-09:00: `Fry` is no day: expected Mon, Tue, Wed, Thu, Fri, Sat or Sun, or \
+             daily alone",
+        ),
+        (
+            "allow-time = \"8-18\"",
+            "4:14: invalid allow time 8-18: `8` is no time: expected hours and minutes, such as 08:00",
+        ),
+        (
+            "end-outside-time = true",
+            "4:20: invalid end-outside-time: without an allow-time there is no time that is over",
+        ),
+    ] {
+        let errors = folder.load(service(more)).expect_err(more);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].one_line().ends_with(expected), "{}\n{expected}", errors[0]);
+    }
+    if cfg!(target_os = "linux") {
+        for (listen, more, what) in [
+            ("\"tun:tun7\"", "allow-time = \"8:00-9:00\"", "invalid allow-time: the service listens at devices only"),
+            (
+                "[\"tun:tun7\", \"udp:127.0.0.1:2\"]",
+                "allow-time = \"8:00-9:00\"\nend-outside-time = true",
+                "invalid end-outside-time: the service listens at a device",
+            ),
+        ] {
+            let text = format!("[service.a]\nlisten = {listen}\nremote = \"udp:127.0.0.1:1\"\n{more}\n");
+            let errors = Folder::new().load(text).expect_err("useless");
+            assert!(errors.len() == 1 && errors[0].message.contains(what), "{}", errors[0]);
+        }
+    }
+}

@@ -204,6 +204,11 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["--send-proxy=v1", "--send-proxy=v2"],
         &["--accept-proxy", "--accept-proxy-from=localhost --accept-proxy-from=unix", "--accept-proxy-from=10.0.0.0/8"],
         &["--proxy-datagrams=each"],
+        &[
+            "--allow-time=Mon-Fri 08:00-18:00",
+            "--allow-time=22:00-06:00 --end-outside-time",
+            "--allow-time=Sun 1:00-2:00",
+        ],
         &["--balance=source", "--balance=random", "--balance=round-robin"],
         &["--retries=0", "--retries=all", "--retry-timeout=1.5s"],
         &["--max-fails=7", "--fail-timeout=1m"],

@@ -82,7 +82,8 @@ pub(super) const KEYS: &[Key] = &[
              socket (`unix`), or in a file of networks (`@` and its path, as for `--allow`). `all` is everybody. \
              The headers of others are read, and what they say is not used. \
              This can be given any number of times.",
-            "Names are looked up when the settings are read, and again at a reload. A sender that is not believed counts              as the client itself, with its own address: `--allow` and `--deny` say whether it may come in.",
+            "Names are looked up when the settings are read, and again at a reload. A sender that is not believed counts \
+             as the client itself, with its own address: `--allow` and `--deny` say whether it may come in.",
         ],
         example: "[\"10.0.0.0/8\", \"unix\"]",
         ..PROXY

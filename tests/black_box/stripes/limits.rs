@@ -1,9 +1,11 @@
 //! Few descriptors: nothing is stuck for ever, and all room comes back.
 
-use std::io::Write;
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
+use super::hand::Hand;
 use super::{count, near_to, works};
+use crate::hours::zone_at;
 use crate::support::{Kind, Proxy, Relay, Remote, Stream, until};
 
 /// Opens sessions until the next one is not served, and says how many were.
@@ -78,4 +80,31 @@ fn the_near_end_runs_out_of_descriptors_and_all_room_comes_back() {
         count
     });
     assert!(counts[0] > 3 && counts[0] == counts[1], "{counts:?}");
+}
+
+/// What has begun goes on, and lanes that were lost come back to it; nothing else begins.
+#[test]
+fn a_lane_joins_a_session_when_the_time_of_new_ones_is_over() {
+    let remote = Remote::new(Kind::V4);
+    // On a slow machine it may be six before the session is there.
+    for seconds_left in [2, 10, 50] {
+        let start = Instant::now();
+        let zone = zone_at(18 * 3600 - seconds_left);
+        let setup = Proxy::between(Kind::Stripe, &remote).env("TZ", &zone);
+        let far = setup.args(&["--allow-time", "08:00-18:00"]).start();
+        let mut hand = Hand::open(&far.listeners[0], 1, 0);
+        let mut first = [0];
+        if !matches!(hand.0.read(&mut first), Ok(1)) || first != [3] {
+            continue;
+        }
+        let mut server = remote.accept();
+        until("six", || (start.elapsed() > Duration::from_secs(seconds_left as u64)).then_some(()));
+        Hand::open(&far.listeners[0], 2, 0).must_end(Some(1));
+        far.log.line("clients refused: 1 by allow-time, 1 so far, the last one from 127.0.0.1");
+        let mut other = Hand::opened(&far.listeners[0], 1, 1);
+        drop(hand);
+        other.data(0, b"hello");
+        return server.expect("hello");
+    }
+    panic!("the session is too late each time");
 }

@@ -22,24 +22,34 @@ pub enum End {
 #[derive(Debug)]
 pub struct Stream {
     pub socket: Socket,
+    /// It was reset before the system had told that it was connected, which reading and writing tell then.
+    was_reset: bool,
 }
 
 impl Stream {
     pub fn connect(address: &Address) -> io::Result<Stream> {
-        let socket = address.socket()?;
-        socket.connect(&address.socket_address())?;
-        Stream::new(socket)
+        Stream::connect_from(address.socket()?, address)
+    }
+
+    /// Connects a socket that may have an address already.
+    pub fn connect_from(socket: Socket, address: &Address) -> io::Result<Stream> {
+        let was_reset = match socket.connect(&address.socket_address()) {
+            // On a busy machine a proxy may have refused the client before connect(2) returns.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+            result => result.map(|()| false)?,
+        };
+        Ok(Stream { was_reset, ..Stream::new(socket)? })
     }
 
     pub fn new(socket: Socket) -> io::Result<Stream> {
         socket.set_read_timeout(Some(DEADLINE))?;
         socket.set_write_timeout(Some(DEADLINE))?;
-        Ok(Stream { socket })
+        Ok(Stream { socket, was_reset: false })
     }
 
     /// A second handle of the same socket, for another thread.
     pub fn another(&self) -> Stream {
-        Stream { socket: self.socket.try_clone().expect("a clone") }
+        Stream { socket: self.socket.try_clone().expect("a clone"), was_reset: self.was_reset }
     }
 
     /// Sends all of it.
@@ -138,12 +148,18 @@ pub fn is_silent(socket: &Socket) -> bool {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.was_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         (&self.socket).read(buffer)
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.was_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         (&self.socket).write(bytes)
     }
 
