@@ -34,7 +34,8 @@ pub struct OurAddress {
     pub ports: Option<(u16, u16)>,
 }
 
-const EXPECTED: &str = "expected an IPv4 or IPv6 address, or such an address and ports, as in 192.0.2.1:1024-65535";
+const EXPECTED: &str =
+    "expected an IPv4 or IPv6 address, such an address and ports as in 192.0.2.1:1024-65535, or client";
 
 /// `192.0.2.1`, `192.0.2.1:1024-65535`, `2001:db8::1`, `[2001:db8::1]:1024-65535`; the error can follow the text.
 impl FromStr for OurAddress {
@@ -108,7 +109,10 @@ pub fn useless(service: &ServiceSettings) -> Option<String> {
             let unused = ours.iter().find(|address| families().all(|is_v4| is_v4 != address.ip.is_ipv4()))?;
             Some(format!("invalid source {unused}: no remote has an address of its family"))
         }
-        ConnectFrom::Client => None,
+        ConnectFrom::Client => {
+            let has_ip = service.listening().any(|address| is_ipv4(address).is_some()) || service.proxy.accept;
+            (!has_ip).then(|| "invalid source client: no client of the listeners has an address of IP".to_string())
+        }
     }
 }
 
@@ -210,6 +214,13 @@ mod tests {
         let mut client = service(&["unix:/a"], &[]);
         client.connect_from = ConnectFrom::Client;
         assert!(useless(&client).is_some());
+        // Clients without an address have one by their header.
+        client.remotes = service(&["192.0.2.1:1"], &[]).remotes;
+        assert_eq!(useless(&client), None);
+        client.listeners = vec![Endpoints::parse("unix:/a").unwrap()];
+        assert!(useless(&client).is_some());
+        client.proxy.accept = true;
+        assert_eq!(useless(&client), None);
     }
 
     #[test]

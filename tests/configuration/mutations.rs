@@ -32,6 +32,7 @@ idle-timeout = 60
 on-reload = "drain"
 lanes = 8
 lane-source = ["127.0.0.1", "::1"]
+source = ["127.0.0.1", "127.0.0.2:1024-2000"]
 stripe-window = "1m"
 stripe-mode = "redundant"
 
