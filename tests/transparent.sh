@@ -146,11 +146,12 @@ stop() {
   wait "$proxy" 2>/dev/null || true
 }
 ask() { "${on_clients[@]}" python3 "$work/client.py" "$@"; }
-# Asks as $2 and further say, and checks the beginning of the answer.
+# Asks as $2 and further say, and checks the beginning of the answer by a pattern.
 expect() {
   local answer
   answer=$(ask "${@:2}")
-  if [[ "$answer " != "$1 "* ]]; then
+  # shellcheck disable=SC2053 # it is a pattern
+  if [[ "$answer " != $1' '* ]]; then
     echo "expected '$1' and got '$answer' of ${*:2}" >&2
     return 1
   fi
@@ -219,4 +220,64 @@ if try_block answers "the kernel or nft cannot tell which packets are for transp
   expect "198.51.100.7" udp 198.51.100.1 8053
   stop
   echo "ok: the client's address, with CAP_NET_RAW or CAP_NET_ADMIN alone"
+fi
+
+# --- Where the client had wanted to go
+
+# What is asked of a proxy that connects intercepted clients: prefixed by who they are to be for the server.
+check_original() {
+  expect "$1 * 192.0.2.20 80" tcp 192.0.2.20 80
+  expect "$1 * 192.0.2.20 443" tcp 192.0.2.20 443
+  expect "$2 * 2001:db8:2::20 80" tcp 2001:db8:2::20 80
+  grep -q "connect client to proxy .*198.51.100.7:.* -> .*192.0.2.20:443 " "$work/proxy.log"
+  # Who comes to the proxy itself would come again and again.
+  for address in 198.51.100.1 2001:db8:1::1; do expect "reset" tcp "$address" 5000; done
+  [ "$(grep -c "connect starting" "$work/proxy.log")" = 3 ]
+  # Where nobody listens; the proxy and the others go on.
+  expect "reset" tcp 192.0.2.99 80
+  expect "$1 * 192.0.2.20 80" tcp 192.0.2.20 80
+}
+drop_table() { "${on_host[@]}" nft delete table inet "$1"; }
+
+if [ "$has_answers" = yes ] && try_block tproxy "the kernel or nft has no TPROXY"; then
+  as_nobody net_raw
+  for listeners in "-l [::]:5000" "-l 0.0.0.0:5000 -l [::]:5000 --reuse-port -t2"; do
+    read -r -a arguments <<<"$listeners"
+    start "${arguments[@]}" -r original: --connect-timeout 1s
+    check_original 192.0.2.10 2001:db8:2::10
+    stop
+    start "${arguments[@]}" -r original: --source client --connect-timeout 1s
+    check_original 198.51.100.7 2001:db8:1::7
+    stop
+  done
+  start -l '[::]:5000' -r original: --source 192.0.2.11:3000-3009 --source '[2001:db8:2::10]:3000-3009' --connect-timeout 1s
+  check_original 192.0.2.11 2001:db8:2::10
+  stop
+  # It says so if it may not.
+  as_nobody
+  start -l '[::]:5000' -r original:
+  retry grep -q "nothing of TPROXY" "$work/proxy.log"
+  stop
+  drop_table cproxy-tproxy
+  echo "ok: to where clients had wanted to go, by TPROXY"
+fi
+as_nobody
+if try_block redirect "the kernel or nft has no REDIRECT"; then
+  start -l '[::]:5000' -r original: --connect-timeout 1s
+  check_original 192.0.2.10 2001:db8:2::10
+  stop
+  drop_table cproxy-redirect
+  echo "ok: to where clients had wanted to go, by REDIRECT, without a capability"
+fi
+if try_block redirect-local "the kernel or nft cannot redirect what programs of the host connect to"; then
+  as=(setpriv --reuid 990 --regid 65534 --clear-groups)
+  start -l '[::]:5000' -r original:
+  for ip in 192.0.2.20 2001:db8:2::20; do
+    answer=$("${on_host[@]}" python3 "$work/client.py" tcp "$ip" 80)
+    [[ $answer == *" $ip 80" ]] || { echo "got '$answer' from $ip" >&2; exit 1; }
+  done
+  [ "$(grep -c "connect complete" "$work/proxy.log")" = 2 ]
+  stop
+  drop_table cproxy-redirect-local
+  echo "ok: the same for programs of the host"
 fi

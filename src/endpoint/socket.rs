@@ -49,6 +49,8 @@ pub struct Dialling<'a> {
     pub client: Carries,
     /// The client's address, where connections have it.
     pub client_ip: Option<IpAddr>,
+    /// Where the client had wanted to go, where that counts.
+    pub destination: Option<SocketAddr>,
     /// Which address of ours the connection has.
     pub local: &'a LocalAddress,
     /// How stripes behave.
@@ -269,6 +271,9 @@ impl Socket {
                 unix::UnixEndpoint::connect(&address.socket, &address.name).map(Socket::Unix)
             }
             RemoteAddress::Udp(address) => dialling.udp(*address).map(connected),
+            RemoteAddress::Original => {
+                dialling.tcp(dialling.destination.ok_or_else(nowhere)?, options).map(Socket::Tcp)
+            }
             RemoteAddress::UnixPacket(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::UnixPacket).map(connected)
             }
@@ -296,6 +301,15 @@ impl Socket {
             Socket::Stripe(stripe) => stripe.tend(registry, token, now),
             Socket::Framed(framed) => framed.stream.tend(registry, token, now),
             _ => Readiness::default(),
+        }
+    }
+
+    /// Where a client had wanted to go that was on its way to somebody else.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(endpoint) => endpoint.destination(),
+            Socket::Framed(framed) => framed.stream.destination(),
+            _ => None,
         }
     }
 
@@ -358,6 +372,11 @@ impl Socket {
             _ => {}
         }
     }
+}
+
+/// Why a client cannot be connected to where it had wanted to go.
+fn nowhere() -> io::Error {
+    io::Error::other("the client was not on its way to somebody else, but came to the proxy itself")
 }
 
 /// What a stream is registered for. Where urgent data is reported, it is asked for: reads stop short at it.

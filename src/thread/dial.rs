@@ -37,7 +37,9 @@ impl ThreadHost<'_> {
     ) -> io::Result<Socket> {
         let Service { local, stripe, .. } = service;
         let client_ip = if let LocalAddress::Client = local { ip_of(client) } else { None };
-        let dialling = Dialling { client: client.endpoint.carries(), client_ip, local, stripe, now: self.now };
+        let destination = if let RemoteAddress::Original = to { client.endpoint.destination() } else { None };
+        let carries = client.endpoint.carries();
+        let dialling = Dialling { client: carries, client_ip, destination, local, stripe, now: self.now };
         let mut socket = Socket::connect(to, &service.options, &dialling)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {

@@ -69,7 +69,7 @@ impl Target {
                 targets.extend(stripe.all().map(|address| (inet(&address, Kind::Lane), framed)));
                 return Some(());
             }
-            RemoteAddress::Echo | RemoteAddress::Device(..) => return None,
+            RemoteAddress::Echo | RemoteAddress::Original | RemoteAddress::Device(..) => return None,
         };
         targets.push((target, framed));
         Some(())
