@@ -62,7 +62,7 @@ mod tests {
             address("198.51.100.7:4000"),
             address(listener),
             Some(address(own)),
-            original.map(|original| address(original)),
+            original.map(address),
         );
         (!client.came_by_itself).then(|| client.destination.to_string())
     }

@@ -239,7 +239,8 @@ pub fn may_be_picked(port: u16) -> bool {
 
 impl Names for TcpNames {
     fn may_be_its_own_peer(&self) -> bool {
-        may_be_picked(self.peer().port())
+        // A port of ours may be any.
+        matches!(self, TcpNames::Held(_)) || may_be_picked(self.peer().port())
     }
 
     fn client_address(&self) -> ClientAddress {

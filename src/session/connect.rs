@@ -64,7 +64,7 @@ impl Failure {
 
     /// Whether this machine lacks something, so that it says nothing of the remote.
     fn is_local(&self) -> bool {
-        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EADDRINUSE];
         match self {
             Failure::Timeout => false,
             Failure::Error(error) => error.raw_os_error().is_some_and(|number| lacking.contains(&number)),

@@ -142,3 +142,12 @@ fn a_client_that_came_to_the_proxy_itself_is_connected_to_nobody() {
         assert_eq!((said("came to the proxy itself"), said("connect starting"), said(" is out")), (3, 0, 0));
     }
 }
+
+#[test]
+fn nobody_is_connected_to_the_port_that_the_connection_comes_from() {
+    let address = format!("{}:20000", ours(7));
+    let flags = ["-r", &address, "--source", &format!("{address}-20000")];
+    let proxy = Proxy::on(&[Kind::V4]).args(&flags).start();
+    assert_eq!(proxy.connect().end(), End::Reset);
+    proxy.log.line("nobody listens there: ");
+}
