@@ -31,5 +31,9 @@ pub const FORMS: &[(&str, &str)] = &[
         "srv:<name>",
         "the servers that the SRV records of this name list, as in srv:_http._tcp.example.com, with their ports, weights and priorities; only for -r",
     ),
+    (
+        "original:",
+        "where the client had wanted to go before the kernel led it here, by TPROXY or REDIRECT (Linux); only for -r",
+    ),
     ("echo:", "a service in cproxy itself that answers with what it gets; only for -r"),
 ];

@@ -42,6 +42,8 @@ pub enum EndpointAddress {
     Device(DeviceKind, String),
     /// The built-in echo service.
     Echo,
+    /// Where a TCP client had wanted to go before it was led here.
+    Original,
 }
 
 /// Where a Unix socket is.
@@ -82,9 +84,9 @@ pub enum DeviceKind {
 }
 
 impl EndpointAddress {
-    /// Whether sessions can be made from what comes in here; the echo service only answers.
+    /// Whether sessions can be made from what comes in here: not where there are only remotes.
     pub fn can_listen(&self) -> bool {
-        *self != EndpointAddress::Echo
+        !matches!(self, EndpointAddress::Echo | EndpointAddress::Original)
     }
 
     /// How many descriptors listening here takes, for each time that it is done.
@@ -175,6 +177,7 @@ impl fmt::Display for EndpointAddress {
             EndpointAddress::Framed(stream) => write!(f, "framed:{stream}"),
             EndpointAddress::Device(kind, name) => write!(f, "{kind}:{}", Escaped(name.as_bytes())),
             EndpointAddress::Echo => f.write_str("echo:"),
+            EndpointAddress::Original => f.write_str("original:"),
         }
     }
 }

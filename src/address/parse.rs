@@ -69,7 +69,7 @@ impl Endpoints {
     /// `HOST:PORT`, `[V6]:PORT`, `V6:PORT` (split at the last colon), the same behind `tcp:` or `udp:`; `unix:PATH`,
     /// `unixpacket:PATH`, `unixgram:PATH`, on Linux and Android each also with `@NAME`; `stripe:` before one or more TCP
     /// addresses with `+` between them; `framed:` before a TCP, stripe or Unix stream address; `tun:NAME` and `tap:NAME`
-    /// on Linux; `echo:`; `srv:NAME`, which nothing is looked up for here.
+    /// on Linux; `echo:`; `original:` on Linux; `srv:NAME`, which nothing is looked up for here.
     pub fn parse(argument: &str) -> Result<Endpoints, AddressError> {
         Endpoints::parse_with(argument, &mut Lookups::default())
     }
@@ -132,10 +132,13 @@ fn service_records(argument: &str) -> Result<Option<(&str, ServiceKind)>, Addres
 
 /// What `address` resolves to, which is `argument` or the end of it.
 fn addresses(argument: &str, address: &str, lookups: &mut Lookups) -> Result<Vec<EndpointAddress>, AddressError> {
-    use EndpointAddress::{Device, Echo, Framed, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    use EndpointAddress::{Device, Echo, Framed, Original, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
     let one = |address: EndpointAddress| Ok(vec![address]);
-    if address == "echo:" {
-        return one(Echo);
+    match address {
+        "echo:" => return one(Echo),
+        "original:" if cfg!(any(target_os = "linux", target_os = "android")) => return one(Original),
+        "original:" => return Err(AddressError::invalid(argument, "only Linux says where a client had wanted to go")),
+        _ => {}
     }
     match address.split_once(':') {
         Some(("unix", path)) => one(Unix(unix_address(argument, path)?)),
@@ -311,6 +314,8 @@ mod tests {
         assert_eq!(parse("unixpacket:/tmp/s"), [EndpointAddress::UnixPacket(UnixAddress::Path("/tmp/s".into()))]);
         assert_eq!(parse("unixgram:s"), [EndpointAddress::UnixDatagram(UnixAddress::Path("s".into()))]);
         assert_eq!(parse("echo:"), [EndpointAddress::Echo]);
+        #[cfg(target_os = "linux")]
+        assert_eq!(parse("original:"), [EndpointAddress::Original]);
         for text in ["udp:127.0.0.1:53", "framed:127.0.0.1:53", "framed:unix:/tmp/s", "unixpacket:/s", "unixgram:/s"] {
             assert_eq!(parse(text)[0].to_string(), text);
         }

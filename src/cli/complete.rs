@@ -94,7 +94,7 @@ const BASH_ADDRESS: &str = r#"            if [[ $value =~ ^((framed:)?unix|unixp
                 fi
             elif [[ $value != *:* ]]; then
                 compopt -o nospace 2>/dev/null
-                COMPREPLY=($(compgen -W 'localhost: echo: framed: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:' -- "$cur"))
+                COMPREPLY=($(compgen -W 'localhost: echo: framed: original: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:' -- "$cur"))
             fi
 "#;
 
@@ -147,7 +147,7 @@ const ZSH_ADDRESS: &str = r#"_cproxy_address() {
     elif compset -P '*:'; then
         _ports
     else
-        compadd -S '' -- localhost: echo: framed: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
+        compadd -S '' -- localhost: echo: framed: original: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     fi
 }
 "#;
@@ -189,7 +189,7 @@ const FISH_ADDRESS: &str = r#"function __cproxy_addresses
             end
         end
     else
-        printf '%s\n' localhost: echo: framed: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
+        printf '%s\n' localhost: echo: framed: original: srv: stripe: tap: tcp: tun: udp: unix: unixgram: unixpacket:
     end
 end
 "#;

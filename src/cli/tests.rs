@@ -94,7 +94,7 @@ fn defaults_are_the_tables() {
             "the system's maximum" => "2147483647",
             "info" => continue, // RUST_LOG stands before it.
             // They cannot be asked for.
-            "the system's choice" | "no key" | "always" => continue,
+            "the system's choice" | "no key" | "always" | "no header" => continue,
             "nothing" => "",
             // A given size is kept to, the default one may grow; and the default depends on the client, or on the interval.
             "16384" | "none, or 60s for clients without a connection" => continue,
@@ -375,6 +375,14 @@ fn bad_values_of_new_options() {
         invalid(&["--log-level=loud"]),
         "invalid log level loud: expected error, warn, info, debug, trace or off"
     );
+    let source = "expected an IPv4 or IPv6 address, such an address and ports as in 192.0.2.1:1024-65535, or client";
+    assert_eq!(invalid(&["--source=localhost"]), format!("invalid source localhost: {source}"));
+    assert_eq!(invalid(&["--source=::1", "--source=::1"]), "invalid source ::1: it is given twice");
+    let beside = "client cannot be given beside an address";
+    assert_eq!(invalid(&["--source=client", "--source=::1"]), format!("invalid source ::1: {beside}"));
+    let many: Vec<String> = (1..=257).map(|port| format!("--source=::1:{port}-{port}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(invalid(&many), "invalid source ::1:257-257: more than 256 of them");
     assert_eq!(invalid(&["--lanes=0"]), "invalid lanes 0: expected a whole number from 1 to 32");
     assert_eq!(invalid(&["--lanes=4k"]), "invalid lanes 4k: expected a whole number from 1 to 32");
     assert_eq!(invalid(&["--lanes=33"]), "invalid lanes 33: more than 32");

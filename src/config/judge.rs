@@ -43,7 +43,8 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
         let message = format!("a service takes at most {} remotes", RemoteSettings::MOST);
         (Culprit::Remote(RemoteSettings::MOST), message)
     });
-    too_many.into_iter().chain(duplicates(service)).chain(of_options).collect()
+    let original = origin::misplaced_original(service).map(|(number, message)| (Culprit::Remote(number), message));
+    too_many.into_iter().chain(duplicates(service)).chain(original).chain(of_options).collect()
 }
 
 /// Remotes that are there already.

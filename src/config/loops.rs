@@ -109,7 +109,7 @@ fn resolved(path: &Path) -> PathBuf {
 
 /// Whether what is sent to `remote` comes in at `listener`.
 fn leads_to(remote: &EndpointAddress, listener: &EndpointAddress) -> bool {
-    use EndpointAddress::{Device, Echo, Framed, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
+    use EndpointAddress::{Device, Echo, Framed, Original, Stripe, Tcp, Udp, Unix, UnixDatagram, UnixPacket};
     match (remote, listener) {
         // Frames or not, it is the same socket.
         (Framed(remote), listener) => leads_to(remote, listener),
@@ -122,7 +122,7 @@ fn leads_to(remote: &EndpointAddress, listener: &EndpointAddress) -> bool {
         | (UnixPacket(remote), UnixPacket(listener))
         | (UnixDatagram(remote), UnixDatagram(listener)) => unix_leads_to(remote, listener),
         (Device(_, remote), Device(_, listener)) => remote == listener,
-        (Tcp(_) | Udp(_) | Unix(_) | UnixPacket(_) | UnixDatagram(_) | Device(..) | Echo, _) => false,
+        (Tcp(_) | Udp(_) | Unix(_) | UnixPacket(_) | UnixDatagram(_) | Device(..) | Echo | Original, _) => false,
     }
 }
 
@@ -150,7 +150,7 @@ fn interface(address: SocketAddr) -> u32 {
 }
 
 /// Whether an address is one of this machine's: only then a socket can be bound to it.
-fn is_local(mut address: SocketAddr) -> bool {
+pub fn is_local(mut address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     address.set_ip(ip);
     address.set_port(0);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::settings::ServiceSettings;
-use crate::address::EndpointAddress;
+use crate::address::{EndpointAddress, Endpoints};
 use crate::base::text::Escaped;
 
 /// Which address of ours connections to remotes have.
@@ -34,7 +34,8 @@ pub struct OurAddress {
     pub ports: Option<(u16, u16)>,
 }
 
-const EXPECTED: &str = "expected an IPv4 or IPv6 address, or such an address and ports, as in 192.0.2.1:1024-65535";
+const EXPECTED: &str =
+    "expected an IPv4 or IPv6 address, such an address and ports as in 192.0.2.1:1024-65535, or client";
 
 /// `192.0.2.1`, `192.0.2.1:1024-65535`, `2001:db8::1`, `[2001:db8::1]:1024-65535`; the error can follow the text.
 impl FromStr for OurAddress {
@@ -96,8 +97,9 @@ fn is_ipv4(address: &EndpointAddress) -> Option<bool> {
 /// What is wrong with addresses that no connection can have: somebody believes that they are used.
 pub fn useless(service: &ServiceSettings) -> Option<String> {
     let families = || service.remote_addresses().filter_map(is_ipv4);
-    let is_known =
-        service.pool.resolve.is_none() && service.remotes.iter().all(|remote| !remote.endpoints.addresses.is_empty());
+    let is_known = service.pool.resolve.is_none()
+        && service.remotes.iter().all(|remote| !remote.endpoints.addresses.is_empty())
+        && !service.remote_addresses().any(|address| *address == EndpointAddress::Original);
     match &service.connect_from {
         ConnectFrom::Any => None,
         _ if !is_known => None,
@@ -108,8 +110,24 @@ pub fn useless(service: &ServiceSettings) -> Option<String> {
             let unused = ours.iter().find(|address| families().all(|is_v4| is_v4 != address.ip.is_ipv4()))?;
             Some(format!("invalid source {unused}: no remote has an address of its family"))
         }
-        ConnectFrom::Client => None,
+        ConnectFrom::Client => {
+            let has_ip = service.listening().any(|address| is_ipv4(address).is_some()) || service.proxy.accept;
+            (!has_ip).then(|| "invalid source client: no client of the listeners has an address of IP".to_string())
+        }
     }
+}
+
+/// What is wrong with `original:` among the remotes, and its number: a listener whose clients were on the way nowhere.
+pub fn misplaced_original(service: &ServiceSettings) -> Option<(usize, String)> {
+    let is_original = |endpoints: &Endpoints| endpoints.addresses.contains(&EndpointAddress::Original);
+    let number = service.remotes.iter().position(|remote| is_original(&remote.endpoints))?;
+    let is_tcp = |address: &EndpointAddress| match address {
+        EndpointAddress::Framed(stream) => matches!(**stream, EndpointAddress::Tcp(_)),
+        address => matches!(address, EndpointAddress::Tcp(_)),
+    };
+    let listener = service.listeners.iter().find(|listener| !listener.addresses.iter().take(1).all(is_tcp))?;
+    let listener = Escaped(listener.argument.as_bytes());
+    Some((number, format!("remote original: takes listeners of TCP, and {listener} is none")))
 }
 
 /// What is to be warned of: a line for each remote that is connected to from another address than those asked for.
@@ -130,7 +148,6 @@ pub fn warnings(service: &ServiceSettings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Endpoints;
     use crate::config::settings::RemoteSettings;
 
     fn parse(text: &str) -> Result<OurAddress, String> {
@@ -210,6 +227,13 @@ mod tests {
         let mut client = service(&["unix:/a"], &[]);
         client.connect_from = ConnectFrom::Client;
         assert!(useless(&client).is_some());
+        // Clients without an address have one by their header.
+        client.remotes = service(&["192.0.2.1:1"], &[]).remotes;
+        assert_eq!(useless(&client), None);
+        client.listeners = vec![Endpoints::parse("unix:/a").unwrap()];
+        assert!(useless(&client).is_some());
+        client.proxy.accept = true;
+        assert_eq!(useless(&client), None);
     }
 
     #[test]
@@ -218,5 +242,30 @@ mod tests {
         let warned = warnings(&service(&["192.0.2.1:1", "[2001:db8::1]:1"], &["192.0.2.9"]));
         assert_eq!(warned.len(), 1);
         assert!(warned[0].starts_with("remote [2001:db8::1]:1 has"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_clients_of_tcp_are_on_their_way_to_somebody_else() {
+        for (listeners, found) in [
+            (&["0.0.0.0:1"][..], None),
+            (&["0.0.0.0:1", "framed:[::]:2"], None),
+            (&["0.0.0.0:1", "udp:0.0.0.0:1"], Some("udp:0.0.0.0:1")),
+            (&["unix:/a"], Some("unix:/a")),
+            (&["stripe:0.0.0.0:1"], Some("stripe:0.0.0.0:1")),
+        ] {
+            let mut service = service(&["192.0.2.1:1", "original:"], &["2001:db8::9"]);
+            service.listeners = listeners.iter().map(|listener| Endpoints::parse(listener).unwrap()).collect();
+            let expected =
+                found.map(|listener| (1, format!("remote original: takes listeners of TCP, and {listener} is none")));
+            assert_eq!(misplaced_original(&service), expected);
+            // Who knows where clients want to go.
+            assert_eq!(useless(&service), None);
+            let original = service.remotes.pop().expect("two remotes");
+            assert_eq!(misplaced_original(&service), None);
+            assert!(useless(&service).is_some());
+            let client = ServiceSettings { connect_from: ConnectFrom::Client, remotes: vec![original], ..service };
+            assert_eq!(useless(&client), None);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Start-up: what is found out and bound before there is any thread, and then the threads.
 
 use crossbeam_channel::{Receiver, Sender};
-use log::info;
+use log::{info, warn};
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
+use crate::endpoint::local::judge as judge_source;
 use crate::log::flush;
 use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
@@ -112,6 +113,10 @@ fn refuse_loops(services: &[ServiceSettings]) -> Result<(), Vec<String>> {
 
 /// Makes a service ready for use; what is known of the remotes of the former one of its name is kept.
 pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, clock: Clock) -> Result<Running, String> {
+    let of = if settings.name.is_empty() { String::new() } else { format!("service {}: ", settings.name) };
+    for warning in judge_source(&settings.connect_from).map_err(|error| format!("{of}{error}"))? {
+        warn!("{of}{warning}");
+    }
     let service = Service::new(settings, former, clock.now())
         .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })

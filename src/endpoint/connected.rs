@@ -49,7 +49,7 @@ impl ConnectedEndpoint {
         if let Some(bound) = bound {
             bound.bind(&socket, PortsOf::Udp, peer)?;
         }
-        socket.connect(&peer.into())?;
+        socket.connect(&peer.into()).map_err(without_port)?;
         let socket = DatagramSocket::from_socket(socket, Family::Udp);
         Ok(ConnectedEndpoint::new(socket, Names::Udp { peer, local: None }))
     }
@@ -187,6 +187,14 @@ impl Endpoint for ConnectedEndpoint {
             }
             (Names::Udp { peer, .. }, _) => write!(f, "? -> udp:{}", OriginalForm(*peer)),
         }
+    }
+}
+
+/// Where no port is free, the system says that connecting would block, as if it were worth another try soon.
+fn without_port(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::from_raw_os_error(libc::EADDRNOTAVAIL),
+        _ => error,
     }
 }
 

@@ -109,6 +109,19 @@ impl Listener {
         }
     }
 
+    /// Whether clients are asked from now on where they had wanted to go, where the kernel may have led them here.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it does not let the listener have what is for others.
+    pub fn set_intercepts(&mut self, intercepts: bool) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.set_intercepts(intercepts),
+            Listener::Framed(listener) => listener.set_intercepts(intercepts),
+            _ => Ok(()),
+        }
+    }
+
     /// The port that it is bound to, where it has one.
     pub fn port(&self) -> Option<u16> {
         match self {

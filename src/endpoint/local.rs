@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::AsRawFd;
 
+use crate::base::error::error_text;
+use crate::config::origin::ConnectFrom;
 use crate::service::local::{OurAddresses, Port, PortsOf};
 
 /// So many ports of an address are tried for one connection, as others may not be to be had than those that are in use
@@ -19,12 +21,21 @@ pub struct Bound {
     pub ip: IpAddr,
     /// The port; 0: the system chooses one.
     pub port: u16,
+    /// It is a client's address, and none of ours.
+    pub is_foreign: bool,
 }
 
 impl Bound {
     /// The address, at a port that the system chooses.
     pub fn to_ip(ip: IpAddr) -> Bound {
-        Bound { ip, port: 0 }
+        Bound { ip, port: 0, is_foreign: false }
+    }
+
+    /// The address of a client, at a port that the system chooses. `None`: one of its family cannot be connected to the
+    /// peer.
+    pub fn to_client(ip: IpAddr, peer: SocketAddr) -> Option<Bound> {
+        let ip = ip.to_canonical();
+        (ip.is_ipv4() == peer.ip().to_canonical().is_ipv4()).then_some(Bound { ip, port: 0, is_foreign: true })
     }
 
     /// Binds a socket that is to be connected to this peer.
@@ -40,6 +51,9 @@ impl Bound {
             (PortsOf::Tcp, 0) => choose_port_later(socket),
             // Connections of the same port to other peers, and those that linger, are no hindrance.
             (PortsOf::Tcp, _) => socket.set_reuse_address(true)?,
+        }
+        if self.is_foreign {
+            make_transparent(socket, peer.is_ipv6())?;
         }
         socket.bind(&self.for_peer(peer).into())
     }
@@ -81,7 +95,7 @@ pub fn connect_in_turn<T>(
         }
         for _ in 0..MOST_TRIES {
             let Some(port) = ours.take_port(of, peer, now) else { break };
-            match connect(Some(Bound { ip: ours.ip(), port: port.number() })) {
+            match connect(Some(Bound { port: port.number(), ..Bound::to_ip(ours.ip()) })) {
                 Err(error) if is_taken(&error) => port.rest(now),
                 result => return Ok((result?, Some(port))),
             }
@@ -132,14 +146,83 @@ pub fn non_blocking(domain: Domain, socket_type: Type, protocol: Option<Protocol
     Ok(socket)
 }
 
+/// Whether connections can come from there, as far as that can be told before there is any. Returns what is to be warned
+/// of.
+///
+/// # Errors
+///
+/// What the process may not do, in one line.
+pub fn judge(from: &ConnectFrom) -> Result<Vec<String>, String> {
+    let tcp = |domain| non_blocking(domain, Type::STREAM, Some(Protocol::TCP));
+    match from {
+        ConnectFrom::Any => Ok(Vec::new()),
+        ConnectFrom::Client => match tcp(Domain::IPV4).and_then(|socket| make_transparent(&socket, false)) {
+            Ok(()) => Ok(Vec::new()),
+            Err(error) => Err(format!(
+                "source client: {}: it takes the capability CAP_NET_RAW or CAP_NET_ADMIN",
+                error_text(&error)
+            )),
+        },
+        ConnectFrom::Ours(addresses) => {
+            let mut warnings = Vec::new();
+            for address in addresses {
+                let bound = SocketAddr::new(address.ip, address.ports.map_or(0, |(first, _)| first));
+                let Ok(socket) = tcp(Domain::for_address(bound)) else { continue };
+                let result = socket.set_reuse_address(true).and_then(|()| socket.bind(&bound.into()));
+                match result.map_err(|error| error.kind()) {
+                    Err(io::ErrorKind::PermissionDenied) => {
+                        return Err(format!(
+                            "source {address}: ports below 1024 take the capability CAP_NET_BIND_SERVICE"
+                        ));
+                    }
+                    Err(io::ErrorKind::AddrNotAvailable) => {
+                        warnings.push(format!("source {address}: this host does not have the address now"));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(warnings)
+        }
+    }
+}
+
+/// Lets a socket have an address that is none of this machine's (`IP_TRANSPARENT` in ip(7)).
+///
+/// # Errors
+///
+/// The system's: `PermissionDenied` without a capability, `Unsupported` where there is no such thing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn make_transparent(socket: &impl AsRawFd, is_v6: bool) -> io::Result<()> {
+    if is_v6 {
+        set_on(socket, libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT)
+    } else {
+        set_on(socket, libc::IPPROTO_IP, libc::IP_TRANSPARENT)
+    }
+}
+
+/// There is no such thing.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn make_transparent<S>(_socket: &S, _is_v6: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Sets an option that is a number to 1.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_on(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the call reads an int, which is there, from a live one.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Has the port be chosen when the socket connects, so that it need be free for that peer only
 /// (`IP_BIND_ADDRESS_NO_PORT` in ip(7)). Without, there are fewer ports.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn choose_port_later(socket: &Socket) {
-    let on: libc::c_int = 1;
-    let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
-    // SAFETY: the call reads an int, which is there, from a live one.
-    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, value, length) };
+    let _ = set_on(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -148,7 +231,6 @@ fn choose_port_later(_socket: &Socket) {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::origin::ConnectFrom;
     use crate::service::local::LocalAddress;
     use std::cell::RefCell;
     use std::sync::Arc;
@@ -171,7 +253,7 @@ mod tests {
 
     fn bound(text: &str) -> Bound {
         let address: SocketAddr = text.parse().unwrap();
-        Bound { ip: address.ip(), port: address.port() }
+        Bound { port: address.port(), ..Bound::to_ip(address.ip()) }
     }
 
     /// The attempts that are made where each comes to this, and the port that is held.
@@ -230,11 +312,7 @@ mod tests {
         let (tried, port) = attempts(&ours, |_| Ok(()));
         assert_eq!((tried.len(), port.unwrap_err().raw_os_error()), (0, Some(libc::EADDRNOTAVAIL)));
         drop(first);
-        assert_eq!(attempts(&ours, |_| Ok(())).0, [Bound { ip: ours_ip(), port: numbers[0] }]);
-    }
-
-    fn ours_ip() -> IpAddr {
-        bound("127.0.0.2:0").ip
+        assert_eq!(attempts(&ours, |_| Ok(())).0, [Bound { port: numbers[0], ..bound("127.0.0.2:0") }]);
     }
 
     #[test]
@@ -257,5 +335,32 @@ mod tests {
         ] {
             assert_eq!(bound(ip).for_peer(peer.parse().unwrap()), expected.parse().unwrap(), "{ip} {peer}");
         }
+    }
+
+    #[test]
+    fn a_client_of_another_family_keeps_its_address_to_itself() {
+        let to_client = |ip: &str, peer: &str| Bound::to_client(ip.parse().unwrap(), peer.parse().unwrap());
+        for (ip, peer, expected) in [
+            ("192.0.2.1", "198.51.100.1:80", Some("192.0.2.1")),
+            ("::ffff:192.0.2.1", "198.51.100.1:80", Some("192.0.2.1")),
+            ("192.0.2.1", "[::ffff:198.51.100.1]:80", Some("192.0.2.1")),
+            ("192.0.2.1", "[2001:db8::1]:80", None),
+            ("2001:db8::2", "198.51.100.1:80", None),
+            ("2001:db8::2", "[2001:db8::1]:80", Some("2001:db8::2")),
+        ] {
+            let found = to_client(ip, peer).map(|bound| bound.ip.to_string());
+            assert_eq!(found.as_deref(), expected, "{ip} {peer}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_warned_of() {
+        let judged = |addresses: &[&str]| {
+            judge(&ConnectFrom::Ours(addresses.iter().map(|address| address.parse().expect(address)).collect()))
+        };
+        assert_eq!(judged(&["127.0.0.1", "127.0.0.1:20000-20001", "0.0.0.0:20000-20001"]), Ok(Vec::new()));
+        // Addresses for documentation (RFC 5737).
+        let warnings = judged(&["127.0.0.1", "192.0.2.77", "192.0.2.78:2000-3000"]).unwrap();
+        assert!(warnings.len() == 2 && warnings[1].starts_with("source 192.0.2.78:2000-3000: "), "{warnings:?}");
     }
 }

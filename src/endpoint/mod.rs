@@ -7,6 +7,7 @@ pub mod device;
 pub mod echo;
 mod error;
 pub mod framed;
+mod intercepted;
 mod listener;
 pub mod local;
 mod readiness;

@@ -3,13 +3,13 @@
 use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::device;
-use super::local::connect_in_turn;
+use super::local::{Bound, connect_in_turn};
 use super::{Carries, Endpoint, HeaderPlace, Lane, Lifetime, Readiness, Received, SideName};
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
@@ -47,6 +47,10 @@ pub enum Socket {
 pub struct Dialling<'a> {
     /// What the client carries.
     pub client: Carries,
+    /// The client's address, where connections have it.
+    pub client_ip: Option<IpAddr>,
+    /// Where the client had wanted to go, where that counts.
+    pub destination: Option<SocketAddr>,
     /// Which address of ours the connection has.
     pub local: &'a LocalAddress,
     /// How stripes behave.
@@ -57,15 +61,20 @@ pub struct Dialling<'a> {
 
 impl Dialling<'_> {
     fn tcp(&self, peer: SocketAddr, options: &SocketOptions) -> io::Result<tcp::TcpEndpoint> {
-        let LocalAddress::Ours(ours) = self.local else { return tcp::TcpEndpoint::connect(peer, options) };
         let connect = |bound| tcp::TcpEndpoint::connect_from(bound, peer, options);
+        let LocalAddress::Ours(ours) = self.local else { return connect(self.client_at(peer)) };
         let (endpoint, port) = connect_in_turn(ours, PortsOf::Tcp, peer, self.now, connect)?;
         Ok(endpoint.keep(port))
     }
 
+    /// The client's address, where it can be connected from.
+    fn client_at(&self, peer: SocketAddr) -> Option<Bound> {
+        Bound::to_client(self.client_ip?, peer)
+    }
+
     fn udp(&self, peer: SocketAddr) -> io::Result<connected::ConnectedEndpoint> {
         let connect = |bound| connected::ConnectedEndpoint::udp(bound, peer);
-        let LocalAddress::Ours(ours) = self.local else { return connect(None) };
+        let LocalAddress::Ours(ours) = self.local else { return connect(self.client_at(peer)) };
         let (endpoint, port) = connect_in_turn(ours, PortsOf::Udp, peer, self.now, connect)?;
         Ok(endpoint.keep(port))
     }
@@ -262,6 +271,9 @@ impl Socket {
                 unix::UnixEndpoint::connect(&address.socket, &address.name).map(Socket::Unix)
             }
             RemoteAddress::Udp(address) => dialling.udp(*address).map(connected),
+            RemoteAddress::Original => {
+                dialling.tcp(dialling.destination.ok_or_else(nowhere)?, options).map(Socket::Tcp)
+            }
             RemoteAddress::UnixPacket(address) => {
                 ConnectedEndpoint::unix(&address.socket, &address.name, Family::UnixPacket).map(connected)
             }
@@ -289,6 +301,15 @@ impl Socket {
             Socket::Stripe(stripe) => stripe.tend(registry, token, now),
             Socket::Framed(framed) => framed.stream.tend(registry, token, now),
             _ => Readiness::default(),
+        }
+    }
+
+    /// Where a client had wanted to go that was on its way to somebody else.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(endpoint) => endpoint.destination(),
+            Socket::Framed(framed) => framed.stream.destination(),
+            _ => None,
         }
     }
 
@@ -351,6 +372,11 @@ impl Socket {
             _ => {}
         }
     }
+}
+
+/// Why a client cannot be connected to where it had wanted to go.
+fn nowhere() -> io::Error {
+    io::Error::other("the client was not on its way to somebody else, but came to the proxy itself")
 }
 
 /// What a stream is registered for. Where urgent data is reported, it is asked for: reads stop short at it.

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::local::{Bound, connecting};
+use super::intercepted::{Intercepted, original_destination};
+use super::local::{Bound, connecting, make_transparent};
 use super::socket::share;
 use super::stream::{Names, Stream, StreamEndpoint};
 use super::{Binding, ListenError, SideName};
@@ -37,6 +38,8 @@ pub enum TcpNames {
     Other(Box<(SocketAddr, Option<SocketAddr>)>),
     /// Those of a connection with a port of ours.
     Held(Box<HeldNames>),
+    /// Those of a client that may have been on its way to somebody else. Its end here has the address of that one.
+    Intercepted(Box<Intercepted>),
 }
 
 /// The names of a connection with a port of ours, and the port, which nobody else has as long as the connection.
@@ -61,6 +64,7 @@ impl TcpNames {
             TcpNames::V4(peer, _) => SocketAddr::V4(*peer),
             TcpNames::Other(names) => names.0,
             TcpNames::Held(names) => names.peer,
+            TcpNames::Intercepted(names) => names.peer,
         }
     }
 
@@ -69,6 +73,7 @@ impl TcpNames {
             TcpNames::V4(_, local) => local.map(SocketAddr::V4),
             TcpNames::Other(names) => names.1,
             TcpNames::Held(names) => names.local,
+            TcpNames::Intercepted(names) => Some(names.destination),
         }
     }
 }
@@ -98,6 +103,14 @@ impl TcpEndpoint {
             self.names = TcpNames::Held(Box::new(HeldNames { peer, local, _port: port }));
         }
         self
+    }
+
+    /// Where the client had wanted to go, if it was on its way to somebody else.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        match &self.names {
+            TcpNames::Intercepted(names) if !names.came_by_itself => Some(unmapped(names.destination)),
+            _ => None,
+        }
     }
 
     /// Has small writes be sent at once.
@@ -131,6 +144,14 @@ impl TcpEndpoint {
             TcpNames::Held(names) => names.local = local,
             names => *names = TcpNames::new(names.peer(), local),
         }
+    }
+}
+
+/// An address of IPv4 that is written as one of IPv6, as one of IPv4: its family is what counts.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        _ => address,
     }
 }
 
@@ -218,7 +239,8 @@ pub fn may_be_picked(port: u16) -> bool {
 
 impl Names for TcpNames {
     fn may_be_its_own_peer(&self) -> bool {
-        may_be_picked(self.peer().port())
+        // A port of ours may be any.
+        matches!(self, TcpNames::Held(_)) || may_be_picked(self.peer().port())
     }
 
     fn client_address(&self) -> ClientAddress {
@@ -258,6 +280,8 @@ impl Names for TcpNames {
 pub struct TcpListener {
     listener: mio::net::TcpListener,
     address: SocketAddr,
+    /// Its clients may be on their way to somebody else.
+    intercepts: bool,
 }
 
 impl TcpListener {
@@ -278,7 +302,7 @@ impl TcpListener {
         socket.set_nonblocking(true).map_err(failed("error setting non-blocking on"))?;
         let listener = mio::net::TcpListener::from_std(socket.into());
         let address = listener.local_addr().map_err(failed("getsockname error on"))?;
-        Ok(TcpListener { listener, address })
+        Ok(TcpListener { listener, address, intercepts: false })
     }
 
     /// The address that it is bound to.
@@ -289,8 +313,30 @@ impl TcpListener {
     /// Accepts one client; its address comes with it.
     pub fn accept(&self) -> io::Result<TcpEndpoint> {
         let (stream, peer) = self.listener.accept()?;
+        if self.intercepts {
+            let names = self.intercepted(&stream, peer);
+            return Ok(StreamEndpoint { stream, names: TcpNames::Intercepted(Box::new(names)) });
+        }
         let local = (!self.address.ip().is_unspecified()).then_some(self.address);
         Ok(StreamEndpoint { stream, names: TcpNames::new(peer, local) })
+    }
+
+    /// Whether clients are asked from now on where they had wanted to go.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it does not let the socket have what is for others (TPROXY): it is as good for what was redirected.
+    pub fn set_intercepts(&mut self, intercepts: bool) -> io::Result<()> {
+        if !std::mem::replace(&mut self.intercepts, intercepts) && intercepts {
+            make_transparent(&self.listener, self.address.is_ipv6())?;
+        }
+        Ok(())
+    }
+
+    fn intercepted(&self, stream: &TcpStream, peer: SocketAddr) -> Intercepted {
+        let own = stream.local_addr().ok();
+        let original = own.and_then(|own| original_destination(SockRef::from(stream), own));
+        Intercepted::new(peer, self.address, own, original)
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {

@@ -95,6 +95,11 @@ impl Service {
         self.proxy.as_ref().is_some_and(|proxy| proxy.accept)
     }
 
+    /// Whether its clients may be on their way to somebody else, to whom they are connected.
+    pub fn intercepts(&self) -> bool {
+        self.pool.set().members().iter().any(|member| member.remote.is_original())
+    }
+
     /// Makes a service ready for use at this time, in milliseconds since the origin that all threads share. What is known
     /// of the remotes of the one before it, if there was one, is kept, and what it has counted goes on.
     ///

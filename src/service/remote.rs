@@ -25,6 +25,8 @@ pub enum RemoteAddress {
     Framed(Box<RemoteAddress>),
     /// The echo service.
     Echo,
+    /// Where the client had wanted to go.
+    Original,
     /// A network device.
     Device(DeviceKind, String),
 }
@@ -58,6 +60,7 @@ impl RemoteAddress {
             EndpointAddress::Stripe(stripe) => RemoteAddress::Stripe(Arc::new(stripe.clone())),
             EndpointAddress::Framed(stream) => RemoteAddress::Framed(Box::new(RemoteAddress::new(stream)?)),
             EndpointAddress::Echo => RemoteAddress::Echo,
+            EndpointAddress::Original => RemoteAddress::Original,
             EndpointAddress::Device(kind, name) => RemoteAddress::Device(*kind, name.clone()),
         })
     }

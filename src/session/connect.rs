@@ -64,7 +64,7 @@ impl Failure {
 
     /// Whether this machine lacks something, so that it says nothing of the remote.
     fn is_local(&self) -> bool {
-        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EADDRINUSE];
         match self {
             Failure::Timeout => false,
             Failure::Error(error) => error.raw_os_error().is_some_and(|number| lacking.contains(&number)),
@@ -369,7 +369,8 @@ impl<E: Endpoint> Session<E> {
         }
         let attempts = self.attempts.get_or_insert_default();
         attempts.tried.push(lease.id);
-        if let Some(failure) = failure.filter(|failure| !failure.is_local() && !attempts.busy.contains(&lease.id)) {
+        let is_the_remotes = !attempts.busy.contains(&lease.id) && !lease.is_original();
+        if let Some(failure) = failure.filter(|failure| !failure.is_local() && is_the_remotes) {
             let remote = lease.remote().clone();
             // It is none of the remote's sessions any more, whose number is logged.
             drop(lease);

@@ -152,6 +152,7 @@ impl Accepting {
             let Some(bound) = self.indices.get(&kept.id).and_then(|&index| self.listeners.get_mut(index)) else {
                 continue;
             };
+            ask_clients(&mut bound.listener, &kept.service);
             bound.service = kept.service;
             if let Err(error) = bound.listener.set_backlog(kept.backlog) {
                 warn!("listen error on {}: {}", bound.listener, error_text(&error));
@@ -187,6 +188,7 @@ impl Accepting {
         if listener.retry_at().is_some() {
             self.timed.push(index);
         }
+        ask_clients(&mut listener, &service);
         entry.insert(Bound { listener, service, queued: false });
         self.indices.insert(id, index);
         self.note(index);
@@ -503,6 +505,14 @@ fn reserve(service: &Service, clock: Clock) -> Option<(Option<Reservation>, Opti
     let reservation = service.pool.reserve(|| clock.now()).ok()?;
     let place = service.reserve_place().ok()?;
     Some((reservation, place))
+}
+
+/// Has the clients of a listener asked where they had wanted to go, if its service connects them to there.
+fn ask_clients(listener: &mut Listener, service: &Service) {
+    if let Err(error) = listener.set_intercepts(service.intercepts()) {
+        let why = error_text(&error);
+        warn!("listener {listener} can have only what is redirected, and nothing of TPROXY: {why}");
+    }
 }
 
 /// Whether accept(2) failed for the one client only, who has gone again or cannot be reached ("Error handling" there).

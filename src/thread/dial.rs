@@ -3,13 +3,17 @@
 use log::{info, warn};
 use mio::{Registry, Token};
 use std::io;
+use std::net::IpAddr;
 
 use super::sessions::Host;
 use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::stripe::StripeEndpoint;
 use crate::endpoint::{Dialling, Endpoint, Lane, Readiness, Route, SideName, Socket};
+use crate::proxy_header::Addresses;
+use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
+use crate::service::local::LocalAddress;
 use crate::service::{RemoteAddress, Service};
 use crate::session::{Caller, Dial, End, logs_routes};
 
@@ -32,13 +36,29 @@ impl ThreadHost<'_> {
         client: &Caller<'_, Socket>,
     ) -> io::Result<Socket> {
         let Service { local, stripe, .. } = service;
-        let dialling = Dialling { client: client.endpoint.carries(), local, stripe, now: self.now };
+        let client_ip = if let LocalAddress::Client = local { ip_of(client) } else { None };
+        let destination = if let RemoteAddress::Original = to { client.endpoint.destination() } else { None };
+        let carries = client.endpoint.carries();
+        let dialling = Dialling { client: carries, client_ip, destination, local, stripe, now: self.now };
         let mut socket = Socket::connect(to, &service.options, &dialling)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
         if logs_routes() {
             socket.complete_names();
         }
         Ok(socket)
+    }
+}
+
+/// The address of a client that has one: the one that its header says, if it is believed.
+fn ip_of(client: &Caller<'_, Socket>) -> Option<IpAddr> {
+    let headers = client.terms.and_then(|terms| terms.headers.as_ref());
+    match headers.and_then(|headers| headers.client()) {
+        Some(Addresses::Ip { source, .. }) => Some(source.ip()),
+        Some(_) => None,
+        None => match client.endpoint.client_address() {
+            Some(ClientAddress::Ip(ip)) => Some(ip),
+            _ => None,
+        },
     }
 }
 

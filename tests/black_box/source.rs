@@ -1,4 +1,5 @@
-//! `--source`: connections to remotes have the addresses and ports of ours that were asked for.
+//! `--source`: connections to remotes have the addresses and ports of ours that were asked for. What takes privileges is in
+//! tests/transparent.sh.
 //!
 //! Each test has addresses of the loopback network of its own, so that their ports are free.
 
@@ -6,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::support::system::accept_queue;
-use crate::support::{End, Kind, Peer, Proxy, Remote, Stream, until};
+use crate::support::{Address, End, Kind, Peer, Proxy, Remote, Stream, until};
 
 /// An address of the loopback network that only this test of this process has; `number` is below 64.
 fn ours(number: u8) -> Ipv4Addr {
@@ -125,4 +126,28 @@ fn checks_come_from_where_sessions_come_from() {
         assert_eq!(port_of(&check), (ours(6), 20_000).into());
         check.reset();
     }
+}
+
+#[test]
+fn a_client_that_came_to_the_proxy_itself_is_connected_to_nobody() {
+    for more in [&["-t1", "--max-fails=1"][..], &["-t2", "--reuse-port"]] {
+        let any = Proxy::on(&[Kind::V4, Kind::Framed]).listen_on(Address::parse("0.0.0.0:0"));
+        let proxy = any.args(&["-r", "original:"]).args(more).start();
+        for listener in &proxy.listeners {
+            let address = Address::parse(&format!("127.0.0.1:{}", listener.port()));
+            assert_eq!(Stream::connect(&address).expect("a proxy that listens").end(), End::Reset);
+        }
+        let lines = proxy.stop();
+        let said = |part: &str| lines.iter().filter(|line| line.message.contains(part)).count();
+        assert_eq!((said("came to the proxy itself"), said("connect starting"), said(" is out")), (3, 0, 0));
+    }
+}
+
+#[test]
+fn nobody_is_connected_to_the_port_that_the_connection_comes_from() {
+    let address = format!("{}:20000", ours(7));
+    let flags = ["-r", &address, "--source", &format!("{address}-20000")];
+    let proxy = Proxy::on(&[Kind::V4]).args(&flags).start();
+    assert_eq!(proxy.connect().end(), End::Reset);
+    proxy.log.line("nobody listens there: ");
 }

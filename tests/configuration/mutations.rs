@@ -34,6 +34,7 @@ allow-time = ["Mon-Fri 08:00-12:00,13:00-18:00", "Sat 22:00-06:00"]
 end-outside-time = true
 lanes = 8
 lane-source = ["127.0.0.1", "::1"]
+source = ["127.0.0.1", "127.0.0.2:1024-2000"]
 stripe-window = "1m"
 stripe-mode = "redundant"
 

@@ -6,6 +6,7 @@ use cproxy::cli::Command;
 use cproxy::config::access::{AccessRule, Clients, Decision};
 use cproxy::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
 use cproxy::config::file::print;
+use cproxy::config::origin::{ConnectFrom, useless};
 use cproxy::config::settings::{
     BufferSize, IdleTimeout, OnReload, ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy,
 };
@@ -118,6 +119,23 @@ fn rule(text: &str) -> AccessRule {
     AccessRule { decision, clients: Clients::parse(clients, Path::new("/")).expect(text) }
 }
 
+/// Where connections come from; a useless choice would be an error.
+fn connect_from(random: &mut Random, service: &ServiceSettings) -> ConnectFrom {
+    let ours =
+        |sources: &[&str]| ConnectFrom::Ours(sources.iter().map(|source| source.parse().expect(source)).collect());
+    let mut all = vec![
+        ours(&["192.0.2.1"]),
+        ours(&["192.0.2.1:1024-65535", "::1"]),
+        ours(&["[2001:db8::1]:1-2", "0.0.0.0:5", "127.0.0.1"]),
+    ];
+    if cfg!(target_os = "linux") {
+        all.push(ConnectFrom::Client);
+    }
+    let connect_from = random.one(&all);
+    let with = ServiceSettings { connect_from: connect_from.clone(), ..service.clone() };
+    if random.coin() && useless(&with).is_none() { connect_from } else { ConnectFrom::Any }
+}
+
 fn service(random: &mut Random, number: usize) -> ServiceSettings {
     let port = 1000 + number * 4;
     let all = [
@@ -145,7 +163,7 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
     let rules = ["deny 10.1.0.0/16", "allow 10.0.0.0/8", "allow ::1", "deny unix", "allow ::ffff:192.0.2.0/120"];
     let access = (0..random.below(5)).map(|_| rule(random.one(&rules))).collect();
     let name = random.one(&["a", "web-", "x.y.", "Z_"]);
-    ServiceSettings {
+    let service = ServiceSettings {
         no_delay: random.coin(),
         keepalive: random.coin().then(|| Duration::from_secs(1 + random.below(32767))),
         backlog: if random.coin() { i32::MAX } else { 1 + random.below(100_000) as i32 },
@@ -165,7 +183,8 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
             all.iter().take(count).map(|argument| endpoints(argument)).collect(),
             endpoints("echo:"),
         )
-    }
+    };
+    ServiceSettings { connect_from: connect_from(random, &service), ..service }
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn taken_by(address: &EndpointAddress) -> Option<String> {
         EndpointAddress::Stripe(stripe) => taken_by(&EndpointAddress::Tcp(stripe.first())),
         EndpointAddress::Framed(stream) => taken_by(stream),
         EndpointAddress::Device(_, name) => Some(format!("device:{name}")),
-        EndpointAddress::Echo => None,
+        EndpointAddress::Echo | EndpointAddress::Original => None,
     }
 }
 

@@ -69,7 +69,7 @@ impl Target {
                 targets.extend(stripe.all().map(|address| (inet(&address, Kind::Lane), framed)));
                 return Some(());
             }
-            RemoteAddress::Echo | RemoteAddress::Device(..) => return None,
+            RemoteAddress::Echo | RemoteAddress::Original | RemoteAddress::Device(..) => return None,
         };
         targets.push((target, framed));
         Some(())
@@ -198,8 +198,8 @@ impl Probe {
             None => (target.connect(plan, |_| Ok(()))?, None),
         };
         let io = UnixStream::from_std(OwnedFd::from(socket).into());
-        let may_be_its_own_peer =
-            target.is_tcp() && target.address.as_socket().is_some_and(|address| tcp::may_be_picked(address.port()));
+        let may_be_picked = |address: SocketAddr| port.is_some() || tcp::may_be_picked(address.port());
+        let may_be_its_own_peer = target.is_tcp() && target.address.as_socket().is_some_and(may_be_picked);
         let mut probe = Probe {
             io,
             kind: target.kind,
@@ -357,7 +357,7 @@ impl From<io::Error> for Stop {
 
 /// What an error says of the remote.
 fn failed(error: &io::Error) -> Attempt {
-    let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+    let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EADDRINUSE];
     match error.raw_os_error() {
         Some(number) if lacking.contains(&number) => Attempt::Unknown(error_text(error)),
         _ => Attempt::Failed(error_text(error)),

@@ -102,6 +102,11 @@ impl Remote {
         })
     }
 
+    /// Whether it is where each client had wanted to go, so that what becomes of one says nothing of the others.
+    pub fn is_original(&self) -> bool {
+        self.addresses.iter().any(|address| matches!(address, RemoteAddress::Original))
+    }
+
     /// Sessions that it has now, but for those whose remote has ended already.
     pub fn sessions(&self) -> u32 {
         self.sessions.load(Relaxed)
