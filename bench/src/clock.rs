@@ -14,10 +14,7 @@ pub struct Moment {
 impl Moment {
     /// The present.
     pub fn now() -> Self {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid timespec to write to, and CLOCK_MONOTONIC always exists, so the call cannot fail.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-        Self { nanoseconds: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 }
+        Self { nanoseconds: read(libc::CLOCK_MONOTONIC).as_nanos() as u64 }
     }
 
     /// The moment `delay` after this one.
@@ -34,6 +31,19 @@ impl Moment {
     pub fn from_now(self) -> Duration {
         self.since(Self::now())
     }
+}
+
+/// The CPU time that this thread has used.
+pub fn own_cpu() -> Duration {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Reads a clock that always exists.
+fn read(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec to write to, and the clock exists, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The part of a load's run that counts. Before it the load warms up, and after it the load goes on for a moment, so

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 
 use super::cases::{CAP, CAPPED_SESSIONS};
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::contest::{median, ratios};
 use crate::failure::Failure;
 use crate::flow::{Flow, Traffic};
@@ -113,6 +113,8 @@ struct Carried {
     rate: f64,
     /// The proxy's CPU time for each byte, in seconds.
     cost: f64,
+    /// The same of the server, the proxy and the reader together.
+    cost_of_all: f64,
 }
 
 /// One session with a cap, against one without whose reader takes as little.
@@ -127,33 +129,41 @@ pub fn one(kit: &Kit, rate: u32, round: usize) -> Result<Vec<f64>, Failure> {
     for turn in 0..TURNS {
         for place in 0..2 {
             if (turn + place + round) % 2 == 0 {
-                with_cap.push(carry(&capped, None, length)?);
+                with_cap.push(carry(&server, &capped, None, length)?);
             } else {
-                with_slow_reader.push(carry(&plain, Some(rate), length)?);
+                with_slow_reader.push(carry(&server, &plain, Some(rate), length)?);
             }
         }
     }
-    let costs = |carried: &[Carried]| carried.iter().map(|carried| carried.cost).collect::<Vec<_>>();
-    let to_cap = |carried: &[Carried]| median(carried.iter().map(|carried| carried.rate / rate));
-    let (own, others) = (costs(&with_cap), costs(&with_slow_reader));
+    let each = |carried: &[Carried], of: fn(&Carried) -> f64| carried.iter().map(of).collect::<Vec<_>>();
+    let ratio = |of: fn(&Carried) -> f64| median(ratios(&each(&with_cap, of), &each(&with_slow_reader, of)));
+    let middle = |carried: &[Carried], of: fn(&Carried) -> f64| median(carried.iter().map(of));
     Ok(vec![
-        median(ratios(&own, &others)),
-        to_cap(&with_cap),
-        to_cap(&with_slow_reader),
-        median(own.into_iter()) * GIB,
-        median(others.into_iter()) * GIB,
+        ratio(|carried| carried.cost),
+        ratio(|carried| carried.cost_of_all),
+        middle(&with_cap, |carried| carried.rate) / rate,
+        middle(&with_slow_reader, |carried| carried.rate) / rate,
+        middle(&with_cap, |carried| carried.cost) * GIB,
+        middle(&with_slow_reader, |carried| carried.cost) * GIB,
     ])
 }
 
 /// Reads what a session carries; with a rate, not more than so many bytes a second.
-fn carry(proxy: &Running, rate: Option<f64>, length: Duration) -> Result<Carried, Failure> {
+fn carry(server: &Server, proxy: &Running, rate: Option<f64>, length: Duration) -> Result<Carried, Failure> {
     let mut reader = Reader::open(proxy.entry, rate)?;
     let from = Moment::now().after(WARM_UP);
-    let (before, used) = (reader.run_until(from)?, proxy.usage());
-    let (after, used_after) = (reader.run_until(from.after(length))?, proxy.usage());
-    let seconds = after.1.since(before.1).as_secs_f64();
-    let rate = (after.0 - before.0) as f64 / seconds;
-    Ok(Carried { rate, cost: used_after.load_since(&used) / rate })
+    // On loopback it depends on who waits for whom, who of the three does the kernel's work.
+    let used = || [proxy.usage().cpu, server.usage().cpu, clock::own_cpu()];
+    let (before, used_before) = (reader.run_until(from)?, used());
+    let (after, used_after) = (reader.run_until(from.after(length))?, used());
+    let bytes = (after.0 - before.0) as f64;
+    let costs: Vec<f64> = used_after
+        .iter()
+        .zip(used_before)
+        .map(|(after, before)| after.saturating_sub(before).as_secs_f64() / bytes)
+        .collect();
+    let rate = bytes / after.1.since(before.1).as_secs_f64();
+    Ok(Carried { rate, cost: costs[0], cost_of_all: costs.iter().sum() })
 }
 
 /// The reader of one session.
