@@ -70,7 +70,10 @@ impl SessionCaps {
     pub(super) fn begin_run(&mut self, wants: [bool; 2], now: u64) {
         self.held_until = None;
         for (cap, wants) in self.each(wants) {
-            cap.spent = false;
+            let was_spent = std::mem::take(&mut cap.spent);
+            if let Some(own) = &mut cap.own {
+                own.fill(was_spent, now);
+            }
             if wants {
                 cap.ask(now);
             }
@@ -135,11 +138,11 @@ impl Cap {
     }
 
     /// Bytes that may be moved now.
-    fn available(&mut self, now: u64) -> u64 {
+    fn available(&self, now: u64) -> u64 {
         if self.held_until > now {
             return 0;
         }
-        let own = self.own.as_mut().map_or(u64::MAX, |own| own.available(now));
+        let own = self.own.as_ref().map_or(u64::MAX, Bucket::available);
         let shared = self.share.as_ref().map_or(u64::MAX, |share| match share.held {
             Held::Granted { left, .. } => left,
             Held::Nothing | Held::Waiting { .. } => 0,
@@ -152,9 +155,9 @@ impl Cap {
         if self.held_until > now {
             return;
         }
-        let own = match &mut self.own {
+        let own = match &self.own {
             Some(own) => {
-                let available = own.available(now);
+                let available = own.available();
                 if available < own.portion().div_ceil(8) {
                     self.held_until = own.ready_at(own.portion());
                     return;

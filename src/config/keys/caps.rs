@@ -13,7 +13,7 @@ const MOST: u64 = 1 << 40;
 const RATE: Option<Value> = Some(Value {
     name: "<bytes>",
     kind: Kind::Number,
-    expected: "a whole number of bytes a second above 0, or a string such as \"500k\" or \"10m\"",
+    expected: "a whole number of bytes a second, or a string such as \"500k\" or \"10m\"",
 });
 
 pub(super) const KEYS: &[Key] = &[
@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         long: "upload-rate",
         scope: Scope::Service {
             set: |service, value| {
-                service.settings.caps.upload = Some(rate("upload rate", value)?);
+                service.settings.caps.upload = rate("upload rate", value)?;
                 Ok(())
             },
             show: |service| shown(service.caps.upload),
@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
         help: "the most that each session may move to the remote, a second",
         details: &[
             "How many bytes each session may move from the client to the remote in a second. `k`, `m` and `g` are 1024, \
-             1024 times 1024, and so on: `128k` is a little more than 1 Mbit a second.",
+             1024 times 1024, and so on: `128k` is a little more than 1 Mbit a second. `0` means that there is no limit.",
             "A session that has used up its rate is not read from for a while, so the sender notices that its connection is \
              slow, and nothing is lost. After a pause at most what a tenth of a second allows moves at once. \
              A session that waits for its rate is not idle. Bytes still go through kernel pipes.",
@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
         long: "download-rate",
         scope: Scope::Service {
             set: |service, value| {
-                service.settings.caps.download = Some(rate("download rate", value)?);
+                service.settings.caps.download = rate("download rate", value)?;
                 Ok(())
             },
             show: |service| shown(service.caps.download),
@@ -56,7 +56,7 @@ pub(super) const KEYS: &[Key] = &[
         long: "total-upload-rate",
         scope: Scope::Service {
             set: |service, value| {
-                service.settings.caps.total_upload = Some(rate("total upload rate", value)?);
+                service.settings.caps.total_upload = rate("total upload rate", value)?;
                 Ok(())
             },
             show: |service| shown(service.caps.total_upload),
@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         long: "total-download-rate",
         scope: Scope::Service {
             set: |service, value| {
-                service.settings.caps.total_download = Some(rate("total download rate", value)?);
+                service.settings.caps.total_download = rate("total download rate", value)?;
                 Ok(())
             },
             show: |service| shown(service.caps.total_download),
@@ -90,17 +90,18 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// What all of these have in common.
-const RATES: Key =
-    Key { value: RATE, group: Group::Rates, default: Some("no limit"), example: "\"10m\"", ..Key::USUAL };
+const RATES: Key = Key { value: RATE, group: Group::Rates, default: Some("none"), example: "\"10m\"", ..Key::USUAL };
 
-/// Reads a rate.
-fn rate(what: &str, value: &str) -> Result<NonZeroU64, Problem> {
-    let invalid = |reason: &str| Problem::invalid(what, value, reason);
+/// Reads a rate; 0 is none.
+fn rate(what: &str, value: &str) -> Result<Option<NonZeroU64>, Problem> {
+    if value.trim() == "0" {
+        return Ok(None);
+    }
     let rate = parse_size(value, MOST).map_err(|reason| {
-        let expected = "expected bytes a second above 0, such as 500k or 10m";
-        invalid(if reason.is_empty() { expected } else { &reason })
+        let expected = "expected bytes a second, such as 500k or 10m";
+        Problem::invalid(what, value, if reason.is_empty() { expected } else { &reason })
     })?;
-    NonZeroU64::new(rate).ok_or_else(|| invalid("expected more than 0"))
+    Ok(NonZeroU64::new(rate))
 }
 
 fn shown(rate: Option<NonZeroU64>) -> Option<Shown> {

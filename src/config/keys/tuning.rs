@@ -166,7 +166,8 @@ pub(super) const KEYS: &[Key] = &[
         default: Some("none"),
         help: "end each session after this time, whatever it is doing",
         details: &[
-            "How long a session may last. Then it is reset, whatever moves in it. The time begins when the client has              been accepted. `0` means that there is no limit.",
+            "How long a session may last. Then it is reset, whatever moves in it. The time begins when the client has \
+             been accepted. `0` means that there is no limit.",
         ],
         example: "\"24h\"",
         ..Key::USUAL
@@ -182,10 +183,12 @@ pub(super) const KEYS: &[Key] = &[
             show: |service| service.half_close_timeout.map(shown_duration),
         },
         group: Group::Timeouts,
-        default: Some("as long as any other session"),
+        default: Some("none"),
         help: "end a session of which one direction has ended after this silence",
         details: &[
-            "When one direction of a session has ended, end the session if no byte has moved in the other direction for              this long. It is for peers that go away without a word, or clients that never close. `0` means that only              the `idle-timeout` holds, which is in force beside this one.",
+            "When one direction of a session has ended, end the session if no byte has moved in the other direction for \
+             this long. It is for peers that go away without a word, or clients that never close. `0` means that only \
+             the `idle-timeout` holds, which is in force beside this one.",
         ],
         example: "\"1m\"",
         ..Key::USUAL
