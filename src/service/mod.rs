@@ -2,8 +2,8 @@
 
 pub mod access;
 pub mod admission;
-pub mod hours;
 pub mod caps;
+pub mod hours;
 pub mod limits;
 pub mod local;
 mod options;
@@ -25,10 +25,10 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use caps::Caps;
 use hours::Hours;
 use limits::Limits;
 use local::LocalAddress;
-use caps::Caps;
 use pool::{Member, Pool, Remote, RemoteId};
 use proxy::ProxyOptions;
 use refusals::Refusals;
