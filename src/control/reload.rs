@@ -162,6 +162,7 @@ impl Control {
         let drain_differs = self.settings.process.drain_timeout != settings.process.drain_timeout;
         let changes = self.listening.commit(plan);
         let former = std::mem::replace(&mut self.services, services);
+        self.services.iter().for_each(|running| running.service.take_effect());
         // What needs a restart stays as it is.
         let process =
             ProcessSettings { drain_timeout: settings.process.drain_timeout, ..self.settings.process.clone() };

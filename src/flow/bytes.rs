@@ -107,6 +107,16 @@ impl<P: Pipe> ByteFlow<P> {
         self.moved
     }
 
+    /// Bytes that were read.
+    pub fn received(&self) -> u64 {
+        self.moved
+            + match self.held {
+                Held::Nothing => 0,
+                Held::Buffer { start, end, .. } => u64::from(end - start),
+                Held::Pipe { bytes, .. } => bytes as u64,
+            }
+    }
+
     /// Whether the flow carries bulk, as far as is known.
     pub fn is_bulk(&self) -> bool {
         self.pace.is_bulk()

@@ -81,6 +81,14 @@ impl<P: Pipe> Flow<P> {
         each!(self, flow => flow.moved())
     }
 
+    /// Bytes that count for a cap: of a stream, those that were read; of datagrams, those that the sink has taken.
+    pub fn counted(&self) -> u64 {
+        match self {
+            Flow::Bytes(flow) => flow.received(),
+            Flow::Datagrams(flow) => flow.moved(),
+        }
+    }
+
     /// What became of the datagrams so far.
     pub fn counts(&self) -> Counts {
         match self {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod caps;
 pub mod hours;
 pub mod limits;
 pub mod local;
@@ -24,6 +25,7 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use access::Access;
+use caps::Caps;
 use hours::Hours;
 use limits::Limits;
 use local::LocalAddress;
@@ -57,6 +59,8 @@ pub struct Service {
     pub limits: Option<Box<Limits>>,
     /// How many clients were refused.
     pub refusals: Arc<Refusals>,
+    /// How fast bytes may move in its sessions; `None`: as fast as can be.
+    pub caps: Option<Box<Caps>>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// Which address of ours its connections have.
@@ -82,6 +86,10 @@ pub struct Timeouts {
     pub idle: Option<u64>,
     /// The same for one whose client has no connection.
     pub connectionless: Option<u64>,
+    /// A whole session; `None`: for ever.
+    pub session: Option<u64>,
+    /// A session of which one direction has ended, without a byte moving; `None`: as long as any other.
+    pub half_close: Option<u64>,
 }
 
 impl Service {
@@ -124,12 +132,20 @@ impl Service {
             refusals: former.map_or_else(Arc::default, |former| former.refusals.clone()),
             proxy: ProxyOptions::new(&settings.proxy),
             hours: Hours::new(&settings.hours).map(Box::new),
+            caps: Caps::new(&settings.caps, former.and_then(|former| former.caps.as_deref())).map(Box::new),
             options: SocketOptions::new(settings),
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
             on_reload: settings.on_reload,
         })
+    }
+
+    /// It is the version of the service that is in use from now on: what it shares with former ones goes by its settings.
+    pub fn take_effect(&self) {
+        if let Some(caps) = &self.caps {
+            caps.take_effect();
+        }
     }
 }
 
@@ -185,6 +201,8 @@ impl Timeouts {
             connect: milliseconds(settings.connect_timeout),
             idle: settings.idle_timeout.connected().map(milliseconds),
             connectionless: settings.idle_timeout.connectionless().map(milliseconds),
+            session: settings.session_timeout.map(milliseconds),
+            half_close: settings.half_close_timeout.map(milliseconds),
         }
     }
 }

@@ -345,6 +345,7 @@ impl<E: Endpoint> Session<E> {
                     self.log_given_up(reason);
                     let connected = endpoint.connects_at_once();
                     self.has_lanes |= endpoint.has_lanes();
+                    self.has_more |= self.has_lanes;
                     self.remote = Some(Side { endpoint, ready: Readiness::default() });
                     self.lease = Some(lease);
                     self.phase = Phase::Connecting { give_up };

@@ -34,6 +34,10 @@ pub enum End {
     ConnectTimeout,
     /// No byte moved for too long.
     IdleTimeout,
+    /// It has lived as long as it may.
+    SessionTimeout,
+    /// One of its flows had ended, and no byte moved in the other for too long.
+    HalfCloseTimeout,
     /// The proxy stopped, and the session did not end in the time it was given.
     Drain,
     /// It is not the time for clients any more.
@@ -66,6 +70,8 @@ impl fmt::Display for End {
             End::ConnectFailed => f.write_str("connect failed"),
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
+            End::SessionTimeout => f.write_str("session timeout"),
+            End::HalfCloseTimeout => f.write_str("half-close timeout"),
             End::Drain => f.write_str("drain"),
             End::OutsideTime => f.write_str("outside the allowed times"),
             End::MadeRoom => f.write_str("made room"),

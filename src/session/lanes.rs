@@ -16,41 +16,31 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    /// Whether one of its endpoints has lanes.
-    pub fn has_lanes(&self) -> bool {
-        self.has_lanes
-    }
-
     /// The client's endpoint, to give it a lane.
     pub fn client_mut(&mut self) -> &mut E {
         &mut self.client.endpoint
     }
 
-    // Apart from what a run of any other session costs.
-    #[inline(never)]
-    pub(super) fn run_with_lanes(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+    /// Notes what can be done now with the endpoints that have lanes.
+    pub(super) fn tend(&mut self, dialer: &mut impl Dialer<E>, now: u64) {
         if self.client.endpoint.has_lanes() {
-            self.client.ready = dialer.tend(SideName::Client, &mut self.client.endpoint, turn.now);
+            self.client.ready = dialer.tend(SideName::Client, &mut self.client.endpoint, now);
         }
         if let Some(remote) = self.remote.as_mut().filter(|remote| remote.endpoint.has_lanes()) {
-            remote.ready = dialer.tend(SideName::Remote, &mut remote.endpoint, turn.now);
+            remote.ready = dialer.tend(SideName::Remote, &mut remote.endpoint, now);
         }
-        let outcome = self.run_ready(turn, dialer);
-        if outcome != Outcome::Waiting {
-            return outcome;
-        }
-        let mut again = self.client.endpoint.settle();
-        if let Some(remote) = &mut self.remote {
-            again |= remote.endpoint.settle();
-        }
-        if again { Outcome::Spent } else { Outcome::Waiting }
     }
 
-    #[inline(never)]
-    pub(super) fn deadline_with_lanes(&self) -> Option<u64> {
-        let own = self.own_deadline();
+    /// Has what is left in lanes read after a run. Returns whether another run is worth it.
+    pub(super) fn settle(&mut self) -> bool {
+        let again = self.client.endpoint.settle();
+        again | self.remote.as_mut().is_some_and(|remote| remote.endpoint.settle())
+    }
+
+    /// When its lanes want to be tended to though no event came, in milliseconds.
+    pub(super) fn deadline_of_lanes(&self) -> Option<u64> {
         let remote = self.remote.as_ref().and_then(|remote| remote.endpoint.deadline());
-        own.into_iter().chain(self.client.endpoint.deadline()).chain(remote).min()
+        self.client.endpoint.deadline().into_iter().chain(remote).min()
     }
 
     /// Both flows have ended, in a run that began with `before`: the session is over when the peers of lanes have everything.

@@ -40,16 +40,18 @@ impl<E: Endpoint> Session<E> {
     /// Delivers more of it, in a run that began with `before`.
     pub(super) fn last_words(&mut self, before: Progress, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let Phase::LastWords { of, end, .. } = self.phase else { return Outcome::Waiting };
+        let [budget_up, budget_down] = self.capped(turn);
         let Some(remote) = &mut self.remote else { return Outcome::Ended(end) };
-        let (flow, speaker, listener, name) = match of {
-            SideName::Client => (&mut self.upstream, &mut self.client, remote, SideName::Remote),
-            SideName::Remote => (&mut self.downstream, remote, &mut self.client, SideName::Client),
+        let (flow, speaker, listener, name, budget) = match of {
+            SideName::Client => (&mut self.upstream, &mut self.client, remote, SideName::Remote, budget_up),
+            SideName::Remote => (&mut self.downstream, remote, &mut self.client, SideName::Client, budget_down),
         };
-        let all_said = match flow.pump(speaker, listener, turn.pools, turn.budget) {
+        let all_said = match flow.pump(speaker, listener, turn.pools, budget) {
             Ok(Stopped::Drained) | Err(Broken::Source(_)) => true,
             Ok(Stopped::Blocked) => !flow.keeps() && !speaker.ready.readable,
             Ok(Stopped::Spent) => {
                 self.note_progress(before, turn);
+                self.note_spent([of == SideName::Client, of == SideName::Remote]);
                 return Outcome::Spent;
             }
             Err(Broken::Sink(error)) => {

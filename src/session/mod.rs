@@ -1,15 +1,18 @@
 //! One client joined to one remote: two sides, two flows, and the state of both.
 
+mod cap;
 mod connect;
 mod end;
 mod header;
 mod introducing;
 mod lanes;
 mod last_words;
+mod more;
 mod relay;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use log::{Level, log_enabled};
 use std::sync::Arc;
@@ -110,6 +113,8 @@ pub struct Session<E: Endpoint> {
     draining: bool,
     /// One of its endpoints has lanes.
     has_lanes: bool,
+    /// It has lanes, caps or times, for which its runs do more than those of others.
+    has_more: bool,
 }
 
 impl<E: Endpoint> Session<E> {
@@ -123,6 +128,7 @@ impl<E: Endpoint> Session<E> {
             upstream: flow(),
             downstream: flow(),
             has_lanes: client.has_lanes(),
+            has_more: client.has_lanes() || terms.as_ref().is_some_and(|terms| terms.is_timed),
             client: Side {
                 ready: Readiness { writable: client.connects_at_once(), ..Readiness::default() },
                 endpoint: client,
@@ -149,12 +155,7 @@ impl<E: Endpoint> Session<E> {
 
     /// Does what can be done now, within the turn's budget.
     pub fn run(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
-        if let Some(terms) = &mut self.terms {
-            if let Some(end) = terms.end(&self.service, turn.now) {
-                return Outcome::Ended(end);
-            }
-        }
-        if self.has_lanes { self.run_with_lanes(turn, dialer) } else { self.run_ready(turn, dialer) }
+        if self.has_more { self.run_with_more(turn, dialer) } else { self.run_ready(turn, dialer) }
     }
 
     /// Does what can be done now with what is ready.
@@ -262,11 +263,7 @@ impl<E: Endpoint> Session<E> {
     /// When the session wants to be run though no event came, in milliseconds; later by at most what moved since.
     #[inline]
     pub fn deadline(&self) -> Option<u64> {
-        let deadline = if self.has_lanes { self.deadline_with_lanes() } else { self.own_deadline() };
-        match &self.terms {
-            None => deadline,
-            Some(terms) => terms.deadline().into_iter().chain(deadline).min(),
-        }
+        if self.has_more { self.deadline_with_more() } else { self.own_deadline() }
     }
 
     /// That of the session itself.

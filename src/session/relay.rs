@@ -85,10 +85,11 @@ impl<E: Endpoint> Session<E> {
 
     pub(super) fn relay(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let before = self.progress();
+        let [budget_up, budget_down] = if self.has_more { self.capped(turn) } else { [turn.budget; 2] };
         let (client, Some(remote)) = (&mut self.client, &mut self.remote) else { return Outcome::Waiting };
         let unheard = self.upstream.ends_session() && self.downstream.moved() == 0;
-        let mut up = self.upstream.pump(client, remote, turn.pools, turn.budget);
-        let mut down = self.downstream.pump(remote, client, turn.pools, turn.budget);
+        let mut up = self.upstream.pump(client, remote, turn.pools, budget_up);
+        let mut down = self.downstream.pump(remote, client, turn.pools, budget_down);
         if remote.ready.read_closed || matches!(down, Ok(Stopped::Drained)) {
             give_back(&mut self.lease);
         }
@@ -139,15 +140,18 @@ impl<E: Endpoint> Session<E> {
                 return outcome;
             }
         }
-        if !self.note_progress(before, turn) && self.own_deadline().is_some_and(|at| at <= turn.now) {
+        let has_moved = self.note_progress(before, turn);
+        let spent = [matches!(up, Ok(Stopped::Spent)), matches!(down, Ok(Stopped::Spent))];
+        if spent != [false; 2] {
+            self.note_spent(spent);
+            return Outcome::Spent;
+        }
+        if !has_moved && self.own_deadline().is_some_and(|at| at <= turn.now) {
             if let Some(end) = self.silent(turn.now) {
                 return Outcome::Ended(end);
             }
         }
-        match (up, down) {
-            (Ok(Stopped::Spent), _) | (_, Ok(Stopped::Spent)) => Outcome::Spent,
-            _ => Outcome::Waiting,
-        }
+        Outcome::Waiting
     }
 
     /// What a run with datagrams comes to, in which the remote was `unheard` of before; `None`: the session goes on.

@@ -1,7 +1,8 @@
-//! What only some sessions have, as their service asks for it: a place among those that are counted, a time to end, who
-//! the client is by its header.
+//! What only some sessions have, as their service asks for it: a place among those that are counted, a time to end, caps,
+//! who the client is by its header.
 
 use super::End;
+use super::cap::SessionCaps;
 use super::header::Headers;
 use crate::service::Service;
 use crate::service::hours::{Answer, Hours};
@@ -16,6 +17,14 @@ pub struct Terms {
     pub headers: Option<Box<Headers>>,
     /// When it is looked whether the time of clients is over, in milliseconds since the thread's origin; `None`: never.
     looks_at: Option<u64>,
+    /// When it is to end whatever it is doing, in milliseconds.
+    pub(super) ends_at: Option<u64>,
+    /// When one of its flows was first seen to have ended, where that changes how long the other may be silent.
+    pub(super) half_closed: Option<u64>,
+    /// How fast bytes may move in it, if that is limited.
+    pub(super) caps: Option<Box<SessionCaps>>,
+    /// Its runs look at what it has of these.
+    pub(super) is_timed: bool,
 }
 
 impl Terms {
@@ -25,8 +34,19 @@ impl Terms {
             Answer { is_open: true, until } => until,
             Answer { is_open: false, .. } => now,
         });
-        let any = ticket.is_some() || looks_at.is_some();
-        any.then(|| Box::new(Terms { ticket, looks_at, ..Terms::default() }))
+        let timeouts = &service.timeouts;
+        let has_times = timeouts.session.is_some() || timeouts.half_close.is_some() || looks_at.is_some();
+        let is_timed = has_times || service.caps.is_some();
+        (ticket.is_some() || is_timed).then(|| {
+            Box::new(Terms {
+                ticket,
+                looks_at,
+                ends_at: timeouts.session.map(|timeout| now.saturating_add(timeout)),
+                caps: service.caps.as_ref().map(|caps| Box::new(SessionCaps::new(caps, now))),
+                is_timed,
+                ..Terms::default()
+            })
+        })
     }
 
     pub(super) fn headers_mut(&mut self) -> &mut Headers {
@@ -35,6 +55,9 @@ impl Terms {
 
     /// How the session is to end now, if it is.
     pub(super) fn end(&mut self, service: &Service, now: u64) -> Option<End> {
+        if self.ends_at.is_some_and(|at| at <= now) {
+            return Some(End::SessionTimeout);
+        }
         self.looks_at.filter(|&at| at <= now)?;
         let Answer { is_open, until } = ending_hours(service)?.ask(now);
         self.looks_at = Some(until);
@@ -43,7 +66,7 @@ impl Terms {
 
     /// When that is to be asked next, in milliseconds.
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.looks_at
+        self.looks_at.into_iter().chain(self.ends_at).min()
     }
 }
 

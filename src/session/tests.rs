@@ -208,8 +208,9 @@ impl Scene {
             pool: Arc::new(Pool::new(settings, remotes, 0, 0)),
             stripe: Arc::default(),
             local: Default::default(),
+            caps: None,
             options: SocketOptions { no_delay: false, keepalive: None },
-            timeouts: Timeouts { connect: 1000, idle, connectionless: None },
+            timeouts: Timeouts { connect: 1000, idle, connectionless: None, session: None, half_close: None },
             on_reload: OnReload::Keep,
         };
         let endpoint = Fake { datagrams, state: client.clone() };

@@ -92,7 +92,7 @@ pub struct Sessions<E: Endpoint> {
     slab: Slab<Session<E>>,
     queue: RunQueue,
     timers: Timers,
-    /// The timers of sessions with lanes, of what is near.
+    /// The timers of sessions with lanes or terms, of what is near.
     fine_timers: Timers<FINE_TICK>,
     /// What flows hold bytes in.
     pub pools: Pools<E::Pipe>,
@@ -391,7 +391,7 @@ impl<E: Endpoint> Sessions<E> {
     fn arm(&mut self, key: usize) {
         let session = &self.slab[key];
         let deadline = session.deadline();
-        if session.has_lanes() {
+        if session.has_more() {
             if let Some(near) = deadline.filter(|&at| at < self.now + FINE_REACH) {
                 if self.fine_timers.is_empty() {
                     // The ticks of the time without timers need not be looked at.

@@ -198,6 +198,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> 
         hours: None,
         limits: None,
         refusals: Arc::default(),
+        caps: None,
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },
@@ -279,7 +280,7 @@ fn draw_ends(random: &mut Random, peers_end: bool) -> (Option<u64>, Option<u64>)
 /// The timeouts of a service, which has an idle timeout if the first one has.
 fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
     let idle = idle.map(|idle| if random.once_in(2) { idle } else { random.within(1..=1500) });
-    Timeouts { connect: random.within(1..=1500), idle, connectionless: None }
+    Timeouts { connect: random.within(1..=1500), idle, connectionless: None, session: None, half_close: None }
 }
 
 /// How many addresses each remote of a service has.

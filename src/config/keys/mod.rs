@@ -6,6 +6,7 @@
 mod access;
 mod arguments;
 mod balancing;
+mod caps;
 mod health;
 mod hours;
 mod limits;
@@ -49,6 +50,8 @@ pub enum Group {
     Limits,
     /// Who says who a client is.
     Proxy,
+    /// How fast bytes may move.
+    Rates,
     /// Which remote a session gets.
     Balancing,
     /// Which remotes work.
@@ -63,7 +66,7 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 13] = [
+    pub const ALL: [Group; 14] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
@@ -72,6 +75,7 @@ impl Group {
         Group::Access,
         Group::Limits,
         Group::Proxy,
+        Group::Rates,
         Group::Balancing,
         Group::Health,
         Group::Striping,
@@ -90,6 +94,7 @@ impl Group {
             Group::Access => "Access",
             Group::Limits => "Limits",
             Group::Proxy => "PROXY protocol",
+            Group::Rates => "Rates",
             Group::Balancing => "Balancing",
             Group::Health => "Health",
             Group::Striping => "Striping",
@@ -290,7 +295,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 11] = [
+const TABLES: [&[Key]; 12] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -298,6 +303,7 @@ const TABLES: [&[Key]; 11] = [
     hours::KEYS,
     limits::KEYS,
     proxy::KEYS,
+    caps::KEYS,
     balancing::KEYS,
     health::KEYS,
     striping::KEYS,

@@ -153,6 +153,47 @@ pub(super) const KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        long: "session-timeout",
+        value: DURATION,
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.session_timeout = timeout("session timeout", value)?;
+                Ok(())
+            },
+            show: |service| service.session_timeout.map(shown_duration),
+        },
+        group: Group::Timeouts,
+        default: Some("none"),
+        help: "end each session after this time, whatever it is doing",
+        details: &[
+            "How long a session may last. Then it is reset, whatever moves in it. The time begins when the client has \
+             been accepted. `0` means that there is no limit.",
+        ],
+        example: "\"24h\"",
+        ..Key::USUAL
+    },
+    Key {
+        long: "half-close-timeout",
+        value: DURATION,
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.half_close_timeout = timeout("half-close timeout", value)?;
+                Ok(())
+            },
+            show: |service| service.half_close_timeout.map(shown_duration),
+        },
+        group: Group::Timeouts,
+        default: Some("none"),
+        help: "end a session of which one direction has ended after this silence",
+        details: &[
+            "When one direction of a session has ended, end the session if no byte has moved in the other direction for \
+             this long. It is for peers that go away without a word, or clients that never close. `0` means that only \
+             the `idle-timeout` holds, which is in force beside this one.",
+        ],
+        example: "\"1m\"",
+        ..Key::USUAL
+    },
+    Key {
         long: "drain-timeout",
         value: DURATION,
         scope: Scope::Process {
@@ -207,6 +248,11 @@ fn zero_copy(value: &str) -> Result<ZeroCopy, Problem> {
         "never" => Ok(ZeroCopy::Never),
         _ => Err(Problem::invalid("zero copy", value, &format!("expected {}", alternatives(ZERO_COPY)))),
     }
+}
+
+/// Reads a time that is none where it is 0.
+fn timeout(what: &str, value: &str) -> Result<Option<Duration>, Problem> {
+    Ok(Some(duration(what, value)?).filter(|time| !time.is_zero()))
 }
 
 /// Reads the value of `keepalive`; the error is the reason.

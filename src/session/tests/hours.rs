@@ -32,6 +32,7 @@ fn begin(time: i64, end_outside: bool) -> (Scene, Set) {
     let service = Arc::get_mut(&mut scene.session.service).unwrap();
     service.hours = Hours::by(&settings, Box::new(set.clone())).map(Box::new);
     scene.session.terms = Terms::new(&scene.session.service, None::<Ticket>, 0);
+    scene.session.has_more = scene.session.terms.is_some();
     (scene.connected(false), set)
 }
 

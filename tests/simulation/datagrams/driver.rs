@@ -596,6 +596,7 @@ impl<const SHORT: bool> Driver<SHORT> {
                 let late = self.now >= self.dialling.began + self.plan.timeouts.connect;
                 assert!(end == End::ConnectFailed || late || self.dialling.remote.is_none(), "{end:?} too early");
             }
+            End::SessionTimeout | End::HalfCloseTimeout => unreachable!("no session has these timeouts"),
             End::IdleTimeout => {
                 assert!(self.is_idle(), "the idle timeout is early");
                 if self.ending.is_some() {
@@ -708,6 +709,7 @@ fn sight_of(end: End) -> Option<Sight> {
         End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
         End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown => None,
         End::BadHeader | End::NotLetIn | End::OutsideTime => None,
+        End::SessionTimeout | End::HalfCloseTimeout => None,
     }
 }
 

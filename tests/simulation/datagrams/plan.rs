@@ -129,6 +129,8 @@ impl Plan {
                 connect: random.within(1..=1500),
                 idle: random.once_in(3).then(|| random.within(1..=1500)),
                 connectionless: (!random.once_in(3)).then(|| random.within(1..=1500)),
+                session: None,
+                half_close: None,
             },
             drain: if random.once_in(6) { random.below(3000) } else { 8000 },
             drain_turn: random.once_in(10).then(|| random.size(64)),

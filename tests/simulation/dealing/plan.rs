@@ -82,7 +82,7 @@ pub fn draw_addresses(random: &mut Random) -> usize {
 
 pub fn draw_timeouts(random: &mut Random) -> Timeouts {
     let connectionless = (!random.once_in(3)).then(|| random.within(1..=3000));
-    Timeouts { connect: random.within(1..=600), idle: Some(1), connectionless }
+    Timeouts { connect: random.within(1..=600), idle: Some(1), connectionless, session: None, half_close: None }
 }
 
 impl Fate {

@@ -242,6 +242,7 @@ impl SimHost {
                 let taking = !left && self.has_unsent(entry) && kernel.now < self.last_progress(entry) + idle;
                 assert!(!taking, "the idle timeout fires though a peer takes what was sent to it");
             }
+            End::SessionTimeout | End::HalfCloseTimeout => unreachable!("no session has these timeouts"),
             End::Drain => {}
             End::OutsideTime => unreachable!("there are no hours"),
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
