@@ -18,7 +18,7 @@ pub(super) const KEYS: &[Key] = &[
             set: send,
             show: |service| service.proxy.send.map(|version| Shown::Text(version.word().to_string())),
         },
-        default: Some("off"),
+        default: Some("no header"),
         help: "tell the remote who the client is, with a PROXY header: v1, v2",
         details: &[
             "Send a header of the PROXY protocol to the remote before all else, which says the client's address and the \
