@@ -137,6 +137,57 @@ impl Batch {
         }
     }
 
+    /// Adds copies of datagrams, each behind these bytes, which may make it no longer than [`MAX_DATAGRAM`].
+    pub fn append_behind<'a>(&mut self, header: &[u8], datagrams: impl Iterator<Item = &'a [u8]>) {
+        if self.is_empty() {
+            self.bytes.clear();
+            self.clear();
+        }
+        for datagram in datagrams {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(header);
+            self.bytes.extend_from_slice(datagram);
+            self.add(start, header.len() + datagram.len());
+        }
+    }
+
+    /// Takes bytes off the front of the datagrams that are left: as many of each as `front` says, and drops those for which
+    /// it says why.
+    pub fn cut(&mut self, mut front: impl FnMut(&[u8]) -> Result<usize, Undelivered>) {
+        let mut end = self.left.start;
+        for index in self.left.clone() {
+            let mut slot = self.slots[index];
+            match front(&self.bytes[slot.range()]) {
+                Ok(length) => {
+                    let length = (length as u32).min(slot.length);
+                    slot = Slot { start: slot.start + length, length: slot.length - length };
+                    self.size -= length as usize;
+                    self.slots[end] = slot;
+                    end += 1;
+                }
+                Err(why) => {
+                    self.size -= slot.length as usize + SLOT_COST;
+                    self.counts.drop_one(why);
+                }
+            }
+        }
+        self.slots.truncate(end);
+        self.left.end = end;
+    }
+
+    /// Takes so many bytes off the front of the datagram of this number, of all that were added.
+    pub fn cut_one(&mut self, number: usize, length: usize) {
+        let slot = &mut self.slots[number];
+        let length = (length as u32).min(slot.length);
+        *slot = Slot { start: slot.start + length, length: slot.length - length };
+        self.size -= length as usize;
+    }
+
+    /// The datagram of this number, of all that were added.
+    pub fn datagram(&self, number: usize) -> &[u8] {
+        &self.bytes[self.slots[number].range()]
+    }
+
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
@@ -400,6 +451,35 @@ mod tests {
             batch(&[first, &large, &large]).encode(Encoding::Framed, &mut encoded);
             assert_eq!(encoded.len(), first.len() + 2);
         }
+    }
+
+    #[test]
+    fn what_stands_in_front_of_datagrams_is_taken_off() {
+        let mut all = batch(&[b"2xxone", b"bad", b"0", b"1xthree"]);
+        all.cut(|datagram| {
+            let digit = char::from(datagram[0]).to_digit(10).ok_or(Undelivered::BadHeader)?;
+            Ok(1 + digit as usize)
+        });
+        assert_eq!(left(&all), [b"one".as_slice(), b"", b"three"]);
+        assert_eq!(all.size(), 8 + 3 * SLOT_COST);
+        let counts = all.take_counts();
+        assert_eq!((counts.dropped, counts.why), (1, Some(Undelivered::BadHeader)));
+        all.cut_one(2, 2);
+        assert_eq!((left(&all), all.size()), (vec![b"one".as_slice(), b"", b"ree"], 6 + 3 * SLOT_COST));
+        all.take(1);
+        all.cut(|_| Ok(1));
+        assert_eq!((left(&all), all.size()), (vec![b"".as_slice(), b"ee"], 2 + 2 * SLOT_COST));
+    }
+
+    #[test]
+    fn headers_can_be_taken_off_while_datagrams_are_dealt() {
+        let mut all = batch(&[b"1a", b"2a", b"1b", b"1c", b"2b"]);
+        let mut seen = Vec::new();
+        all.for_each_key(&[1, 2, 1, 1, 2], |key, batch| {
+            batch.cut(|datagram| if datagram == b"1b" { Err(Undelivered::BadHeader) } else { Ok(1) });
+            seen.extend(batch.datagrams().map(|datagram| (key, datagram.to_vec())));
+        });
+        assert_eq!(seen, [(1, b"a".to_vec()), (1, b"c".to_vec()), (2, b"a".to_vec()), (2, b"b".to_vec())]);
     }
 
     #[test]

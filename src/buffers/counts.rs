@@ -48,6 +48,8 @@ pub enum Undelivered {
     NoPeer,
     /// No session could be had for the client.
     NoSession,
+    /// It does not begin with a header of the PROXY protocol, as it has to.
+    BadHeader,
 }
 
 impl fmt::Display for Undelivered {
@@ -59,6 +61,7 @@ impl fmt::Display for Undelivered {
             Undelivered::NoMemory => f.write_str("the next endpoint takes no more, and too much is kept for others"),
             Undelivered::NoPeer => f.write_str("no address to send them to"),
             Undelivered::NoSession => f.write_str("no session for the client"),
+            Undelivered::BadHeader => f.write_str("bad PROXY header"),
         }
     }
 }

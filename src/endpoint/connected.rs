@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::datagram::{DatagramSocket, Family, TrainLimit, UDP_CHUNK};
+use super::datagram::{DatagramSocket, Family, HeaderBefore, TrainLimit, UDP_CHUNK};
 use super::local::Bound;
 use super::stream::may_have_unread;
 use super::unix::{self, SocketFile};
@@ -16,6 +16,7 @@ use super::{Carries, Endpoint, ListenError, Received, SideName, Socket};
 use crate::address::{EndpointAddress, OriginalForm, UnixAddress};
 use crate::buffers::batch::{Batch, MAX_DATAGRAM};
 use crate::buffers::splice::KernelPipe;
+use crate::config::proxy::HeaderOf;
 use crate::proxy_header::{Addresses, Transport};
 use crate::service::access::ClientAddress;
 use crate::service::local::{Port, PortsOf};
@@ -26,6 +27,8 @@ pub struct ConnectedEndpoint {
     socket: DatagramSocket,
     names: Names,
     train_limit: TrainLimit,
+    /// What stands in front of what is sent, where anything does.
+    header: Option<Box<HeaderBefore>>,
     /// A port of ours that it has, which is given back at its end.
     _port: Option<Box<Port>>,
     /// Where it is registered; with poll(2) mio ends that when there is an error.
@@ -75,6 +78,7 @@ impl ConnectedEndpoint {
             socket,
             names,
             train_limit: TrainLimit::default(),
+            header: None,
             _port: None,
             #[cfg(mio_unsupported_force_poll_poll)]
             registration: None,
@@ -127,7 +131,9 @@ impl Endpoint for ConnectedEndpoint {
     type Pipe = KernelPipe;
 
     fn carries(&self) -> Carries {
-        Carries::Datagrams { chunk: if self.socket.family() == Family::Udp { UDP_CHUNK } else { MAX_DATAGRAM } }
+        let most = if self.socket.family() == Family::Udp { UDP_CHUNK } else { MAX_DATAGRAM };
+        let header = self.header.as_ref().map_or(0, |header| header.length());
+        Carries::Datagrams { chunk: most.saturating_sub(header).max(1) }
     }
 
     fn client_address(&self) -> Option<ClientAddress> {
@@ -155,8 +161,16 @@ impl Endpoint for ConnectedEndpoint {
     }
 
     fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
-        let result = self.socket.send(batch, None, &mut self.train_limit);
+        let ConnectedEndpoint { socket, train_limit, header, .. } = self;
+        let result = match header {
+            None => socket.send(batch, None, train_limit),
+            Some(header) => header.send(batch, |batch| socket.send(batch, None, train_limit)),
+        };
         self.checked(result)
+    }
+
+    fn add_header(&mut self, header: Box<[u8]>, of: HeaderOf) {
+        self.header = Some(Box::new(HeaderBefore::new(header, of)));
     }
 
     fn takes_an_end(&self) -> bool {

@@ -26,6 +26,7 @@ use std::os::fd::RawFd;
 use crate::base::text::ShortText;
 use crate::buffers::batch::{Batch, Encoding};
 use crate::buffers::pipe_pool::Pipe;
+use crate::config::proxy::HeaderOf;
 use crate::proxy_header::Addresses;
 use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
@@ -166,6 +167,11 @@ pub trait Endpoint {
     fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let _ = more;
         self.send(bytes)
+    }
+
+    /// Has a header stand in front of the datagrams that are sent, or of the first one.
+    fn add_header(&mut self, header: Box<[u8]>, of: HeaderOf) {
+        let _ = (header, of);
     }
 
     /// Whether it is connected as soon as it is dialled, without an event that says so.

@@ -14,6 +14,7 @@ use super::{Carries, Endpoint, HeaderPlace, Lane, Lifetime, Readiness, Received,
 use super::{connected, echo, framed, source, stripe, tcp, unix};
 use crate::buffers::batch::Batch;
 use crate::buffers::splice::KernelPipe;
+use crate::config::proxy::HeaderOf;
 use crate::proxy_header::Addresses;
 use crate::service::access::ClientAddress;
 use crate::service::local::{LocalAddress, PortsOf};
@@ -133,6 +134,10 @@ impl Endpoint for Socket {
 
     fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         each!(self, endpoint => endpoint.send_header(bytes, more))
+    }
+
+    fn add_header(&mut self, header: Box<[u8]>, of: HeaderOf) {
+        each!(self, endpoint => endpoint.add_header(header, of));
     }
 
     fn has_unread(&self) -> bool {

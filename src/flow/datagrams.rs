@@ -12,6 +12,7 @@ use crate::buffers::kept::{Kept, KeptMemory};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
+use crate::proxy_header::{Parsed, parse};
 
 /// A run that moved so much carries bulk.
 const BULK_RUN: usize = 64 << 10;
@@ -30,6 +31,8 @@ pub struct DatagramFlow {
     state: State,
     /// The last run moved much.
     bulk: bool,
+    /// Each datagram begins with a header of the PROXY protocol, of which nothing goes on.
+    headers: bool,
     counts: Counts,
 }
 
@@ -71,6 +74,17 @@ impl DatagramFlow {
     /// Whether the last run moved much.
     pub fn is_bulk(&self) -> bool {
         self.bulk
+    }
+
+    /// See [`super::Flow::take_headers`].
+    pub fn take_headers(&mut self) {
+        self.headers = true;
+    }
+
+    /// See [`super::Flow::hold`].
+    pub fn hold(&mut self, batch: &mut Batch, memory: &mut KeptMemory) {
+        self.cut_headers(batch);
+        self.keep(batch, memory);
     }
 
     /// See [`super::Flow::pump`].
@@ -117,6 +131,7 @@ impl DatagramFlow {
         sink: Option<&mut Side<E>>,
         pools: &mut Pools<P>,
     ) -> Result<(), Broken> {
+        self.cut_headers(batch);
         if self.kept.is_none() {
             self.send(batch, sink, &mut pools.encoded)?;
         }
@@ -157,6 +172,7 @@ impl DatagramFlow {
                 receive_bytes(&mut source.endpoint, batch, chunk)
             }
         };
+        self.cut_headers(batch);
         self.count(batch);
         self.counts.work += u64::from(matches!(result, Ok(Received::More | Received::Last)));
         match result {
@@ -176,6 +192,14 @@ impl DatagramFlow {
             }
         }
         Ok(())
+    }
+
+    /// Takes the headers off, where there are any; a datagram without one is dropped.
+    #[inline(always)]
+    fn cut_headers(&self, batch: &mut Batch) {
+        if self.headers {
+            cut_headers(batch);
+        }
     }
 
     /// Whether nothing is kept any more.
@@ -232,6 +256,14 @@ impl DatagramFlow {
     fn count(&mut self, batch: &mut Batch) {
         self.counts.add(batch.take_counts());
     }
+}
+
+#[inline(never)]
+fn cut_headers(batch: &mut Batch) {
+    batch.cut(|datagram| match parse(datagram) {
+        Ok(Parsed::Complete { length, .. }) => Ok(length),
+        Ok(Parsed::Incomplete { .. }) | Err(_) => Err(Undelivered::BadHeader),
+    });
 }
 
 /// Reads a stream once: what came is one datagram, or more where it is longer than `chunk` bytes.

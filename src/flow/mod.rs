@@ -150,6 +150,22 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
+    /// Has datagrams of the source begin with a header of the PROXY protocol, which is taken off.
+    pub fn take_headers(&mut self) {
+        match self {
+            Flow::Bytes(_) => {}
+            Flow::Datagrams(flow) => flow.take_headers(),
+        }
+    }
+
+    /// Keeps datagrams that were read from the source, without a sink.
+    pub fn hold(&mut self, batch: &mut Batch, pools: &mut Pools<P>) {
+        match self {
+            Flow::Bytes(_) => {}
+            Flow::Datagrams(flow) => flow.hold(batch, &mut pools.kept),
+        }
+    }
+
     /// Tells the sink of a drained flow that no more bytes will come; once.
     pub fn finish<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
         each!(self, flow => flow.finish(sink))

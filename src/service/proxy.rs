@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::access::{Access, ClientAddress};
 use crate::config::access::{AccessRule, Decision};
 use crate::config::proxy::{HeaderOf, ProxySettings, SendProxy};
-use crate::proxy_header::Version;
+use crate::proxy_header::{Addresses, ProxyHeader, Version};
 
 /// Which headers a service sends and takes; there is at least one of both.
 #[derive(Debug)]
@@ -47,6 +47,16 @@ impl ProxyOptions {
         match &self.believed {
             None => true,
             Some(believed) => peer.is_some_and(|peer| believed.decide(peer)),
+        }
+    }
+
+    /// What rules know of a client that is at this address and has sent this header.
+    pub fn client(&self, header: &ProxyHeader, peer: ClientAddress) -> ClientAddress {
+        match header.addresses {
+            _ if !self.believes(Some(peer)) => peer,
+            Addresses::Local | Addresses::Unknown => peer,
+            Addresses::Ip { source, .. } => ClientAddress::Ip(source.ip()),
+            Addresses::Unix { .. } => ClientAddress::Unix,
         }
     }
 

@@ -341,8 +341,9 @@ impl<E: Endpoint> Session<E> {
         while let Some(address) = lease.addresses.get(self.address as usize).filter(|_| !is_over) {
             let client = Caller { endpoint: &self.client.endpoint, terms: self.terms.as_deref() };
             match dialer.dial(&self.service, address, &client) {
-                Dial::Started(endpoint) => {
+                Dial::Started(mut endpoint) => {
                     self.log_given_up(reason);
+                    self.add_header(&mut endpoint);
                     let connected = endpoint.connects_at_once();
                     self.has_lanes |= endpoint.has_lanes();
                     self.has_more |= self.has_lanes;

@@ -11,7 +11,8 @@ use super::{Dialer, End, Outcome, Phase, Session, Turn};
 use crate::address::OriginalForm;
 use crate::base::error::error_text;
 use crate::base::text::Escaped;
-use crate::endpoint::{Endpoint, HeaderPlace, Route, SideName};
+use crate::config::proxy::HeaderOf;
+use crate::endpoint::{Endpoint, HeaderPlace, Lifetime, Received, Route, SideName};
 use crate::flow::{Side, retry};
 use crate::proxy_header::{Addresses, Malformed, Parsed, ProxyHeader, Tlvs, Transport, parse};
 use crate::service::access::ClientAddress;
@@ -51,6 +52,18 @@ enum Bad {
     Late,
 }
 
+/// The header that a datagram begins with, and how long it is.
+///
+/// # Errors
+///
+/// It does not begin with a whole one.
+pub fn header_of(datagram: &[u8]) -> Result<(ProxyHeader, usize), Malformed> {
+    match parse(datagram)? {
+        Parsed::Complete { header, length } => Ok((header, length)),
+        Parsed::Incomplete { .. } => Err(Malformed::NoHeader),
+    }
+}
+
 impl From<Malformed> for Bad {
     fn from(malformed: Malformed) -> Bad {
         Bad::Header(malformed)
@@ -70,9 +83,12 @@ impl fmt::Display for Bad {
 }
 
 impl<E: Endpoint> Session<E> {
-    /// Whether the client has to say who it is.
+    /// Whether the client has to say who it is; of a source it is known before it has a session.
     pub(super) fn awaits_header(&self) -> bool {
-        self.service.takes_headers() && self.client.endpoint.header_place() == HeaderPlace::Stream
+        let endpoint = &self.client.endpoint;
+        self.service.takes_headers()
+            && endpoint.header_place() != HeaderPlace::Nowhere
+            && endpoint.lifetime() != Lifetime::Idleness
     }
 
     /// Waits for the client's header; `waits`: the remote is to be dialled a little later than that.
@@ -87,7 +103,11 @@ impl<E: Endpoint> Session<E> {
     #[inline(never)]
     pub(super) fn hear_header(&mut self, turn: &mut Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
         let Phase::Header { give_up } = self.phase else { return Outcome::Waiting };
-        match self.read_header() {
+        let read = match self.client.endpoint.header_place() {
+            HeaderPlace::Datagrams => self.read_datagrams(turn),
+            _ => self.read_header(),
+        };
+        match read {
             Ok(Some(header)) => self.introduced(header, turn, dialer),
             Ok(None) if give_up <= turn.now => self.is_bad(&Bad::Late),
             Ok(None) => Outcome::Waiting,
@@ -133,6 +153,39 @@ impl<E: Endpoint> Session<E> {
         Ok(None)
     }
 
+    /// The header in the first datagram, if there is one already. That and those that came with it are kept.
+    fn read_datagrams(&mut self, turn: &mut Turn<'_, E::Pipe>) -> Result<Option<ProxyHeader>, Bad> {
+        if !self.client.ready.readable {
+            return Ok(None);
+        }
+        let mut batch = std::mem::take(&mut turn.pools.batch);
+        batch.clear();
+        let Side { endpoint, ready } = &mut self.client;
+        let header = match retry(|| endpoint.receive_datagrams(&mut batch)) {
+            Ok(Received::End) => Err(Bad::Ended { began: false }),
+            Ok(received) => {
+                let more = received == Received::More || ready.read_closed || ready.urgent;
+                ready.readable = more || !E::SHORT_MEANS_BLOCKED;
+                header_of(batch.datagram(0)).map_err(Bad::from)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (ready.readable, ready.urgent) = (false, false);
+                turn.pools.batch = batch;
+                return Ok(None);
+            }
+            Err(error) => Err(Bad::Broken(error)),
+        };
+        let header = header.map(|(header, length)| {
+            if self.service.proxy.as_ref().is_some_and(|proxy| proxy.datagrams == HeaderOf::First) {
+                batch.cut_one(0, length);
+            }
+            self.upstream.hold(&mut batch, turn.pools);
+            Some(header)
+        });
+        turn.pools.batch = batch;
+        header
+    }
+
     /// The session ends: the log says so now and then, as anybody can begin any number of them.
     fn is_bad(&self, bad: &Bad) -> Outcome {
         if let Some(count) = self.service.proxy.as_ref().and_then(|proxy| proxy.count_bad()) {
@@ -166,8 +219,8 @@ impl<E: Endpoint> Session<E> {
         if waits { self.begin_later(turn.now) } else { self.begin(turn, dialer) }
     }
 
-    /// Notes what a header says, where it is believed.
-    fn note_header(&mut self, mut header: ProxyHeader) {
+    /// Notes what the client's header says, where it is believed.
+    pub fn note_header(&mut self, mut header: ProxyHeader) {
         let Some(proxy) = &self.service.proxy else { return };
         if !proxy.believes(self.client.endpoint.client_address()) {
             return;
@@ -216,7 +269,9 @@ impl<E: Endpoint> Session<E> {
 
     /// The remote has its header, and nobody needs any longer what was for it alone.
     pub(super) fn forget_header(&mut self) {
-        if let Some(header) = self.terms.as_mut().and_then(|terms| terms.headers.as_mut()?.client.as_mut()) {
+        let Some(headers) = self.terms.as_mut().and_then(|terms| terms.headers.as_mut()) else { return };
+        headers.unsent = Vec::new();
+        if let Some(header) = &mut headers.client {
             header.tlvs = Tlvs::default();
         }
     }

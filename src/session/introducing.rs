@@ -1,4 +1,4 @@
-//! A session whose remote is connected, and gets a header of the PROXY protocol before all else.
+//! The header of the PROXY protocol that a remote gets: before all else on its stream, or in front of datagrams.
 
 use log::warn;
 use std::io;
@@ -18,6 +18,15 @@ impl<E: Endpoint> Session<E> {
         Some(version)
     }
 
+    /// Has our header stand in front of the datagrams that go to a remote.
+    pub(super) fn add_header(&self, remote: &mut E) {
+        let Some(proxy) = &self.service.proxy else { return };
+        let Some(version) = proxy.send.filter(|_| remote.header_place() == HeaderPlace::Datagrams) else { return };
+        let mut header = Vec::new();
+        self.onward_header().write(version, &mut header);
+        remote.add_header(header.into(), proxy.datagrams);
+    }
+
     /// The remote is connected: bytes may move as soon as it has the header that it is to have.
     pub(super) fn connected(
         &mut self,
@@ -33,15 +42,15 @@ impl<E: Endpoint> Session<E> {
         header.clear();
         self.onward_header().write(version, &mut header);
         let sent = self.send_header(&header);
-        if let Ok(sent) = &sent {
-            if *sent < header.len() {
-                self.headers_mut().unsent = header[*sent..].to_vec();
+        let is_whole = sent.map(|sent| {
+            if sent < header.len() {
+                self.headers_mut().unsent = header[sent..].to_vec();
                 self.phase = Phase::Introducing { give_up };
             }
-        }
-        let is_whole = sent.as_ref().is_ok_and(|sent| *sent == header.len());
+            sent == header.len()
+        });
         turn.pools.encoded = header;
-        self.after_sending(sent.map(|_| is_whole), turn, dialer)
+        self.after_sending(is_whole, give_up, turn, dialer)
     }
 
     /// Sends what is left of the header.
@@ -55,19 +64,14 @@ impl<E: Endpoint> Session<E> {
             unsent.is_empty()
         });
         self.headers_mut().unsent = unsent;
-        if matches!(sent, Ok(false)) && give_up <= turn.now {
-            if let Some(remote) = &self.remote {
-                warn!("connect timeout proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
-            }
-            return self.try_next_address(Failure::Timeout, turn, dialer);
-        }
-        self.after_sending(sent, turn, dialer)
+        self.after_sending(sent, give_up, turn, dialer)
     }
 
     /// What a run comes to that has sent the header, wholly or in part.
     fn after_sending(
         &mut self,
         is_whole: io::Result<bool>,
+        give_up: u64,
         turn: &mut Turn<'_, E::Pipe>,
         dialer: &mut impl Dialer<E>,
     ) -> Outcome {
@@ -76,12 +80,17 @@ impl<E: Endpoint> Session<E> {
                 self.open(turn.now);
                 self.relay(turn)
             }
-            Ok(false) => Outcome::Waiting,
+            Ok(false) if turn.now < give_up => Outcome::Waiting,
+            Ok(false) => {
+                if let Some(remote) = &self.remote {
+                    warn!("connect timeout proxy to remote {}", Route(&remote.endpoint, SideName::Remote));
+                }
+                self.try_next_address(Failure::Timeout, turn, dialer)
+            }
             Err(error) => {
                 if let Some(remote) = &self.remote {
                     log_error(&remote.endpoint, &error);
                 }
-                self.headers_mut().unsent = Vec::new();
                 self.try_next_address(Failure::Error(error), turn, dialer)
             }
         }

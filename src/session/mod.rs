@@ -18,16 +18,18 @@ use log::{Level, log_enabled};
 use std::sync::Arc;
 
 use crate::buffers::pools::Pools;
-use crate::endpoint::{Carries, Endpoint, Lifetime, SideName};
+use crate::config::proxy::HeaderOf;
+use crate::endpoint::{Carries, Endpoint, HeaderPlace, Lifetime, SideName};
 use crate::flow::{Flow, Pace, Readiness, Side};
 use crate::service::Service;
 use crate::service::pool::{Lease, RemoteId};
+use crate::service::proxy::ProxyOptions;
 
 use connect::Attempts;
 pub use connect::{Caller, Dial, Dialer};
 pub use end::End;
 use end::pending_error;
-pub use header::Headers;
+pub use header::{Headers, header_of};
 pub use terms::Terms;
 
 /// What a session needs to know of the thread and the turn in which it runs.
@@ -124,8 +126,13 @@ impl<E: Endpoint> Session<E> {
             Carries::Bytes => Flow::bytes(pace),
             Carries::Datagrams { .. } => Flow::datagrams(),
         };
+        let mut upstream = flow();
+        let each_has_header = |proxy: &ProxyOptions| proxy.accept && proxy.datagrams == HeaderOf::Each;
+        if service.proxy.as_deref().is_some_and(each_has_header) && client.header_place() == HeaderPlace::Datagrams {
+            upstream.take_headers();
+        }
         Session {
-            upstream: flow(),
+            upstream,
             downstream: flow(),
             has_lanes: client.has_lanes(),
             has_more: client.has_lanes() || terms.as_ref().is_some_and(|terms| terms.is_timed),

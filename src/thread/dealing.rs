@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::directory::{Directory, Source};
 use super::sessions::{Host, Sessions};
 use crate::buffers::batch::{Batch, Counts, Undelivered};
+use crate::config::proxy::HeaderOf;
 use crate::endpoint::datagram::Origin;
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::Readiness;
 use crate::service::Service;
-use crate::session::{End, Outcome};
+use crate::session::{End, Outcome, header_of};
 
 /// How long no new source of a socket gets a session, in milliseconds, after one could not be connected: otherwise every
 /// datagram would be an attempt, with its log lines.
@@ -35,6 +36,9 @@ const NOBODY: usize = usize::MAX;
 
 /// The same, as the service's rules refuse the source.
 const REFUSED: usize = usize::MAX - 1;
+
+/// The same, as the source does not say who it is, though it has to.
+const UNKNOWN: usize = usize::MAX - 2;
 
 /// Datagrams that one read of a socket of sources brought.
 #[derive(Debug, Default)]
@@ -149,8 +153,10 @@ impl<E: Endpoint> Sessions<E> {
                 continue;
             }
             keys[number] = match number.checked_sub(1) {
-                Some(last) if origins[last] == origins[number] && keys[last] != REFUSED => keys[last],
-                _ => self.session_of(door, &origins[number], keys, &mut cost, host),
+                Some(last) if origins[last] == origins[number] && keys[last] != REFUSED && keys[last] != UNKNOWN => {
+                    keys[last]
+                }
+                _ => self.session_of(door, (&origins[number], number), batch, keys, &mut cost, host),
             };
         }
         self.log_lost(batch.take_counts());
@@ -159,6 +165,9 @@ impl<E: Endpoint> Sessions<E> {
                 // They are counted already, and are lost on purpose.
                 batch.drop_all(Undelivered::NoSession);
                 batch.take_counts();
+            } else if key == UNKNOWN {
+                batch.drop_all(Undelivered::BadHeader);
+                self.log_lost(batch.take_counts());
             } else if !self.offer(key, batch, host) {
                 batch.drop_all(Undelivered::NoSession);
                 self.log_lost(batch.take_counts());
@@ -226,11 +235,13 @@ impl<E: Endpoint> Sessions<E> {
         }
     }
 
-    /// The session of a source, a new one if there is none; `taken` are those that are not to make room for it.
+    /// The session of the source that has sent the datagram of this number, a new one if there is none; `taken` are those
+    /// that are not to make room for it.
     fn session_of(
         &mut self,
         door: &Door<'_, E>,
-        origin: &Origin,
+        (origin, number): (&Origin, usize),
+        batch: &mut Batch,
         taken: &[usize],
         cost: &mut usize,
         host: &mut impl Host<E>,
@@ -242,13 +253,23 @@ impl<E: Endpoint> Sessions<E> {
         let now = self.now();
         let Some(service) = door.service.filter(|_| !self.dealing.is_paused(door.index, now)) else { return NOBODY };
         let Ok(_reservation) = service.pool.reserve(|| now) else { return NOBODY };
-        let Ok(ticket) = service.let_in(None, || Some(origin.client_address()), || now) else { return REFUSED };
+        let proxy = service.proxy.as_ref().filter(|proxy| proxy.accept);
+        let Ok(header) = proxy.map(|_| header_of(batch.datagram(number))).transpose() else { return UNKNOWN };
+        let client = || match (proxy, &header) {
+            (Some(proxy), Some((header, _))) => proxy.client(header, origin.client_address()),
+            _ => origin.client_address(),
+        };
+        let Ok(ticket) = service.let_in(None, || Some(client()), || now) else { return REFUSED };
         if !self.make_room(taken, host) {
             return NOBODY;
         }
         host.count_source();
         *cost += NEW_SESSION_COST;
-        match self.start((door.client)(origin), service.clone(), ticket, host) {
+        if let (Some(HeaderOf::First), Some((_, length))) = (proxy.map(|proxy| proxy.datagrams), &header) {
+            batch.cut_one(number, *length);
+        }
+        let header = header.map(|(header, _)| header);
+        match self.start_introduced((door.client)(origin), service.clone(), ticket, header, host) {
             Some(key) => {
                 self.dealing.directory.add(source, key);
                 key

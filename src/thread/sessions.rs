@@ -17,6 +17,7 @@ use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
 use crate::endpoint::{Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
+use crate::proxy_header::ProxyHeader;
 use crate::service::limits::Ticket;
 use crate::service::pool::RemoteId;
 use crate::service::{RemoteAddress, Service, ServiceId};
@@ -207,9 +208,21 @@ impl<E: Endpoint> Sessions<E> {
     /// at once.
     pub fn start(
         &mut self,
+        client: E,
+        service: Arc<Service>,
+        ticket: Option<Ticket>,
+        host: &mut impl Host<E>,
+    ) -> Option<usize> {
+        self.start_introduced(client, service, ticket, None, host)
+    }
+
+    /// The same for a client that has said in this header who it is.
+    pub(super) fn start_introduced(
+        &mut self,
         mut client: E,
         service: Arc<Service>,
         ticket: Option<Ticket>,
+        header: Option<ProxyHeader>,
         host: &mut impl Host<E>,
     ) -> Option<usize> {
         let entry = self.slab.vacant_entry();
@@ -217,6 +230,9 @@ impl<E: Endpoint> Sessions<E> {
         let admitted = host.admit(key, &mut client, &service);
         let terms = Terms::new(&service, ticket, self.now);
         let session = entry.insert(Session::new(client, service, terms, self.pace));
+        if let Some(header) = header {
+            session.note_header(header);
+        }
         let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
         let outcome = match admitted {
             Ok(()) if self.left >= LEFT_BEFORE_WAIT && session.has_connection() => {

@@ -21,8 +21,11 @@ pub struct Dialling {
     remotes: Vec<Vec<Address>>,
     pool: Arc<Pool>,
     connect_timeout: u64,
-    /// When all attempts must be over.
-    deadline: u64,
+    /// The header that the remote gets.
+    header: Vec<u8>,
+    /// How long all attempts may take, and when they must be over, once the first has begun.
+    retry_timeout: Option<u64>,
+    deadline: Option<u64>,
     /// The attempt that was made last.
     attempt: Option<Attempt>,
     /// Which remotes have been tried in this round, and which of them were busy.
@@ -76,14 +79,16 @@ pub enum Hold {
 }
 
 impl Dialling {
-    pub fn new(client: usize, remotes: Vec<Vec<Address>>, service: &Service, now: u64) -> Dialling {
+    pub fn new(client: usize, remotes: Vec<Vec<Address>>, service: &Service, header: Vec<u8>) -> Dialling {
         let count = remotes.len();
         Dialling {
             client,
             remotes,
             pool: service.pool.clone(),
             connect_timeout: service.timeouts.connect,
-            deadline: service.pool.policy().retry_timeout.map_or(u64::MAX, |timeout| now + timeout),
+            header,
+            retry_timeout: service.pool.policy().retry_timeout,
+            deadline: None,
             attempt: None,
             tried: vec![false; count],
             busy: vec![false; count],
@@ -113,7 +118,7 @@ impl Dialling {
             (None, Some(attempt)) => attempt.began + self.connect_timeout,
             (None, None) => return None,
         };
-        Some(deadline.min(self.deadline))
+        Some(deadline.min(self.deadline.unwrap_or(u64::MAX)))
     }
 
     fn is_alone(&self) -> bool {
@@ -145,9 +150,15 @@ impl Dialling {
         self.waiting.is_none() && self.attempt.is_some_and(|attempt| attempt.result == Result::Left)
     }
 
+    /// The session looks for a remote, perhaps for the first time.
+    fn look(&mut self, now: u64) -> u64 {
+        *self.deadline.get_or_insert(self.retry_timeout.map_or(u64::MAX, |timeout| now + timeout))
+    }
+
     /// The session has looked for a remote, and goes on.
     pub fn looked(&mut self, kernel: &SharedKernel) {
         let now = kernel.borrow().now;
+        self.look(now);
         if let Some(Attempt { result: Result::Started(id), .. }) = self.attempt {
             if self.waiting.is_none() && !kernel.borrow().socket(id).witness.closed {
                 return;
@@ -186,7 +197,10 @@ impl Dialling {
 
     /// Why it waits, which is not for nothing.
     fn why(&self, now: u64) -> Why {
-        assert!(now < self.deadline, "a session goes on though its time is over: {self:?}");
+        assert!(
+            self.deadline.is_none_or(|deadline| now < deadline),
+            "a session goes on though its time is over: {self:?}"
+        );
         if self.is_alone() && self.attempt.is_some_and(|attempt| attempt.result == Result::Busy) {
             return Why::Busy;
         }
@@ -214,12 +228,16 @@ impl Dialling {
     /// Checks that a session which could not connect says so rightly.
     pub fn check_end(&self, end: End, kernel: &SharedKernel) {
         let now = kernel.borrow().now;
-        kernel.borrow_mut().sights.note(if now >= self.deadline { Sight::RetryTimeout } else { Sight::AllTried });
+        kernel.borrow_mut().sights.note(if self.is_over(now) { Sight::RetryTimeout } else { Sight::AllTried });
         assert_eq!(end, self.expected_end(now, kernel), "another end is the right one: {self:?}");
     }
 
+    fn is_over(&self, now: u64) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
     fn expected_end(&self, now: u64, kernel: &SharedKernel) -> End {
-        let is_over = now >= self.deadline;
+        let is_over = self.is_over(now);
         if self.waiting.is_some() {
             let patience = self.patience.unwrap_or(u64::MAX);
             assert!(is_over || now >= patience, "it waits no longer, though it might: {self:?}");
@@ -245,7 +263,7 @@ impl Dialling {
         if attempt.result == Result::Left {
             return End::RemoteDown;
         }
-        let late = now >= (attempt.began + self.connect_timeout).min(self.deadline);
+        let late = now >= (attempt.began + self.connect_timeout).min(self.deadline.unwrap_or(u64::MAX));
         assert!(failed || late, "it may still answer: {self:?}");
         if failed { End::ConnectFailed } else { End::ConnectTimeout }
     }
@@ -253,7 +271,8 @@ impl Dialling {
     /// Checks that it was time to dial this address, and begins the attempt.
     fn begin(&mut self, (remote, address): (usize, usize), kernel: &SharedKernel) -> Attempt {
         let now = kernel.borrow().now;
-        assert!(now < self.deadline, "dials though all attempts were to be over by {}", self.deadline);
+        let deadline = self.look(now);
+        assert!(now < deadline, "dials though all attempts were to be over by {deadline}");
         let fresh = Attempt { remote, address, began: now, dialled: now, result: Result::Failed };
         let waited = self.waiting.take();
         if let Some((why, looked)) = waited {
@@ -323,7 +342,7 @@ impl Dialling {
         } else if target.answer == Answer::FailAtOnce {
             (Dial::Failed(io::ErrorKind::ConnectionRefused.into()), Result::Failed)
         } else {
-            let id = kernel.borrow_mut().connect(self.client, target.answer, &target.server);
+            let id = kernel.borrow_mut().connect(self.client, target.answer, &target.server, &self.header);
             (Dial::Started(SimSocket::new(kernel, id)), Result::Started(id))
         };
         if self.is_alone() {

@@ -12,7 +12,10 @@ use cproxy::buffers::pools::LARGE_BUFFER;
 use cproxy::config::settings::BufferSize;
 use cproxy::endpoint::{Endpoint, Lifetime, SideName};
 use cproxy::flow::{Pace, Readiness};
+use cproxy::proxy_header::Addresses;
+use cproxy::service::access::ClientAddress;
 
+use super::header::{ClientHeader, Passing, real_addresses};
 use super::peer::Ending;
 use super::pipe::{PipePlan, SimPipe};
 use super::plan::{Answer, Connection, Plan, Style};
@@ -69,13 +72,16 @@ impl Kernel {
     }
 
     /// A socket that was just accepted.
-    pub fn accept(&mut self, session: usize, connection: &Connection) -> usize {
-        self.add(session, SideName::Client, Link::Settled, connection)
+    pub fn accept(&mut self, session: usize, connection: &Connection, header: Option<&ClientHeader>) -> usize {
+        let id = self.add(session, SideName::Client, Link::Settled, connection);
+        self.sockets[id].header_in = Passing::of_client(header);
+        id
     }
 
     /// A socket that is connecting for the session of a client.
-    pub fn connect(&mut self, client: usize, answer: Answer, connection: &Connection) -> usize {
+    pub fn connect(&mut self, client: usize, answer: Answer, connection: &Connection, header: &[u8]) -> usize {
         let id = self.add(self.sockets[client].session, SideName::Remote, Link::Connecting(answer), connection);
+        self.sockets[id].header_out = Passing::to_remote(header.to_vec());
         self.sockets[id].other = Some(client);
         self.sockets[client].other = Some(id);
         id
@@ -166,20 +172,30 @@ impl Kernel {
 
     /// The peer reads.
     fn fetch(&mut self, id: usize) -> bool {
+        let header = self.sockets[id].header_out.waiting() as u64;
         let socket = &mut self.sockets[id];
         let limit = socket.peer.script.stops_reading_at.unwrap_or(u64::MAX).min(socket.sent);
         let available = limit.saturating_sub(socket.fetched).min(socket.peer.script.gulp);
         let gone = socket.peer_finished && socket.peer.script.ending == Ending::Close;
-        if gone && socket.sent > socket.fetched {
+        if gone && (header > 0 || socket.sent > socket.fetched) {
             self.break_off(id, libc::EPIPE);
             return false;
         }
-        if available == 0 {
+        if header > 0 && socket.peer.script.stops_reading_at != Some(0) {
+            let read = self.random.within(1..=header.min(socket.peer.script.gulp));
+            self.sockets[id].header_out.taken += read as usize;
+            return self.fetched(id, read);
+        }
+        if header > 0 || available == 0 {
             return false;
         }
         let read = self.random.within(1..=available);
+        self.sockets[id].fetched += read;
+        self.fetched(id, read)
+    }
+
+    fn fetched(&mut self, id: usize, read: u64) -> bool {
         let socket = &mut self.sockets[id];
-        socket.fetched += read;
         socket.fetched_at = self.now;
         if socket.wants_space && socket.has_space() {
             socket.wants_space = false;
@@ -191,6 +207,28 @@ impl Kernel {
 
     /// The peer writes.
     fn supply(&mut self, id: usize) -> bool {
+        let header = self.supply_header(id);
+        if self.sockets[id].header_in.left() > 0 || header && self.random.once_in(2) {
+            return header;
+        }
+        self.supply_contents(id) || header
+    }
+
+    /// The peer writes the header that stands before all else, or a part of it.
+    fn supply_header(&mut self, id: usize) -> bool {
+        let left = self.sockets[id].header_in.left() as u64;
+        if left == 0 || self.sockets[id].broken {
+            return false;
+        }
+        let written = if self.random.once_in(2) { left } else { self.random.within(1..=left) };
+        let socket = &mut self.sockets[id];
+        socket.header_in.given += written as usize;
+        socket.edges.read = true;
+        self.trace(format_args!("{id} peer sent {written} of its header"));
+        true
+    }
+
+    fn supply_contents(&mut self, id: usize) -> bool {
         let socket = &self.sockets[id];
         let room = socket.receive_room - (socket.arrived - socket.received);
         let available = room.min(socket.unsupplied()).min(socket.peer.script.piece(socket.arrived));
@@ -360,6 +398,75 @@ impl Kernel {
         Ok(count as usize)
     }
 
+    fn receive_header(&mut self, id: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        self.enter(id);
+        self.check_header(id, buffer.len());
+        if self.random.once_in(40) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let available = self.sockets[id].header_in.waiting();
+        if available == 0 {
+            return self.receive_nothing(id);
+        }
+        let short_means_blocked = self.style != Style::Poll;
+        let mut count = available.min(buffer.len());
+        if !short_means_blocked && self.random.once_in(3) {
+            count = self.random.within(1..=count as u64) as usize;
+        }
+        let Socket { header_in, witness, .. } = &mut self.sockets[id];
+        buffer[..count].copy_from_slice(&header_in.bytes[header_in.taken..header_in.taken + count]);
+        header_in.taken += count;
+        let drained = short_means_blocked && count < buffer.len();
+        witness.believes_readable &= !drained || witness.told_read_closed;
+        self.trace(format_args!("{id} received {count} of {} of a header", buffer.len()));
+        self.see_header(id);
+        self.rouse(id);
+        Ok(count)
+    }
+
+    /// Notes what a header comes with when it has been read.
+    fn see_header(&mut self, id: usize) {
+        let socket = &self.sockets[id];
+        if !socket.header_in.is_taken() {
+            return;
+        }
+        let glued = socket.arrived > 0;
+        self.sights.note(if glued { Sight::HeaderWithMore } else { Sight::HeaderAlone });
+        if self.sockets[id].peer_finished {
+            self.sights.note(Sight::HeaderWithEnd);
+        }
+        if self.sockets[id].broken {
+            self.sights.note(Sight::HeaderThenBroken);
+        }
+    }
+
+    fn send_header(&mut self, id: usize, bytes: &[u8], more: bool) -> io::Result<usize> {
+        self.enter(id);
+        self.check_sink(id);
+        let passing = &self.sockets[id].header_out;
+        self.check(id, bytes == &passing.bytes[passing.given..], "sends another header than it is to send");
+        if self.random.once_in(40) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.sockets[id].broken || self.sockets[id].left {
+            return Err(self.send_failure(id));
+        }
+        let count = self.take_sent(id, bytes.len())?;
+        let socket = &mut self.sockets[id];
+        socket.header_out.given += count;
+        let is_whole = socket.header_out.is_given();
+        socket.witness.corked = more && is_whole;
+        if count < bytes.len() {
+            self.sights.note(Sight::HeaderSentInPieces);
+        }
+        if more && is_whole {
+            self.sights.note(Sight::HeaderSentWithMore);
+        }
+        self.trace(format_args!("{id} sent {count} of {} of a header", bytes.len()));
+        self.rouse(id);
+        Ok(count)
+    }
+
     fn splice_to(&mut self, id: usize, pipe: &mut SimPipe, limit: usize) -> io::Result<usize> {
         self.enter(id);
         self.check_receive(id);
@@ -459,14 +566,24 @@ impl Kernel {
         if self.sockets[id].broken || self.sockets[id].left {
             return Err(self.send_failure(id));
         }
+        // Where there is no room, the header fills it, and goes.
+        self.sockets[id].witness.corked = false;
+        let count = self.take_sent(id, bytes.len())?;
+        self.trace(format_args!("{id} sent {count} of {}", bytes.len()));
+        self.gave(id, count as u64);
+        Ok(count)
+    }
+
+    /// How many of so many bytes a socket takes.
+    fn take_sent(&mut self, id: usize, offered: usize) -> io::Result<usize> {
         let short_means_blocked = self.style != Style::Poll;
         let space = self.sockets[id].space();
-        let mut count = space.min(bytes.len() as u64);
+        let mut count = space.min(offered as u64);
         if !short_means_blocked && count > 1 && self.random.once_in(3) {
             count = self.random.within(1..=count);
         }
         let socket = &mut self.sockets[id];
-        let short = count < bytes.len() as u64;
+        let short = count < offered as u64;
         socket.wants_space = count == space && short;
         socket.witness.believes_writable &= count > 0 && !(short_means_blocked && short);
         if count == 0 {
@@ -474,8 +591,6 @@ impl Kernel {
             self.trace(format_args!("{id} send would block"));
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.trace(format_args!("{id} sent {count} of {}", bytes.len()));
-        self.gave(id, count);
         Ok(count as usize)
     }
 
@@ -489,6 +604,7 @@ impl Kernel {
         if self.sockets[id].broken || self.sockets[id].left {
             return Err(self.send_failure(id));
         }
+        self.sockets[id].witness.corked = false;
         let mut count = self.sockets[id].space().min(bytes as u64);
         if count == 0 {
             pipe.stall();
@@ -596,8 +712,21 @@ impl Kernel {
         self.check(id, !socket.witness.read_finish, "reads after the end of the stream");
         let believes = socket.witness.believes_readable || socket.known_broken();
         self.check(id, believes, "is read though nothing says that there is something");
+        let told = socket.header_out.is_given() || socket.known_broken();
+        self.check(id, told, "is heard before it has its header");
+        self.check(id, socket.header_in.is_taken(), "is read as if its header were none");
         let sink = socket.other.map(|other| &self.sockets[other]);
         self.check(id, sink.is_none_or(|sink| sink.sent == socket.received), "reads while the flow holds bytes");
+    }
+
+    /// No more may be asked for than belongs to the header in any case.
+    fn check_header(&self, id: usize, asked: usize) {
+        let Socket { header_in, witness, .. } = &self.sockets[id];
+        self.check(id, !witness.receive_failed && !witness.read_finish, "reads its header after its end");
+        self.check(id, witness.believes_readable, "is read though nothing says that there is something");
+        let left = header_in.length.map(|length| length - header_in.taken);
+        self.check(id, left != Some(0), "reads its header again");
+        self.check(id, left.is_none_or(|left| asked <= left), "may read beyond its header");
     }
 
     /// A buffer is for messages, or for bulk where there is no pipe.
@@ -620,6 +749,7 @@ impl Kernel {
 
     fn check_pipe_to_empty(&self, id: usize, pipe: &SimPipe, bytes: usize) {
         let socket = &self.sockets[id];
+        self.check(id, socket.header_out.is_given(), "sends before its header is sent");
         let Some(contents) = &pipe.contents else { return self.check(id, false, "writes from an empty pipe") };
         self.check(id, Some(contents.stream) == socket.other, "writes from another flow's pipe");
         self.check(id, contents.bytes.start == socket.sent, "writes other bytes than are next");
@@ -630,6 +760,7 @@ impl Kernel {
         self.check_sink(id);
         let socket = &self.sockets[id];
         let Some(source) = socket.other else { return self.check(id, false, "sends from nowhere") };
+        self.check(id, socket.header_out.is_given(), "sends before its header is sent");
         let held = self.sockets[source].received - socket.sent;
         self.check(id, bytes.len() as u64 <= held, "sends more than was received");
         self.check(id, bytes == contents(source, socket.sent, bytes.len()), "sends other bytes than were received");
@@ -698,6 +829,30 @@ impl<const SHORT: bool> Endpoint for SimSocket<SHORT> {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.kernel.borrow_mut().send(self.id, bytes)
+    }
+
+    fn receive_header(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.kernel.borrow_mut().receive_header(self.id, buffer)
+    }
+
+    fn send_header(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        self.kernel.borrow_mut().send_header(self.id, bytes, more)
+    }
+
+    fn has_unread(&self) -> bool {
+        let kernel = self.kernel.borrow();
+        kernel.socket(self.id).arrived > kernel.socket(self.id).received
+    }
+
+    fn client_address(&self) -> Option<ClientAddress> {
+        match real_addresses(self.id) {
+            Addresses::Ip { source, .. } => Some(ClientAddress::Ip(source.ip())),
+            _ => None,
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        real_addresses(self.id)
     }
 
     fn splice_to(&mut self, pipe: &mut SimPipe, limit: usize) -> io::Result<usize> {

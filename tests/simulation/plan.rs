@@ -5,12 +5,14 @@ use cproxy::config::balancing::{Balance, OnDown, PoolSettings};
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
 use cproxy::service::pool::{Member, Pool, Remote};
+use cproxy::service::proxy::ProxyOptions;
 use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts};
 use cproxy::thread::sessions::Budgets;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::header::{ClientHeader, ProxyPlan};
 use super::peer::Script;
 use super::pipe::PipePlan;
 use super::random::Random;
@@ -70,6 +72,8 @@ pub struct SessionPlan {
     /// The number of its service.
     pub service: usize,
     pub client: Connection,
+    /// What the client begins with, as its service wants it to.
+    pub header: Option<ClientHeader>,
     /// The addresses of each remote.
     pub remotes: Vec<Vec<Address>>,
 }
@@ -78,6 +82,7 @@ pub struct SessionPlan {
 #[derive(Debug)]
 pub struct ServicePlan {
     pub timeouts: Timeouts,
+    pub proxy: Option<ProxyPlan>,
     pub retries: Option<u32>,
     pub retry_timeout: Option<u64>,
     /// How many sessions each remote may have.
@@ -144,9 +149,14 @@ impl Plan {
         let count = if random.once_in(3) { random.within(2..=5) } else { 1 };
         let services = if random.once_in(3) { random.within(2..=3) } else { 1 };
         let remotes: Vec<_> = (0..services).map(|_| draw_remotes(random)).collect();
-        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &remotes)).collect();
+        let proxies: Vec<_> = (0..services).map(|_| random.once_in(3).then(|| ProxyPlan::draw(random))).collect();
+        let sessions: Vec<_> = (0..count).map(|_| SessionPlan::draw(random, scale, &remotes, &proxies)).collect();
         let (idle, drain) = draw_ends(random, sessions.iter().all(SessionPlan::ends));
-        let services: Vec<_> = remotes.into_iter().map(|remotes| ServicePlan::draw(random, idle, remotes)).collect();
+        let services: Vec<_> = remotes
+            .into_iter()
+            .zip(proxies)
+            .map(|(remotes, proxy)| ServicePlan::draw(random, idle, remotes, proxy))
+            .collect();
         Plan {
             style,
             error_kept: style == Style::Kqueue || (style == Style::Poll && random.once_in(2)),
@@ -175,7 +185,7 @@ impl Plan {
 /// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
 /// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    service_of(timeouts, &PoolSettings::default(), members(&[addresses], None))
+    service_of(timeouts, &PoolSettings::default(), members(&[addresses], None), None)
 }
 
 /// Remotes that have so many addresses, and may have so many sessions.
@@ -189,12 +199,12 @@ fn members(remotes: &[usize], most: Option<u32>) -> Vec<Member> {
     remotes.iter().enumerate().map(member).collect()
 }
 
-fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>) -> Arc<Service> {
+fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>, proxy: Option<ProxyPlan>) -> Arc<Service> {
     Arc::new(Service {
         id: ServiceId::next(),
         name: String::new(),
         access: None,
-        proxy: None,
+        proxy: proxy.and_then(|proxy| ProxyOptions::new(&proxy.settings())),
         hours: None,
         limits: None,
         refusals: Arc::default(),
@@ -290,9 +300,10 @@ fn draw_remotes(random: &mut Random) -> Vec<usize> {
 }
 
 impl ServicePlan {
-    fn draw(random: &mut Random, idle: Option<u64>, remotes: Vec<usize>) -> ServicePlan {
+    fn draw(random: &mut Random, idle: Option<u64>, remotes: Vec<usize>, proxy: Option<ProxyPlan>) -> ServicePlan {
         ServicePlan {
             timeouts: draw_timeouts(random, idle),
+            proxy,
             retries: random.once_in(4).then(|| random.below(4) as u32),
             retry_timeout: random.once_in(6).then(|| random.within(1..=2500)),
             most: random.once_in(4).then(|| random.within(1..=2) as u32),
@@ -320,7 +331,7 @@ impl ServicePlan {
             ..PoolSettings::default()
         };
         let members = if self.empty_until.is_some() { Vec::new() } else { members.to_vec() };
-        service_of(self.timeouts, &settings, members)
+        service_of(self.timeouts, &settings, members, self.proxy)
     }
 }
 
@@ -345,12 +356,19 @@ impl Down {
 }
 
 impl SessionPlan {
-    fn draw(random: &mut Random, scale: Scale, services: &[Vec<usize>]) -> SessionPlan {
+    fn draw(random: &mut Random, scale: Scale, services: &[Vec<usize>], proxies: &[Option<ProxyPlan>]) -> SessionPlan {
         let service = random.below(services.len() as u64) as usize;
+        let header = proxies[service].filter(|proxy| proxy.accept).map(|_| ClientHeader::draw(random));
+        let mut client = Connection::draw(random, scale);
+        if header.as_ref().is_some_and(|header| header.header.is_none()) {
+            // Nothing follows that anybody should read.
+            (client.script.length, client.script.echo) = (0, false);
+        }
         SessionPlan {
             arrival: random.pick(&[0, 0, 1, 30, 500]),
             service,
-            client: Connection::draw(random, scale),
+            client,
+            header,
             remotes: services[service]
                 .iter()
                 .map(|&addresses| (0..addresses).map(|_| Address::draw(random, scale)).collect())

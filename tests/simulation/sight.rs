@@ -59,10 +59,23 @@ pub enum Sight {
     /// ended.
     LeftForAnother,
     RemoteReset,
+    /// A client's header was read, alone, with what follows it behind it, with the end, or with a reset.
+    HeaderAlone,
+    HeaderWithMore,
+    HeaderWithEnd,
+    HeaderThenBroken,
+    /// A client was reset as what it began with is no header, ended or broke before it was whole, or came too late.
+    HeaderBad,
+    HeaderCut,
+    HeaderBroken,
+    HeaderLate,
+    /// A remote took its header in pieces, and one got it together with what the client sent.
+    HeaderSentInPieces,
+    HeaderSentWithMore,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 33] = [
+    pub const ALL: [Sight; 43] = [
         Sight::CopyThenPipe,
         Sight::CopyThenPipeAgain,
         Sight::PipeThenCopy,
@@ -96,6 +109,16 @@ impl Sight {
         Sight::RetryTimeout,
         Sight::LeftForAnother,
         Sight::RemoteReset,
+        Sight::HeaderAlone,
+        Sight::HeaderWithMore,
+        Sight::HeaderWithEnd,
+        Sight::HeaderThenBroken,
+        Sight::HeaderBad,
+        Sight::HeaderCut,
+        Sight::HeaderBroken,
+        Sight::HeaderLate,
+        Sight::HeaderSentInPieces,
+        Sight::HeaderSentWithMore,
     ];
 }
 

@@ -4,6 +4,7 @@ use cproxy::endpoint::SideName;
 use cproxy::flow::Readiness;
 use std::collections::VecDeque;
 
+use super::header::Passing;
 use super::peer::{Ending, Peer};
 use super::plan::{Answer, Connection};
 use super::traffic::{Means, Traffic};
@@ -71,6 +72,9 @@ pub struct Socket {
     pub peer: Peer,
     pub receive_room: u64,
     pub send_room: u64,
+    /// The header in front of what the peer sends, and the one in front of what the session sends.
+    pub header_in: Passing,
+    pub header_out: Passing,
     /// Bytes that the peer has sent, and those of them that the session has read.
     pub arrived: u64,
     pub received: u64,
@@ -126,6 +130,8 @@ pub struct Witness {
     pub traffic: Traffic,
     /// They were messages, not bulk.
     pub copied_messages: bool,
+    /// The header was sent with the promise that more follows at once, and nothing has followed.
+    pub corked: bool,
     /// Times that the flow changed from messages to a pipe.
     pub pipes_begun: u64,
 }
@@ -153,6 +159,8 @@ impl Socket {
             peer: Peer::new(connection.script.clone()),
             receive_room: connection.receive_room,
             send_room: connection.send_room,
+            header_in: Passing::default(),
+            header_out: Passing::default(),
             arrived: 0,
             received: 0,
             pieces: VecDeque::new(),
@@ -177,7 +185,7 @@ impl Socket {
             return Conditions::default();
         }
         Conditions {
-            input: self.arrived > self.received || self.peer_finished || self.broken,
+            input: self.header_in.waiting() > 0 || self.arrived > self.received || self.peer_finished || self.broken,
             output: self.has_space() || self.finished || self.broken || self.left,
             read_hangup: self.peer_finished || self.broken,
             hangup: self.broken || self.left || (self.peer_finished && self.finished),
@@ -205,7 +213,7 @@ impl Socket {
 
     /// Bytes that a write would take.
     pub fn space(&self) -> u64 {
-        self.send_room - (self.sent - self.fetched)
+        self.send_room - (self.sent - self.fetched) - self.header_out.waiting() as u64
     }
 
     /// Whether there is so much space that kernels tell of it: they do not for every byte.
@@ -228,7 +236,7 @@ impl Socket {
             Ending::FinishLast => true,
             _ => script.echo,
         };
-        !self.peer_finished && self.unsupplied() == 0 && (heard_all || !waits)
+        !self.peer_finished && self.header_in.left() == 0 && self.unsupplied() == 0 && (heard_all || !waits)
     }
 
     /// Whether the session knows that the socket is of no more use.
@@ -253,7 +261,7 @@ impl Socket {
 
     /// Bytes that the peer has not taken yet.
     pub fn unsent(&self) -> u64 {
-        if self.left { 0 } else { self.sent - self.fetched }
+        if self.left { 0 } else { self.sent - self.fetched + self.header_out.waiting() as u64 }
     }
 
     /// Whether the connection was made and an event has said so.

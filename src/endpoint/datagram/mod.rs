@@ -4,6 +4,7 @@
 //! datagrams of one size enters and leaves the kernel as one (udp(7), `UDP_SEGMENT` and `UDP_GRO`).
 
 mod control;
+mod header;
 mod message;
 mod options;
 mod receive;
@@ -25,6 +26,7 @@ use receive::receive;
 use send::send;
 use train::may_be_the_trains;
 
+pub use header::HeaderBefore;
 pub use options::report_local_address;
 pub use train::TrainLimit;
 

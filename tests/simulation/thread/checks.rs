@@ -2,6 +2,7 @@
 
 use cproxy::config::balancing::OnDown;
 use cproxy::endpoint::SideName;
+use cproxy::proxy_header::parse;
 use cproxy::service::Service;
 use cproxy::service::pool::Member;
 use cproxy::session::{End, Outcome, Session};
@@ -11,6 +12,7 @@ use cproxy::thread::timers::TICK;
 use super::super::dialer::Hold;
 use super::super::kernel::SimSocket;
 use super::super::pipe;
+use super::super::sight::Sight;
 use super::super::socket::Socket;
 use super::super::traffic::Means;
 use super::host::{Entry, SimHost};
@@ -34,6 +36,14 @@ impl SimHost {
             assert!(kernel.moved_in_run() > 0, "session {number} moved nothing and wants to run again");
         }
         if outcome == Outcome::Waiting {
+            let client = kernel.socket(entry.client);
+            let header = &client.header_in;
+            let over =
+                client.known_broken() || client.witness.read_finish || parse(&header.bytes[..header.taken]).is_err();
+            assert!(header.is_taken() || !over, "session {number} waits for a header that will not come");
+            let corked = |socket: &Socket| socket.witness.corked && !socket.failed();
+            let corked = entry.sockets().into_iter().any(|id| corked(kernel.socket(id)));
+            assert!(!corked, "session {number} has a header wait for bytes that do not come");
             for (source, sink) in entry.flows() {
                 let (source, sink) = (kernel.socket(source), kernel.socket(sink));
                 let over = source.known_broken() && (sink.known_broken() || !source.is_owed(sink));
@@ -147,6 +157,9 @@ impl SimHost {
                     progress + 2 * idle + LATE
                 })
             }
+            None if !self.kernel.borrow().socket(entry.client).header_in.is_taken() => {
+                Some(entry.came + entry.timeouts.connect)
+            }
             None => entry.dialling.deadline(),
         }
     }
@@ -187,8 +200,15 @@ impl SimHost {
                     entry.number
                 );
             }
+            let client = kernel.socket(entry.client);
+            let known = client.header_in.is_taken();
+            assert!(known || !client.readable(), "session {} leaves a header unread", entry.number);
             let Some(remote) = entry.dialling.remote() else { continue };
-            if kernel.socket(remote).told_connected() {
+            let remote = kernel.socket(remote);
+            if remote.told_connected() && !remote.header_out.is_given() {
+                let left = remote.writable() && !remote.known_broken();
+                assert!(!left, "session {} leaves a header unsent", entry.number);
+            } else if remote.told_connected() {
                 for (source, sink) in entry.flows() {
                     check_flow_stuck(entry.number, kernel.socket(source), kernel.socket(sink));
                 }
@@ -246,7 +266,11 @@ impl SimHost {
             End::Drain => {}
             End::OutsideTime => unreachable!("there are no hours"),
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
-            End::BadHeader | End::NotLetIn => unreachable!("nobody has to say who it is"),
+            End::BadHeader => {
+                drop(kernel);
+                return self.check_bad_header(entry);
+            }
+            End::NotLetIn => unreachable!("everybody is let in"),
         }
         if matches!(end, End::Reset(_) | End::Error(_)) {
             for (source, sink) in entry.flows() {
@@ -258,6 +282,25 @@ impl SimHost {
                 assert!(may_end, "session {} does not pass on what its {} had said", entry.number, source.side);
             }
         }
+    }
+
+    /// Checks that a client was not known when its session ended for that.
+    fn check_bad_header(&self, entry: &Entry) {
+        let kernel = self.kernel.borrow();
+        let client = kernel.socket(entry.client);
+        let header = &client.header_in;
+        assert!(!header.is_taken(), "session {} ends though its client has said who it is", entry.number);
+        let bad = parse(&header.bytes[..header.taken]).is_err();
+        let late = kernel.now >= entry.came + entry.timeouts.connect;
+        assert!(bad || client.witness.read_finish || client.known_broken() || late, "it may still be a header");
+        let sight = match () {
+            () if bad => Sight::HeaderBad,
+            () if client.known_broken() => Sight::HeaderBroken,
+            () if client.witness.read_finish => Sight::HeaderCut,
+            () => Sight::HeaderLate,
+        };
+        drop(kernel);
+        self.see(sight);
     }
 
     /// Checks what the peer of a socket saw when the session was over.

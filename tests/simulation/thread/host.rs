@@ -8,6 +8,7 @@ use cproxy::thread::sessions::Host;
 use std::io;
 
 use super::super::dialer::{Dialling, Hold};
+use super::super::header::ProxyPlan;
 use super::super::kernel::{SharedKernel, SimSocket};
 use super::super::plan::{Plan, SessionPlan};
 use super::super::promise::Promise;
@@ -23,6 +24,8 @@ pub struct Entry {
     pub client: usize,
     pub service: ServiceId,
     pub timeouts: Timeouts,
+    /// When its client came.
+    pub came: u64,
     pub dialling: Dialling,
     /// Its client's socket could not be used.
     pub refused: bool,
@@ -81,15 +84,17 @@ impl SimHost {
     }
 
     /// A client has come, whose session is about to start. Returns its socket.
-    pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service) -> usize {
-        let client = self.kernel.borrow_mut().accept(number, &plan.client);
+    pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service, proxy: Option<ProxyPlan>) -> usize {
+        let client = self.kernel.borrow_mut().accept(number, &plan.client, plan.header.as_ref());
         let now = self.kernel.borrow().now;
+        let header = proxy.map(|proxy| proxy.onward(client, plan.header.as_ref())).unwrap_or_default();
         self.coming = Some(Entry {
             number,
             client,
             service: service.id,
             timeouts: service.timeouts,
-            dialling: Dialling::new(client, plan.remotes, service, now),
+            came: now,
+            dialling: Dialling::new(client, plan.remotes, service, header),
             refused: false,
             opened: None,
             moved: 0,
@@ -137,7 +142,8 @@ impl SimHost {
     /// A session may have looked for a remote, and goes on.
     pub fn looked(&mut self, key: usize) {
         let entry = self.entries[key].as_mut().expect("it has run");
-        if !entry.refused {
+        let is_known = self.kernel.borrow().socket(entry.client).header_in.is_taken();
+        if !entry.refused && is_known {
             entry.dialling.looked(&self.kernel);
         }
     }
@@ -199,12 +205,15 @@ impl SimHost {
     }
 
     /// Notes when the session opened, when bytes last moved, and what it comes by. Returns how many have moved.
-    fn observe(&mut self, key: usize) -> u64 {
+    fn observe(&mut self, key: usize, outcome: Outcome) -> u64 {
         let kernel = self.kernel.borrow();
         let entry = self.entries[key].as_mut().expect("it has run");
         let Some(remote) = entry.dialling.remote().map(|id| kernel.socket(id)) else { return 0 };
         let sent = remote.sent + kernel.socket(entry.client).sent;
-        if entry.opened.is_none() && remote.told_connected() && !remote.witness.closed {
+        // One that breaks before it has its header may have said something, unless another is tried.
+        let has_header = remote.header_out.is_given() || remote.known_broken();
+        let goes_on = has_header && !matches!(outcome, Outcome::Ended(End::ConnectFailed | End::ConnectTimeout));
+        if entry.opened.is_none() && remote.told_connected() && !remote.witness.closed && goes_on {
             (entry.opened, entry.moved) = (Some(kernel.now), kernel.now);
         }
         let moved = sent - entry.sent;
@@ -305,7 +314,7 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         if !matches!(outcome, Outcome::Ended(_)) {
             self.looked(key);
         }
-        let moved = self.observe(key);
+        let moved = self.observe(key, outcome);
         self.check_run(key, session, outcome);
         self.promise.ran(key, moved, outcome);
         self.check_pipes();
