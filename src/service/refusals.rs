@@ -40,7 +40,7 @@ impl Reason {
         Reason::Header,
     ];
 
-    /// What refuses it, to follow "by".
+    /// Why, to follow "by".
     fn text(self) -> &'static str {
         match self {
             Reason::Rules => "the access rules",
@@ -49,7 +49,7 @@ impl Reason {
             Reason::SourceSessions => "max-sessions-per-source",
             Reason::Rate => "session-rate",
             Reason::SourceRate => "session-rate-per-source",
-            Reason::Header => "accept-proxy",
+            Reason::Header => "a bad PROXY header",
         }
     }
 }
@@ -71,7 +71,9 @@ impl Service {
         let Some(most) = most.filter(|_| self.refusals.may_tell_of_waiting(now)) else { return };
         warn!(
             "{}",
-            self.named(&format_args!("clients wait: there are {most} sessions, as many as max-sessions allows"))
+            self.named(&format_args!(
+                "there are {most} sessions, as many as max-sessions allows: further clients wait"
+            ))
         );
     }
 

@@ -5,6 +5,7 @@
 //! tests of one subject. The soak runs only when it is asked for: see [`soak`].
 
 mod access;
+mod admission;
 mod balancing;
 mod command_line;
 mod configuration;

@@ -155,7 +155,8 @@ impl Limits {
         })?;
         if per_source.max_sessions.is_some() {
             let without_place = || Ticket { usage: self.usage.clone(), has_place: false, source: None };
-            ticket.get_or_insert_with(without_place).source = Some(source);
+            let before = ticket.get_or_insert_with(without_place).source.replace(source);
+            before.into_iter().for_each(|before| self.usage.sources.leave(before));
         }
         Ok(ticket)
     }

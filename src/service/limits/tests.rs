@@ -160,6 +160,31 @@ fn a_client_that_is_refused_counts_for_nothing() {
 }
 
 #[test]
+fn a_client_that_says_later_who_it_is_is_counted_once() {
+    let settings = LimitSettings {
+        max_sessions: some(2),
+        session_rate: rate("1/s"),
+        max_sessions_per_source: some(1),
+        ..Default::default()
+    };
+    let limits = limits(settings, 10);
+    let open = || limits.usage.sessions.load(Relaxed);
+    let unknown = |now| limits.reserve().map_err(|_| Reason::Sessions).and_then(|place| limits.admit(place, None, now));
+    let ticket = limits.admit(unknown(0).unwrap(), ip("192.0.2.1"), 0).unwrap();
+    assert_eq!(open(), 1);
+    let other = unknown(0).unwrap();
+    assert_eq!((open(), limits.is_full()), (2, true));
+    assert_eq!(limits.admit(other, ip("192.0.2.1"), 5000).err(), Some(Reason::SourceSessions));
+    assert_eq!(open(), 1, "its place is free");
+    // It says that it is another one.
+    let ticket = limits.admit(ticket, ip("192.0.2.2"), 5000).unwrap();
+    let _one = limits.admit(None, ip("192.0.2.1"), 9000).unwrap();
+    assert_eq!(open(), 2);
+    drop(ticket);
+    assert!(limits.admit(None, ip("192.0.2.2"), 12_000).is_ok());
+}
+
+#[test]
 fn what_is_counted_holds_over_a_reload_and_new_numbers_hold_at_once() {
     let settings = LimitSettings {
         max_sessions: some(3),
