@@ -61,9 +61,14 @@ impl Counted {
 impl Flood {
     /// Begins to offer connections to `target`.
     pub fn start(target: SocketAddr) -> io::Result<Self> {
+        Self::start_with(target, UNDER_WAY)
+    }
+
+    /// The same, with so many of them there at a time.
+    fn start_with(target: SocketAddr, under_way: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("flood".to_owned()).spawn(move || run(target, &own))?;
+        let thread = thread::Builder::new().name("flood".to_owned()).spawn(move || run(target, under_way, &own))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -82,8 +87,8 @@ impl Drop for Flood {
     }
 }
 
-fn run(target: SocketAddr, shared: &Shared) {
-    let mut under_way: Vec<Option<TcpStream>> = (0..UNDER_WAY).map(|_| None).collect();
+fn run(target: SocketAddr, most: usize, shared: &Shared) {
+    let mut under_way: Vec<Option<TcpStream>> = (0..most).map(|_| None).collect();
     let start = Moment::now();
     let mut next = 0;
     let mut offered = 0;
@@ -102,7 +107,7 @@ fn run(target: SocketAddr, shared: &Shared) {
             *place = connect(target, SOURCE).ok();
             offered += 1;
             shared.offered.fetch_add(place.is_some().into(), Relaxed);
-            next = (next + 1) % UNDER_WAY;
+            next = (next + 1) % most;
         }
     }
     for stream in under_way.into_iter().flatten() {
@@ -126,23 +131,31 @@ fn leave(stream: TcpStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
 
     #[test]
     fn it_counts_what_is_refused() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let flood = Flood::start(listener.local_addr().unwrap()).unwrap();
-        // Some stay until the flood leaves them, so that not all are refused.
+        let flood = Flood::start_with(listener.local_addr().unwrap(), 64).unwrap();
+        // Some stay until the flood leaves them.
         let mut kept = Vec::new();
-        while flood.counted().refused < 10 {
+        for _ in 0..10_000 {
             let (stream, peer) = listener.accept().unwrap();
             assert_eq!(peer.ip(), SOURCE);
             match kept.len() < 5 {
                 true => kept.push(stream),
                 false => SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
             }
+            if flood.counted().refused >= 10 {
+                break;
+            }
         }
         let counted = flood.counted();
-        assert!(counted.offered >= counted.refused + kept.len() as u64);
+        assert!(counted.refused >= 10 && counted.offered >= counted.refused + 5, "{counted:?}");
+        drop(flood);
+        for mut stream in kept {
+            assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
     }
 }
