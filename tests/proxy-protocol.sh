@@ -9,7 +9,7 @@ cd "$work"
 
 # --- Ports: of servers behind the proxy (b), of the proxy (p), and of the programs before it (f)
 
-names=(b_nginx b_haproxy)
+names=(b_nginx b_haproxy b_udp f_udp p_udp)
 for to in nginx haproxy; do
   for version in v1 v2; do
     names+=("p_direct_${version}_$to" "p_${version}_$to")
@@ -97,6 +97,7 @@ module=$(find /usr/lib/nginx/modules /usr/lib64/nginx/modules -name ngx_stream_m
       echo "server { listen 127.0.0.1:${!front}; proxy_pass 127.0.0.1:${!port}; proxy_protocol on; }"
     done
   done
+  echo "server { listen 127.0.0.1:$f_udp udp; proxy_pass 127.0.0.1:$p_udp; proxy_protocol on; proxy_responses 2; }"
   echo '}'
 } >nginx.conf
 
@@ -140,6 +141,12 @@ listen = "unix:$work/proxy.sock"
 remote = "127.0.0.1:$b_haproxy"
 accept-proxy-from = "unix"
 send-proxy = "v1"
+[service.datagrams]
+listen = "udp:127.0.0.1:$p_udp"
+remote = "udp:127.0.0.1:$b_udp"
+accept-proxy = true
+send-proxy = "v2"
+proxy-datagrams = "first"
 # The checks pass only with a header of their own, as those of the last service show.
 CONF
   for version in v1 v2 none; do
@@ -151,7 +158,7 @@ CONF
   done
 } >cproxy.toml
 
-# --- Clients
+# --- Clients and a server of datagrams
 
 # Connects to a port, says nothing or asks for a page, and prints its own address, and what the server says.
 cat >client.py <<'PYTHON'
@@ -170,12 +177,34 @@ if kind == "haproxy":
 print("%s %d" % client.getsockname(), "|", answer.decode().strip())
 PYTHON
 
+# Answers each datagram with the addresses of the header that it begins with, and with what is behind that.
+cat >datagrams.py <<'PYTHON'
+import socket, struct, sys
+
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    datagram, sender = server.recvfrom(65536)
+    who = "nobody"
+    if datagram.startswith(b"\r\n\r\n\0\r\nQUIT\n"):
+        kind, length = struct.unpack(">xBH", datagram[12:16])
+        source, destination, *ports = struct.unpack(">4s4sHH", datagram[16:28])
+        source, destination = socket.inet_ntoa(source), socket.inet_ntoa(destination)
+        who = f"{source} {ports[0]} {destination} {ports[1]} kind {kind:#x}"
+        datagram = datagram[16 + length:]
+    server.sendto(f"{who}: {datagram.decode()}".encode(), sender)
+PYTHON
+
 haproxy -db -f haproxy.cfg >haproxy.log 2>&1 &
 pids+=($!)
 nginx -p "$work" -e "$work/nginx-errors.log" -c "$work/nginx.conf" >nginx.log 2>&1 &
 pids+=($!)
+python3 datagrams.py "$b_udp" >datagrams.log 2>&1 &
+pids+=($!)
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
 for port in "$b_haproxy" "$f_unix" "$b_nginx"; do retry listens "$port"; done
+retry grep -q ready datagrams.log
 # Its checks find all of these working.
 "$cproxy" -v -c cproxy.toml >cproxy.log 2>&1 &
 pids+=($!)
@@ -232,3 +261,21 @@ echo "ok: a client without a header is reset"
 retry grep -q "service checks-none: .* stays in use, as no other one works" cproxy.log
 if grep -E "service checks-v[12]: .* check failed" cproxy.log; then exit 1; fi
 echo "ok: checks begin with a header"
+
+# --- Datagrams
+
+timeout 60 python3 - "$f_udp" <<'PYTHON'
+import socket, sys
+
+client = socket.socket(type=socket.SOCK_DGRAM)
+client.settimeout(30)
+client.bind(("127.0.0.9", 0))
+client.connect(("127.0.0.1", int(sys.argv[1])))
+expected = "127.0.0.9 %d 127.0.0.1 %s" % (client.getsockname()[1], sys.argv[1])
+client.send(b"one")
+answer = client.recv(4096).decode()
+assert answer.startswith(expected) and answer.endswith(": one"), answer
+client.send(b"two")
+assert client.recv(4096) == b"nobody: two"
+PYTHON
+echo "ok: nginx says who sends a session's datagrams, and so do we"
