@@ -31,6 +31,8 @@ pub struct DatagramFlow {
     /// The last run moved much.
     bulk: bool,
     counts: Counts,
+    /// Bytes that may be sent; `None`: any number.
+    allowed: Option<u64>,
 }
 
 /// Where a flow stands.
@@ -73,6 +75,11 @@ impl DatagramFlow {
         self.bulk
     }
 
+    /// Has it send no more bytes than these, and keep the rest, until it is told otherwise. One datagram may be larger.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowed = Some(bytes);
+    }
+
     /// See [`super::Flow::pump`].
     pub fn pump<E: Endpoint<Pipe = P>, P: Pipe>(
         &mut self,
@@ -84,7 +91,7 @@ impl DatagramFlow {
         let mut left = budget;
         let stopped = loop {
             if !self.send_kept(sink, pools)? {
-                break Stopped::Blocked;
+                break if self.allowed == Some(0) && sink.ready.writable { Stopped::Spent } else { Stopped::Blocked };
             }
             if self.state != State::Open {
                 break Stopped::Drained;
@@ -202,6 +209,36 @@ impl DatagramFlow {
         encoded: &mut Vec<u8>,
     ) -> Result<(), Broken> {
         let Some(sink) = sink else { return Ok(()) };
+        match self.allowed {
+            None => self.send_all(batch, sink, encoded),
+            Some(allowed) => self.send_allowed(allowed, batch, sink, encoded),
+        }
+    }
+
+    #[inline(never)]
+    fn send_allowed<E: Endpoint>(
+        &mut self,
+        allowed: u64,
+        batch: &mut Batch,
+        sink: &mut Side<E>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let before = self.counts.moved;
+        let apart = batch.set_apart_beyond(allowed);
+        let sent = self.send_all(batch, sink, encoded);
+        batch.bring_back(apart);
+        self.allowed = Some(allowed.saturating_sub(self.counts.moved - before));
+        sent
+    }
+
+    // It must not be one of the calls that a message costs.
+    #[inline(always)]
+    fn send_all<E: Endpoint>(
+        &mut self,
+        batch: &mut Batch,
+        sink: &mut Side<E>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
         while !batch.is_empty() && sink.ready.writable {
             let result = match sink.endpoint.carries() {
                 Carries::Datagrams { .. } => retry(|| sink.endpoint.send_datagrams(batch, encoded)),

@@ -6,6 +6,7 @@
 
 mod access;
 mod balancing;
+mod caps;
 mod command_line;
 mod configuration;
 mod datagrams;

@@ -22,6 +22,8 @@ pub struct Entry {
     pub number: usize,
     pub client: usize,
     pub service: ServiceId,
+    /// How fast its bytes may move is limited, which may hold it back.
+    pub is_capped: bool,
     pub timeouts: Timeouts,
     pub dialling: Dialling,
     /// Its client's socket could not be used.
@@ -88,6 +90,7 @@ impl SimHost {
             number,
             client,
             service: service.id,
+            is_capped: service.caps.is_some(),
             timeouts: service.timeouts,
             dialling: Dialling::new(client, plan.remotes, service, now),
             refused: false,
