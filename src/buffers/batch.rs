@@ -61,6 +61,14 @@ struct Run {
     slots: Range<usize>,
 }
 
+/// Datagrams at the end of a batch that are not to be taken yet; [`Batch::bring_back`] must follow.
+#[derive(Debug)]
+#[must_use]
+pub struct Apart {
+    end: usize,
+    size: usize,
+}
+
 /// Datagrams in order, and how far a sink has got with them.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -269,6 +277,30 @@ impl Batch {
         while !self.is_empty() {
             self.drop_first(why);
         }
+    }
+
+    /// Sets those apart that are left when so many bytes have been taken; the last datagram before them may have more.
+    pub fn set_apart_beyond(&mut self, bytes: u64) -> Apart {
+        let mut room = bytes;
+        let mut count = 0;
+        for slot in &self.slots[self.left.clone()] {
+            if room == 0 {
+                break;
+            }
+            room = room.saturating_sub(u64::from(slot.length.max(1)));
+            count += 1;
+        }
+        let apart = self.left.start + count..self.left.end;
+        let size = self.slots[apart.clone()].iter().map(|slot| slot.length as usize + SLOT_COST).sum();
+        self.left.end = apart.start;
+        self.size -= size;
+        Apart { end: apart.end, size }
+    }
+
+    /// Adds those again that were set apart.
+    pub fn bring_back(&mut self, apart: Apart) {
+        self.left.end = apart.end;
+        self.size += apart.size;
     }
 
     /// Notes a datagram that did not even get here, or was lost behind here.

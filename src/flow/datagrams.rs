@@ -34,6 +34,8 @@ pub struct DatagramFlow {
     /// Each datagram begins with a header of the PROXY protocol, of which nothing goes on.
     headers: bool,
     counts: Counts,
+    /// Bytes that may be sent; `None`: any number.
+    allowed: Option<u64>,
 }
 
 /// Where a flow stands.
@@ -87,6 +89,11 @@ impl DatagramFlow {
         self.keep(batch, memory);
     }
 
+    /// Has it send no more bytes than these, and keep the rest, until it is told otherwise. One datagram may be larger.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowed = Some(bytes);
+    }
+
     /// See [`super::Flow::pump`].
     pub fn pump<E: Endpoint<Pipe = P>, P: Pipe>(
         &mut self,
@@ -98,7 +105,7 @@ impl DatagramFlow {
         let mut left = budget;
         let stopped = loop {
             if !self.send_kept(sink, pools)? {
-                break Stopped::Blocked;
+                break if self.allowed == Some(0) && sink.ready.writable { Stopped::Spent } else { Stopped::Blocked };
             }
             if self.state != State::Open {
                 break Stopped::Drained;
@@ -226,6 +233,36 @@ impl DatagramFlow {
         encoded: &mut Vec<u8>,
     ) -> Result<(), Broken> {
         let Some(sink) = sink else { return Ok(()) };
+        match self.allowed {
+            None => self.send_all(batch, sink, encoded),
+            Some(allowed) => self.send_allowed(allowed, batch, sink, encoded),
+        }
+    }
+
+    #[inline(never)]
+    fn send_allowed<E: Endpoint>(
+        &mut self,
+        allowed: u64,
+        batch: &mut Batch,
+        sink: &mut Side<E>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let before = self.counts.moved;
+        let apart = batch.set_apart_beyond(allowed);
+        let sent = self.send_all(batch, sink, encoded);
+        batch.bring_back(apart);
+        self.allowed = Some(allowed.saturating_sub(self.counts.moved - before));
+        sent
+    }
+
+    // It must not be one of the calls that a message costs.
+    #[inline(always)]
+    fn send_all<E: Endpoint>(
+        &mut self,
+        batch: &mut Batch,
+        sink: &mut Side<E>,
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
         while !batch.is_empty() && sink.ready.writable {
             let result = match sink.endpoint.carries() {
                 Carries::Datagrams { .. } => retry(|| sink.endpoint.send_datagrams(batch, encoded)),

@@ -89,6 +89,13 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
+    /// Has a flow of datagrams send no more bytes than these until it is told otherwise.
+    pub fn allow(&mut self, bytes: usize) {
+        if let Flow::Datagrams(flow) = self {
+            flow.allow(bytes as u64);
+        }
+    }
+
     /// What became of the datagrams so far.
     pub fn counts(&self) -> Counts {
         match self {

@@ -88,6 +88,11 @@ impl SessionCaps {
         })
     }
 
+    /// Which flows have a cap.
+    pub(super) fn which(&self) -> [bool; 2] {
+        self.caps.each_ref().map(Option::is_some)
+    }
+
     /// Notes what flows have moved since their beginning.
     pub(super) fn count(&mut self, moved: [u64; 2]) {
         self.each(moved).for_each(|(cap, moved)| cap.count(moved));

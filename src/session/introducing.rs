@@ -123,7 +123,10 @@ impl<E: Endpoint> Session<E> {
     /// Whether bytes of the client are certainly sent next, so that they may go together with the header.
     fn bytes_follow(&self) -> bool {
         let carries_bytes = |endpoint: &E| endpoint.carries() == Carries::Bytes;
-        self.client.ready.readable
+        // A cap may hold them back.
+        let is_capped = self.terms.as_ref().is_some_and(|terms| terms.caps.is_some());
+        !is_capped
+            && self.client.ready.readable
             && carries_bytes(&self.client.endpoint)
             && self.remote.as_ref().is_some_and(|remote| carries_bytes(&remote.endpoint))
             && self.client.endpoint.has_unread()

@@ -51,7 +51,11 @@ impl<E: Endpoint> Session<E> {
     /// Finds out how much each flow may move in the run that begins.
     fn ask_caps(&mut self, now: u64) {
         let Some(caps) = self.terms.as_mut().and_then(|terms| terms.caps.as_mut()) else { return };
-        let wants = |flow: &Flow<E::Pipe>, source: &Side<E>| source.ready.readable && !flow.keeps();
+        let wants = |flow: &Flow<E::Pipe>, source: &Side<E>| match flow {
+            // What is kept has been counted already.
+            Flow::Bytes(_) => source.ready.readable && !flow.keeps(),
+            Flow::Datagrams(_) => source.ready.readable || flow.keeps(),
+        };
         let wants = match (self.phase, &self.remote) {
             (_, None) => [false; 2],
             (Phase::Open { .. } | Phase::Ending { .. }, Some(remote)) => {
@@ -68,11 +72,22 @@ impl<E: Endpoint> Session<E> {
     // Apart from what a run of any other session costs.
     #[inline(never)]
     pub(super) fn capped(&mut self, turn: &Turn<'_, E::Pipe>) -> [usize; 2] {
-        let caps = self.terms.as_mut().and_then(|terms| terms.caps.as_mut());
-        caps.map_or([turn.budget; 2], |caps| {
-            caps.count([self.upstream.counted(), self.downstream.counted()]);
-            caps.budgets(turn.budget, turn.now)
-        })
+        let Some(caps) = self.terms.as_mut().and_then(|terms| terms.caps.as_mut()) else { return [turn.budget; 2] };
+        caps.count([self.upstream.counted(), self.downstream.counted()]);
+        let budgets = caps.budgets(turn.budget, turn.now);
+        let flows = [&mut self.upstream, &mut self.downstream];
+        for ((flow, budget), is_capped) in flows.into_iter().zip(budgets).zip(caps.which()) {
+            if is_capped {
+                flow.allow(budget);
+            }
+        }
+        budgets
+    }
+
+    /// Whether datagrams that are offered are to be kept until a run, as a cap says what of them may go on.
+    pub(super) fn keeps_offers(&self) -> bool {
+        let caps = self.terms.as_ref().and_then(|terms| terms.caps.as_ref());
+        caps.is_some_and(|caps| caps.which()[0])
     }
 
     /// Notes which flows could go on, were it not for their budgets.

@@ -21,8 +21,9 @@ impl<E: Endpoint> Session<E> {
     /// Moves datagrams that came for the client without being read from it.
     pub fn offer(&mut self, batch: &mut Batch, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let before = self.progress();
+        let keeps = self.has_more && self.keeps_offers();
         let remote = match self.phase {
-            Phase::Open { .. } | Phase::Ending { .. } => self.remote.as_mut(),
+            Phase::Open { .. } | Phase::Ending { .. } if !keeps => self.remote.as_mut(),
             _ => None,
         };
         let offered = self.upstream.offer(batch, remote, turn.pools);
@@ -34,7 +35,7 @@ impl<E: Endpoint> Session<E> {
             return self.refused(turn.now);
         }
         self.note_progress(before, turn);
-        Outcome::Waiting
+        if keeps { Outcome::Spent } else { Outcome::Waiting }
     }
 
     /// Whether the system said meanwhile that nobody is at the address of a remote without a connection, and there are

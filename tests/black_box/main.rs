@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod balancing;
+mod caps;
 mod command_line;
 mod configuration;
 mod datagrams;

@@ -1,5 +1,6 @@
 //! Timeouts: never early, and at all.
 
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -207,4 +208,39 @@ fn a_client_that_reads_slowly_is_not_idle() {
     drop(client);
     drop(server);
     assert_eq!(proxy.end().downstream, BYTES as u64);
+}
+
+#[test]
+fn a_session_lasts_no_longer_than_it_may_whatever_moves() {
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--session-timeout", "300ms"]).start();
+    let start = Instant::now();
+    let (mut client, mut server) = proxy.session(&remote);
+    // It is never idle.
+    while client.write_all(b"x").is_ok() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    not_before(start, Duration::from_millis(300));
+    assert_eq!(server.rest().1, End::Reset);
+    assert_eq!(proxy.end().how, "session timeout");
+}
+
+#[test]
+fn a_half_closed_session_may_be_silent_only_so_long() {
+    const SILENCE: Duration = Duration::from_millis(300);
+    let remote = Remote::new(Kind::V4);
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--half-close-timeout", "300ms"]).start();
+    // One that is not half-closed goes on.
+    let (mut other, mut whole) = proxy.session(&remote);
+    let (mut client, mut server) = proxy.session(&remote);
+    server.finish();
+    assert_eq!(client.end(), End::Eof);
+    let start = Instant::now();
+    client.send("still here");
+    server.expect("still here");
+    assert_eq!(server.end(), End::Reset);
+    not_before(start, SILENCE);
+    assert_eq!(proxy.end(), ended("half-close timeout", 10, 0));
+    other.send("so am I");
+    whole.expect("so am I");
 }

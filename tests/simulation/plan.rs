@@ -2,13 +2,16 @@
 
 use cproxy::address::EndpointAddress;
 use cproxy::config::balancing::{Balance, OnDown, PoolSettings};
+use cproxy::config::caps::CapSettings;
 use cproxy::config::settings::{BufferSize, OnReload};
 use cproxy::flow::Pace;
+use cproxy::service::caps::Caps;
 use cproxy::service::pool::{Member, Pool, Remote};
 use cproxy::service::proxy::ProxyOptions;
 use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts};
 use cproxy::thread::sessions::Budgets;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +86,7 @@ pub struct SessionPlan {
 pub struct ServicePlan {
     pub timeouts: Timeouts,
     pub proxy: Option<ProxyPlan>,
+    pub caps: CapSettings,
     pub retries: Option<u32>,
     pub retry_timeout: Option<u64>,
     /// How many sessions each remote may have.
@@ -185,7 +189,7 @@ impl Plan {
 /// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
 /// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    service_of(timeouts, &PoolSettings::default(), members(&[addresses], None), None)
+    service_of(timeouts, &CapSettings::default(), &PoolSettings::default(), members(&[addresses], None), None)
 }
 
 /// Remotes that have so many addresses, and may have so many sessions.
@@ -199,7 +203,13 @@ fn members(remotes: &[usize], most: Option<u32>) -> Vec<Member> {
     remotes.iter().enumerate().map(member).collect()
 }
 
-fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>, proxy: Option<ProxyPlan>) -> Arc<Service> {
+fn service_of(
+    timeouts: Timeouts,
+    caps: &CapSettings,
+    pool: &PoolSettings,
+    members: Vec<Member>,
+    proxy: Option<ProxyPlan>,
+) -> Arc<Service> {
     Arc::new(Service {
         id: ServiceId::next(),
         name: String::new(),
@@ -208,7 +218,7 @@ fn service_of(timeouts: Timeouts, pool: &PoolSettings, members: Vec<Member>, pro
         hours: None,
         limits: None,
         refusals: Arc::default(),
-        caps: None,
+        caps: Caps::new(caps, None).map(Box::new),
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },
@@ -293,6 +303,12 @@ fn draw_timeouts(random: &mut Random, idle: Option<u64>) -> Timeouts {
     Timeouts { connect: random.within(1..=1500), idle, connectionless: None, session: None, half_close: None }
 }
 
+/// Caps that hold back some of what sessions here have to say, though not for long.
+fn draw_caps(random: &mut Random) -> CapSettings {
+    let mut rate = || random.once_in(2).then(|| NonZeroU64::new(random.within(1..=64) << 13)).flatten();
+    CapSettings { upload: rate(), download: rate(), total_upload: rate(), total_download: rate() }
+}
+
 /// How many addresses each remote of a service has.
 fn draw_remotes(random: &mut Random) -> Vec<usize> {
     let remotes = if random.once_in(3) { random.within(2..=4) } else { 1 };
@@ -301,7 +317,9 @@ fn draw_remotes(random: &mut Random) -> Vec<usize> {
 
 impl ServicePlan {
     fn draw(random: &mut Random, idle: Option<u64>, remotes: Vec<usize>, proxy: Option<ProxyPlan>) -> ServicePlan {
+        let caps = if random.once_in(5) { draw_caps(random) } else { CapSettings::default() };
         ServicePlan {
+            caps,
             timeouts: draw_timeouts(random, idle),
             proxy,
             retries: random.once_in(4).then(|| random.below(4) as u32),
@@ -331,7 +349,7 @@ impl ServicePlan {
             ..PoolSettings::default()
         };
         let members = if self.empty_until.is_some() { Vec::new() } else { members.to_vec() };
-        service_of(self.timeouts, &settings, members, self.proxy)
+        service_of(self.timeouts, &self.caps, &settings, members, self.proxy)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Entry {
     pub number: usize,
     pub client: usize,
     pub service: ServiceId,
+    /// How fast its bytes may move is limited, which may hold it back.
+    pub is_capped: bool,
     pub timeouts: Timeouts,
     /// When its client came.
     pub came: u64,
@@ -92,6 +94,7 @@ impl SimHost {
             number,
             client,
             service: service.id,
+            is_capped: service.caps.is_some(),
             timeouts: service.timeouts,
             came: now,
             dialling: Dialling::new(client, plan.remotes, service, header),

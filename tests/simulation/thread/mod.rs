@@ -118,7 +118,7 @@ impl<const SHORT: bool> Thread<SHORT> {
     fn poll(&mut self) {
         if self.sessions.queue().is_empty() {
             while !self.has_events() {
-                self.host.check_stuck();
+                self.host.check_stuck(&self.sessions);
                 let next = self.next_happening().expect("a session lives, and nothing will ever happen again");
                 self.now = self.now.max(next);
                 self.let_peers_act();
