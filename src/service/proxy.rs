@@ -1,8 +1,5 @@
 //! The PROXY protocol, as the sessions of a service use it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
-
 use super::access::{Access, ClientAddress};
 use crate::config::access::{AccessRule, Decision};
 use crate::config::proxy::{HeaderOf, ProxySettings, SendProxy};
@@ -19,7 +16,6 @@ pub struct ProxyOptions {
     pub datagrams: HeaderOf,
     /// Whose headers are believed; `None`: everybody's.
     believed: Option<Access>,
-    bad: BadHeaders,
 }
 
 impl ProxyOptions {
@@ -38,7 +34,6 @@ impl ProxyOptions {
             accept: settings.accept,
             datagrams: settings.datagrams,
             believed: Access::new(&rules),
-            bad: BadHeaders::default(),
         }))
     }
 
@@ -58,43 +53,6 @@ impl ProxyOptions {
             Addresses::Ip { source, .. } => ClientAddress::Ip(source.ip()),
             Addresses::Unix { .. } => ClientAddress::Unix,
         }
-    }
-
-    /// Counts a client that did not begin with a header; `Some` with all of them: a line of the log may say so.
-    pub fn count_bad(&self) -> Option<u64> {
-        self.bad.count(Instant::now())
-    }
-}
-
-/// How many clients had no header, or a bad one, and when that was last logged.
-#[derive(Debug)]
-struct BadHeaders {
-    since: Instant,
-    count: AtomicU64,
-    /// When it may be logged again, in milliseconds.
-    next_line: AtomicU64,
-}
-
-/// How often they are logged, in milliseconds: anybody can send any number.
-const LINE_EVERY: u64 = 1000;
-
-impl Default for BadHeaders {
-    fn default() -> BadHeaders {
-        BadHeaders { since: Instant::now(), count: AtomicU64::new(0), next_line: AtomicU64::new(0) }
-    }
-}
-
-impl BadHeaders {
-    fn count(&self, now: Instant) -> Option<u64> {
-        let count = self.count.fetch_add(1, Relaxed) + 1;
-        let now = now.saturating_duration_since(self.since);
-        let next = self.next_line.load(Relaxed);
-        if now < Duration::from_millis(next) {
-            return None;
-        }
-        let after = now.as_millis() as u64 + LINE_EVERY;
-        // Of threads that find some at the same time, one logs.
-        self.next_line.compare_exchange(next, after, Relaxed, Relaxed).ok().map(|_| count)
     }
 }
 
@@ -129,15 +87,5 @@ mod tests {
         assert!(some.believes(Some(ClientAddress::Unix)));
         assert!(!some.believes(at("192.0.2.1")) && !some.believes(None));
         assert!(!options(&["10.0.0.0/8"]).believes(Some(ClientAddress::Unix)));
-    }
-
-    #[test]
-    fn bad_headers_are_logged_once_a_second() {
-        let bad = BadHeaders::default();
-        let at = |milliseconds| bad.since + Duration::from_millis(milliseconds);
-        assert_eq!(
-            [at(0), at(999), at(1000), at(1500), at(2000)].map(|now| bad.count(now)),
-            [Some(1), None, Some(3), None, Some(5)]
-        );
     }
 }

@@ -181,9 +181,16 @@ impl Service {
 
     /// Counts a client that is refused at this time, in milliseconds, and logs it if that is due.
     pub fn refuse(&self, reason: Reason, client: Option<ClientAddress>, now: u64) {
+        self.refuse_because(reason, client, now, &"");
+    }
+
+    /// The same, and the log says more about why.
+    pub fn refuse_because(&self, reason: Reason, client: Option<ClientAddress>, now: u64, why: &dyn fmt::Display) {
         if let Some(told) = self.refusals.count(reason, now) {
             let from = client.map_or(String::new(), |client| format!(", the last one from {client}"));
-            warn!("{}", self.named(&format_args!("{told}{from}")));
+            let why = why.to_string();
+            let colon = if why.is_empty() { "" } else { ": " };
+            warn!("{}", self.named(&format_args!("{told}{from}{colon}{why}")));
         }
     }
 }

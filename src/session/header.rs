@@ -2,7 +2,7 @@
 //!
 //! What is behind the header is not read with it, so it needs no place: it is as if the connection began there.
 
-use log::{info, warn};
+use log::info;
 use std::fmt;
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::flow::{Side, retry};
 use crate::proxy_header::{Addresses, Malformed, Parsed, ProxyHeader, Tlvs, Transport, parse};
 use crate::service::access::ClientAddress;
 use crate::service::pool::ClientKey;
-use crate::service::refusals::Refused;
+use crate::service::refusals::{Reason, Refused};
 
 /// Bytes read at once, at most: few headers are longer.
 const READ: usize = 256;
@@ -109,9 +109,9 @@ impl<E: Endpoint> Session<E> {
         };
         match read {
             Ok(Some(header)) => self.introduced(header, turn, dialer),
-            Ok(None) if give_up <= turn.now => self.is_bad(&Bad::Late),
+            Ok(None) if give_up <= turn.now => self.is_bad(&Bad::Late, turn.now),
             Ok(None) => Outcome::Waiting,
-            Err(bad) => self.is_bad(&bad),
+            Err(bad) => self.is_bad(&bad, turn.now),
         }
     }
 
@@ -187,12 +187,8 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// The session ends: the log says so now and then, as anybody can begin any number of them.
-    fn is_bad(&self, bad: &Bad) -> Outcome {
-        if let Some(count) = self.service.proxy.as_ref().and_then(|proxy| proxy.count_bad()) {
-            let route = Route(&self.client.endpoint, SideName::Client);
-            let line = format_args!("bad PROXY headers so far: {count}, the last one from {route}: {bad}");
-            warn!("{}", self.service.named(&line));
-        }
+    fn is_bad(&self, bad: &Bad, now: u64) -> Outcome {
+        self.service.refuse_because(Reason::Header, self.client.endpoint.client_address(), now, bad);
         Outcome::Ended(End::BadHeader)
     }
 

@@ -13,6 +13,7 @@ mod faults;
 mod hours;
 mod limits;
 mod log;
+mod proxy_protocol;
 mod relay;
 mod reload;
 mod signals;

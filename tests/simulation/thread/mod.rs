@@ -21,7 +21,7 @@ use super::sight::{Sight, Sights};
 use host::{Ending, SimHost};
 
 /// More turns than any schedule can need: one that takes so many never ends.
-const MOST_TURNS: u64 = 250_000;
+const MOST_TURNS: u64 = 1_000_000;
 
 /// How a schedule went.
 #[derive(Debug, Default, PartialEq, Eq)]
