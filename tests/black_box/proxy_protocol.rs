@@ -1,8 +1,9 @@
 //! The PROXY protocol: headers to remotes of every kind, and from clients of every kind.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
-use crate::support::{Address, End, Kind, Peer, Proxy, Remote, Stream, drink, frame, pour};
+use crate::support::{Address, End, Kind, Peer, Proxy, Remote, Stream, drink, frame, not_before, pour};
 
 /// Who the clients of these tests say that they are, and where they had connected to.
 const SOURCE: &str = "192.0.2.7:1234";
@@ -181,18 +182,15 @@ fn bulk_behind_headers_is_whole() {
 #[test]
 fn a_client_without_a_header_is_reset_and_the_log_is_not_filled() {
     let remote = Remote::new(Kind::V4);
-    let flags = ["--accept-proxy", "--connect-timeout", "200ms"];
-    let proxy = Proxy::between(Kind::V4, &remote).args(&flags).start();
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--accept-proxy"]).start();
     let whole = v2(STREAM, SOURCE, DESTINATION, b"");
-    let mut bad: Vec<Vec<u8>> = vec![
+    let bad: [Vec<u8>; 4] = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n".to_vec(),
         [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 107]].concat(),
         // It says that it is longer than any.
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec(),
     ];
-    // This one waits for more, in vain.
-    bad.push(whole[..20].to_vec());
     for bytes in &bad {
         let mut client = proxy.connect();
         client.send(bytes);
@@ -219,6 +217,23 @@ fn a_client_without_a_header_is_reset_and_the_log_is_not_filled() {
     for (beginning, count) in [("accepted fd", 1), ("connect client", 1), ("disconnect client", 1)] {
         assert_eq!(lines.iter().filter(|line| line.message.starts_with(beginning)).count(), count, "{beginning}");
     }
+}
+
+#[test]
+fn a_header_that_does_not_come_is_not_waited_for() {
+    let remote = Remote::new(Kind::V4);
+    let flags = ["--accept-proxy", "--connect-timeout", "200ms"];
+    let proxy = Proxy::between(Kind::V4, &remote).args(&flags).start();
+    for part in [0, 20] {
+        let start = Instant::now();
+        let mut client = proxy.connect();
+        client.send(&v2(STREAM, SOURCE, DESTINATION, b"")[..part]);
+        assert_eq!(client.end(), End::Reset);
+        not_before(start, Duration::from_millis(200));
+    }
+    let line = proxy.log.line("clients refused: 1 by accept-proxy");
+    assert!(line.message.ends_with(": it did not come in time"), "{}", line.message);
+    assert!(remote.has_nobody());
 }
 
 #[test]
