@@ -101,6 +101,11 @@ impl Kit {
         self.peers.iter().find(|peer| peer.kind == PeerKind::Haproxy)
     }
 
+    /// nginx, if it is installed.
+    pub fn nginx(&self) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.kind == PeerKind::Nginx)
+    }
+
     /// A new name in the scratch directory, with this end.
     pub fn file(&self, end: &str) -> PathBuf {
         self.scratch.join(format!("{:04}-{end}", self.started.fetch_add(1, Ordering::Relaxed)))

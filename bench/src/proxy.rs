@@ -335,7 +335,8 @@ pub fn haproxy_configuration(listen: SocketAddr, targets: &[SocketAddr], more: &
     )
 }
 
-/// A configuration for nginx that deals clients to `targets`, by these more lines of its `upstream` section.
+/// A configuration for nginx that deals clients to `targets`, by these more lines of its `upstream` section; with one
+/// target, which needs none, they are of its `server` section.
 pub fn nginx_configuration(
     sides: Sides,
     listen: SocketAddr,
@@ -350,9 +351,9 @@ pub fn nginx_configuration(
     };
     let (scratch, descriptors) = (room.scratch.display(), room.descriptors);
     let servers: String = targets.iter().map(|target| format!("server {target}; ")).collect();
-    let (upstream, to) = match targets {
-        [target] => (String::new(), target.to_string()),
-        _ => (format!("upstream targets {{ {more}{servers}}}\n"), "targets".to_owned()),
+    let (upstream, to, more) = match targets {
+        [target] => (String::new(), target.to_string(), more),
+        _ => (format!("upstream targets {{ {more}{servers}}}\n"), "targets".to_owned(), ""),
     };
     format!(
         "{module}\
@@ -362,7 +363,7 @@ pub fn nginx_configuration(
          pid {scratch}/nginx.pid;\n\
          error_log stderr crit;\n\
          events {{ worker_connections 20000; }}\n\
-         stream {{ {upstream}server {{ listen {listen}{udp}; proxy_pass {to}; proxy_timeout 1h; }} }}\n"
+         stream {{ {upstream}server {{ listen {listen}{udp}; {more}proxy_pass {to}; proxy_timeout 1h; }} }}\n"
     )
 }
 

@@ -37,11 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Many sessions that all receive as much as they may.
+/// Many sessions that all receive as much as they may; and the same with nginx.
 pub fn many(kit: &Kit) -> Result<Vec<f64>, Failure> {
     let server = Server::start(1)?;
     let cap = CAP.to_string();
-    let mut proxy = kit.cproxy(&written(&server.addresses), &["--download-rate", &cap])?;
+    let mut numbers = keep_to_cap(kit.cproxy(&written(&server.addresses), &["--download-rate", &cap])?)?.to_vec();
+    if let Some(nginx) = kit.nginx() {
+        let proxy = kit.peer(nginx, &server.addresses, &format!("proxy_download_rate {cap}; "))?;
+        numbers.extend(&keep_to_cap(proxy)?[1..4]);
+    }
+    Ok(numbers)
+}
+
+/// The first numbers of [`many`], for a proxy that caps its sessions.
+fn keep_to_cap(mut proxy: Running) -> Result<[f64; 5], Failure> {
     let mut receivers = Receivers::open(proxy.entry, CAPPED_SESSIONS)?;
     let from = Moment::now().after(WARM_UP);
     let (before, used) = (receivers.run_until(from)?, proxy.usage());
@@ -53,7 +62,7 @@ pub fn many(kit: &Kit) -> Result<Vec<f64>, Failure> {
     let to_cap = |bytes: f64| bytes / seconds / f64::from(CAP);
     let all: f64 = bytes.iter().sum();
     let load = used_after.load_since(&used);
-    Ok(vec![
+    Ok([
         to_cap(all / bytes.len() as f64),
         to_cap(bytes.iter().copied().fold(f64::INFINITY, f64::min)),
         to_cap(bytes.iter().copied().fold(0.0, f64::max)),

@@ -162,13 +162,23 @@ impl Case {
                 figure("the most that it was", Unit::Bytes, Goal::AtMost(64.0 * 1024.0 * 1024.0)),
                 known("resident memory without networks", Unit::Bytes),
             ],
-            Kind::CappedMany => vec![
-                figure("rate of all to their caps", Unit::Ratio, Goal::Between(0.98, 1.02)),
-                figure("rate of the slowest to its cap", Unit::Ratio, Goal::AtLeast(0.98)),
-                figure("rate of the fastest to its cap", Unit::Ratio, Goal::AtMost(1.02)),
-                figure("share of a core", Unit::Share, Goal::AtMost(0.1)),
-                known("CPU per GiB", Unit::Seconds),
-            ],
+            Kind::CappedMany => {
+                let mut figures = vec![
+                    figure("rate of all to their caps", Unit::Ratio, Goal::Between(0.98, 1.02)),
+                    figure("rate of the slowest to its cap", Unit::Ratio, Goal::AtLeast(0.98)),
+                    figure("rate of the fastest to its cap", Unit::Ratio, Goal::AtMost(1.02)),
+                    figure("share of a core", Unit::Share, Goal::AtMost(0.1)),
+                    known("CPU per GiB", Unit::Seconds),
+                ];
+                if peers.iter().any(|peer| peer.kind == PeerKind::Nginx) {
+                    figures.extend([
+                        known("rate of nginx's slowest to its cap", Unit::Ratio),
+                        known("rate of nginx's fastest to its cap", Unit::Ratio),
+                        known("share of a core of nginx", Unit::Share),
+                    ]);
+                }
+                figures
+            }
             Kind::CappedOne { .. } => vec![
                 figure("CPU per GiB, to that with a slow reader", Unit::Ratio, Goal::AtMost(1.3)),
                 known("CPU per GiB of all three, to the same", Unit::Ratio),

@@ -9,7 +9,7 @@ pub fn usage() -> String {
     let brief = format!(
         "Usage: cproxy-bench rules [OPTIONS]\n\n\
          Measures what rules, limits, caps and the PROXY protocol cost those who use them.\n\
-         HAProxy is measured beside it where it is installed.\n\
+         HAProxy and nginx are measured beside it where they are installed.\n\
          Loads: {}.",
         names.join(", ")
     );
