@@ -205,7 +205,7 @@ fn a_client_without_a_header_is_reset_and_the_log_is_not_filled() {
     client.send(&whole[..20]);
     client.reset();
     assert!(remote.has_nobody());
-    let line = proxy.log.line("clients refused: 1 by accept-proxy, 1 so far, the last one from 127.0.0.1: ");
+    let line = proxy.log.line("clients refused: 1 by a bad PROXY header, 1 so far, the last one from 127.0.0.1: ");
     assert!(line.message.ends_with("the first bytes are not those of a PROXY header"), "{}", line.message);
     // It serves whoever comes now.
     let mut client = proxy.connect();
@@ -231,7 +231,7 @@ fn a_header_that_does_not_come_is_not_waited_for() {
         assert_eq!(client.end(), End::Reset);
         not_before(start, Duration::from_millis(200));
     }
-    let line = proxy.log.line("clients refused: 1 by accept-proxy");
+    let line = proxy.log.line("clients refused: 1 by a bad PROXY header");
     assert!(line.message.ends_with(": it did not come in time"), "{}", line.message);
     assert!(remote.has_nobody());
 }
