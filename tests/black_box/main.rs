@@ -26,6 +26,7 @@ mod source;
 mod stripes;
 mod support;
 mod timeouts;
+mod together;
 mod unix_sockets;
 #[cfg(target_os = "linux")]
 mod urgent;
