@@ -249,11 +249,8 @@ impl<E: Endpoint> Session<E> {
 
     /// What rules know of the client.
     fn client_address(&self) -> Option<ClientAddress> {
-        match self.told_addresses() {
-            Some(Addresses::Ip { source, .. }) => Some(ClientAddress::Ip(source.ip())),
-            Some(Addresses::Unix { .. }) => Some(ClientAddress::Unix),
-            _ => self.client.endpoint.client_address(),
-        }
+        let told = self.told_addresses().and_then(ClientAddress::in_header);
+        told.or_else(|| self.client.endpoint.client_address())
     }
 
     /// What the client is recognised by when it comes again.
