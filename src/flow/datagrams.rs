@@ -252,6 +252,10 @@ impl DatagramFlow {
         let sent = self.send_all(batch, sink, encoded);
         batch.bring_back(apart);
         self.allowed = Some(allowed.saturating_sub(self.counts.moved - before));
+        if let Err(Broken::Sink(error)) = &sent {
+            batch.drop_all(Undelivered::Error(error_number(error)));
+            self.count(batch);
+        }
         sent
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::address::{Block, Network, Networks, Number};
 use crate::config::access::{AccessRule, Clients, Decision, NetworkFile};
+use crate::proxy_header::Addresses;
 
 /// What rules know of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub enum ClientAddress {
     Ip(IpAddr),
     /// It is at a Unix socket.
     Unix,
+}
+
+impl ClientAddress {
+    /// That of the client of whom a header of the PROXY protocol speaks; `None`: it names none.
+    pub fn in_header(addresses: &Addresses) -> Option<ClientAddress> {
+        match addresses {
+            Addresses::Local | Addresses::Unknown => None,
+            Addresses::Ip { source, .. } => Some(ClientAddress::Ip(source.ip())),
+            Addresses::Unix { .. } => Some(ClientAddress::Unix),
+        }
+    }
 }
 
 impl fmt::Display for ClientAddress {

@@ -3,7 +3,7 @@
 use super::access::{Access, ClientAddress};
 use crate::config::access::{AccessRule, Decision};
 use crate::config::proxy::{HeaderOf, ProxySettings, SendProxy};
-use crate::proxy_header::{Addresses, ProxyHeader, Version};
+use crate::proxy_header::{ProxyHeader, Version};
 
 /// Which headers a service sends and takes; there is at least one of both.
 #[derive(Debug)]
@@ -47,12 +47,8 @@ impl ProxyOptions {
 
     /// What rules know of a client that is at this address and has sent this header.
     pub fn client(&self, header: &ProxyHeader, peer: ClientAddress) -> ClientAddress {
-        match header.addresses {
-            _ if !self.believes(Some(peer)) => peer,
-            Addresses::Local | Addresses::Unknown => peer,
-            Addresses::Ip { source, .. } => ClientAddress::Ip(source.ip()),
-            Addresses::Unix { .. } => ClientAddress::Unix,
-        }
+        let named = ClientAddress::in_header(&header.addresses).filter(|_| self.believes(Some(peer)));
+        named.unwrap_or(peer)
     }
 }
 

@@ -111,7 +111,8 @@ impl Service {
         })
     }
 
-    /// Lets a connection in that is to be a lane of a client: what holds for clients is asked when it makes a session.
+    /// Lets a connection in that is to be a lane of a client: what else holds for clients is asked when it makes a session,
+    /// and where clients have headers, also the rules, as they are about those whom these name.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ impl Service {
         client: impl FnOnce() -> Option<ClientAddress>,
         now: impl FnOnce() -> u64,
     ) -> Result<(), Refused> {
-        if self.access.is_none() {
+        if self.access.is_none() || self.takes_headers() {
             return Ok(());
         }
         let client = client();

@@ -71,8 +71,10 @@ impl SessionCaps {
         self.held_until = None;
         for (cap, wants) in self.each(wants) {
             let was_spent = std::mem::take(&mut cap.spent);
+            // What the share of a total holds back is not owed by the own cap.
+            let waited_for_share = matches!(cap.share, Some(Share { held: Held::Waiting { .. }, .. }));
             if let Some(own) = &mut cap.own {
-                own.fill(was_spent, now);
+                own.fill(was_spent && !waited_for_share, now);
             }
             if wants {
                 cap.ask(now);

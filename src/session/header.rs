@@ -16,7 +16,7 @@ use crate::endpoint::{Endpoint, HeaderPlace, Lifetime, Received, Route, SideName
 use crate::flow::{Side, retry};
 use crate::proxy_header::{Addresses, Malformed, Parsed, ProxyHeader, Tlvs, Transport, parse};
 use crate::service::access::ClientAddress;
-use crate::service::pool::ClientKey;
+use crate::service::pool::{ClientKey, Reservation};
 use crate::service::refusals::{Reason, Refused};
 
 /// Bytes read at once, at most: few headers are longer.
@@ -33,6 +33,8 @@ pub struct Headers {
     client: Option<Box<ProxyHeader>>,
     /// The remote is to be dialled a little later.
     waits: bool,
+    /// Its place among the sessions of remotes, until it has chosen one.
+    reservation: Option<Reservation>,
 }
 
 impl Headers {
@@ -96,6 +98,14 @@ impl<E: Endpoint> Session<E> {
         self.headers_mut().waits = waits;
         self.phase = Phase::Header { give_up: now.saturating_add(self.service.timeouts.connect) };
         Outcome::Waiting
+    }
+
+    /// Keeps a place among the sessions of remotes until a remote is chosen, if the client is not known yet. Otherwise more
+    /// clients would be let in than there is room for, and all of them would ask for it time and again.
+    pub fn keep_reservation(&mut self, reservation: Reservation) {
+        if let Phase::Header { .. } = self.phase {
+            self.headers_mut().reservation = Some(reservation);
+        }
     }
 
     /// Reads what has come of the client's header. When it is whole, the remote is chosen.
@@ -206,7 +216,8 @@ impl<E: Endpoint> Session<E> {
             Ok(ticket) => terms.ticket = ticket,
             Err(Refused(_)) => return Outcome::Ended(End::NotLetIn),
         }
-        let waits = self.headers_mut().waits;
+        let Headers { waits, reservation, .. } = self.headers_mut();
+        let (waits, _reservation) = (*waits, reservation.take());
         info!("accepted fd {}", self.client.endpoint.descriptor());
         self.log_client();
         if let Some(end) = pending_error(&mut self.client, SideName::Client) {
@@ -238,11 +249,8 @@ impl<E: Endpoint> Session<E> {
 
     /// What rules know of the client.
     fn client_address(&self) -> Option<ClientAddress> {
-        match self.told_addresses() {
-            Some(Addresses::Ip { source, .. }) => Some(ClientAddress::Ip(source.ip())),
-            Some(Addresses::Unix { .. }) => Some(ClientAddress::Unix),
-            _ => self.client.endpoint.client_address(),
-        }
+        let told = self.told_addresses().and_then(ClientAddress::in_header);
+        told.or_else(|| self.client.endpoint.client_address())
     }
 
     /// What the client is recognised by when it comes again.

@@ -198,7 +198,7 @@ impl<E: Endpoint> Session<E> {
     /// Whether it waits to dial for a client that has gone and has said nothing.
     fn is_for_nobody(&self) -> bool {
         let waits = matches!(self.phase, Phase::Busy { .. });
-        waits && self.client.ready.write_closed && !self.client.endpoint.may_have_unread()
+        waits && self.client.ready.write_closed && !self.upstream.keeps() && !self.client.endpoint.may_have_unread()
     }
 
     /// Whether its client has gone before there was any answer, if it ends so.

@@ -1,6 +1,7 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
 mod down;
+mod header;
 mod hours;
 
 use std::cell::Cell;

@@ -10,7 +10,6 @@ use super::tokens::Place;
 use crate::base::error::{error_number, error_text};
 use crate::endpoint::stripe::StripeEndpoint;
 use crate::endpoint::{Dialling, Endpoint, Lane, Readiness, Route, SideName, Socket};
-use crate::proxy_header::Addresses;
 use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::local::LocalAddress;
@@ -52,13 +51,10 @@ impl ThreadHost<'_> {
 /// The address of a client that has one: the one that its header says, if it is believed.
 fn ip_of(client: &Caller<'_, Socket>) -> Option<IpAddr> {
     let headers = client.terms.and_then(|terms| terms.headers.as_ref());
-    match headers.and_then(|headers| headers.client()) {
-        Some(Addresses::Ip { source, .. }) => Some(source.ip()),
-        Some(_) => None,
-        None => match client.endpoint.client_address() {
-            Some(ClientAddress::Ip(ip)) => Some(ip),
-            _ => None,
-        },
+    let told = headers.and_then(|headers| headers.client()).and_then(ClientAddress::in_header);
+    match told.or_else(|| client.endpoint.client_address()) {
+        Some(ClientAddress::Ip(ip)) => Some(ip),
+        _ => None,
     }
 }
 

@@ -261,9 +261,11 @@ fn welcome(client: Client, sessions: &mut Sessions<Socket>, lobby: &mut Lobby, h
     if client.is_lane {
         return lobby.add(client, host.registry, host.now);
     }
+    let key = sessions.start(client.socket, client.service, client.ticket, host);
     // It is not needed any more once the session has chosen a remote.
-    let _reservation = client.reservation;
-    sessions.start(client.socket, client.service, client.ticket, host);
+    if let (Some(key), Some(reservation)) = (key, client.reservation) {
+        sessions.keep_reservation(key, reservation);
+    }
 }
 
 fn readiness(event: &Event) -> Readiness {

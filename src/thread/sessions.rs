@@ -19,7 +19,7 @@ use crate::endpoint::{Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
 use crate::proxy_header::ProxyHeader;
 use crate::service::limits::Ticket;
-use crate::service::pool::RemoteId;
+use crate::service::pool::{RemoteId, Reservation};
 use crate::service::{RemoteAddress, Service, ServiceId};
 use crate::session::{Caller, Dial, Dialer, End, Outcome, Session, Terms, Turn};
 
@@ -247,6 +247,13 @@ impl<E: Endpoint> Sessions<E> {
         };
         self.after(key, outcome, host);
         (!matches!(outcome, Outcome::Ended(_))).then_some(key)
+    }
+
+    /// Has a session keep this place, if it is to choose a remote only later.
+    pub fn keep_reservation(&mut self, key: usize, reservation: Reservation) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.keep_reservation(reservation);
+        }
     }
 
     /// Notes what an event said of a side. An event touches nothing but readiness.

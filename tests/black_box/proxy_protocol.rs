@@ -148,7 +148,10 @@ fn a_header_may_come_byte_by_byte() {
 #[cfg(target_os = "linux")]
 fn a_header_goes_through_a_stripe() {
     let remote = Remote::new(Kind::V4);
-    let near = Proxy::between(Kind::Stripe, &remote).args(&["--accept-proxy", "--send-proxy", "v1"]).start();
+    // Rules are about the client in the header, and not about the far end.
+    let near = Proxy::between(Kind::Stripe, &remote)
+        .args(&["--accept-proxy", "--send-proxy", "v1", "--allow", "192.0.2.0/24"])
+        .start();
     let far = Proxy::on(&[Kind::V4]).to(&near.listeners[0]).args(&["--accept-proxy", "--send-proxy", "v2"]).start();
     let mut client = far.connect();
     client.send([v1(SOURCE, DESTINATION).as_slice(), b"striped"].concat());

@@ -7,7 +7,7 @@ const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 /// What a bucket is like. What is in it is the time at which it will be full, in nanoseconds since the origin of all
-/// times; 0 is a full one. As this is a time, it means the same when a reload changes the rate.
+/// times; 0 is a full one. As this is a time, a reload can change the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// The time in which one token comes, in nanoseconds; rounded up, so that there are never too many.
@@ -28,6 +28,10 @@ impl Bucket {
     /// Takes a token at this time, in milliseconds: what the bucket is then; `None`: there is none in it.
     pub fn take(self, full_at: u64, now: u64) -> Option<u64> {
         let now = now.saturating_mul(MILLISECOND);
+        // An empty one is not full for longer than this, so another is that of a lower rate, before a reload: what it would
+        // wait for is of no account. Threads read the clock at different times, and one is far less than a second behind.
+        let is_of_lower_rate = full_at > now.saturating_add(self.whole).saturating_add(SECOND);
+        let full_at = if is_of_lower_rate { now + (self.whole - self.every) } else { full_at };
         let after = full_at.max(now).saturating_add(self.every);
         (after - now <= self.whole).then_some(after)
     }
@@ -103,6 +107,21 @@ mod tests {
                 tokens -= if expected { cost } else { 0 };
             }
         }
+    }
+
+    #[test]
+    fn a_higher_rate_holds_at_once() {
+        for slow in [bucket(1, 3600), bucket(1, 60), bucket(3, 1)] {
+            let (mut full_at, fast) = (0, bucket(100, 1));
+            assert!(takes(slow, &mut full_at, 5000, 10) >= 1);
+            assert!(takes(fast, &mut full_at, 6000, 200) >= 1);
+            let let_through: u32 = (6001..=16_000).map(|now| takes(fast, &mut full_at, now, 2)).sum();
+            assert!((999..=1100).contains(&let_through), "{let_through}");
+        }
+        // A lower one lets nobody wait for longer than for its next token.
+        let (mut full_at, slow) = (0, bucket(1, 3600));
+        assert_eq!(takes(bucket(100, 1), &mut full_at, 5000, 200), 100);
+        assert_eq!(takes(slow, &mut full_at, 5001, 1) + takes(slow, &mut full_at, 3_606_000, 1), 1);
     }
 
     #[test]

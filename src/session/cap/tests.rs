@@ -204,6 +204,17 @@ fn a_thread_that_is_often_late_takes_nothing_from_a_session() {
 }
 
 #[test]
+fn what_a_total_holds_back_is_no_debt_of_the_own_rate() {
+    let settings = CapSettings { upload: rate(1_000_000), total_upload: rate(1_500_000), ..CapSettings::default() };
+    let mut scene = Scene::new(settings, &[Demand::Greedy; 3], 0, 0);
+    scene.run_for(10_000);
+    scene.senders.truncate(1);
+    let before = scene.senders[0].moved;
+    scene.run_for(10_000);
+    assert_exact(scene.senders[0].moved - before, 1_000_000, 10_000, "its own rate");
+}
+
+#[test]
 fn what_says_less_than_its_rate_is_not_made_to_wait() {
     let settings = CapSettings { upload: rate(100_000), total_upload: rate(1_000_000), ..CapSettings::default() };
     for seed in 0..50 {
