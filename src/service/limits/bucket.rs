@@ -28,6 +28,11 @@ impl Bucket {
     /// Takes a token at this time, in milliseconds: what the bucket is then; `None`: there is none in it.
     pub fn take(self, full_at: u64, now: u64) -> Option<u64> {
         let now = now.saturating_mul(MILLISECOND);
+        if full_at > now.saturating_add(self.whole).saturating_add(SECOND) {
+            // It was emptied at a rate that was slower, and a second is more than the clocks of threads differ: nobody
+            // waits as long as that rate would have it.
+            return Some(now.saturating_add(self.whole));
+        }
         let after = full_at.max(now).saturating_add(self.every);
         (after - now <= self.whole).then_some(after)
     }
@@ -103,6 +108,21 @@ mod tests {
                 tokens -= if expected { cost } else { 0 };
             }
         }
+    }
+
+    #[test]
+    fn a_faster_rate_holds_at_once() {
+        // What an hour would bring has been taken, and then a reload changes the rate.
+        let mut full_at = 0;
+        assert_eq!(takes(bucket(1, 3600), &mut full_at, 0, 5), 1);
+        let faster = bucket(100, 1);
+        // It begins as an empty one.
+        assert_eq!(takes(faster, &mut full_at, 10, 5), 1);
+        assert_eq!(takes(faster, &mut full_at, 510, 500), 50);
+        assert_eq!(takes(faster, &mut full_at, 1510, 500), 100);
+        // A slower one lets no more in than it may.
+        assert_eq!(takes(bucket(1, 3600), &mut full_at, 5000, 5), 1);
+        assert_eq!(takes(bucket(1, 3600), &mut full_at, 3_604_000, 5), 0);
     }
 
     #[test]
