@@ -69,12 +69,10 @@ impl Service {
     pub fn tell_of_waiting(&self, now: u64) {
         let most = self.limits.as_ref().filter(|limits| limits.is_full()).and_then(|limits| limits.max_sessions());
         let Some(most) = most.filter(|_| self.refusals.may_tell_of_waiting(now)) else { return };
-        warn!(
-            "{}",
-            self.named(&format_args!(
-                "there are {most} sessions, as many as max-sessions allows: further clients wait"
-            ))
-        );
+        let (are, plural) = if most == 1 { ("is", "") } else { ("are", "s") };
+        let message =
+            format_args!("there {are} {most} session{plural}, as many as max-sessions allows: further clients wait");
+        warn!("{}", self.named(&message));
     }
 
     /// Takes a place for a client before it is accepted, where clients of the service wait in the backlog while it is full.

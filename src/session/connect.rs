@@ -9,6 +9,7 @@ use super::{End, Outcome, Phase, Session, Terms, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
+use crate::service::local::LocalAddress;
 use crate::service::pool::{Choice, Lease, RemoteId, Waiting};
 use crate::service::{RemoteAddress, Service};
 
@@ -62,12 +63,14 @@ impl Failure {
         }
     }
 
-    /// Whether this machine lacks something, so that it says nothing of the remote.
-    fn is_local(&self) -> bool {
+    /// Whether it says something of the remote, and not only of this machine, which may lack something, or of the client
+    /// whose address the connection has: its answers may go elsewhere, and some addresses cannot be connected from.
+    fn is_the_remotes(&self, from: &LocalAddress) -> bool {
         let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EADDRINUSE];
         match self {
-            Failure::Timeout => false,
-            Failure::Error(error) => error.raw_os_error().is_some_and(|number| lacking.contains(&number)),
+            Failure::Error(error) if *from == LocalAddress::Client => error.kind() == io::ErrorKind::ConnectionRefused,
+            Failure::Error(error) => error.raw_os_error().is_none_or(|number| !lacking.contains(&number)),
+            Failure::Timeout => *from != LocalAddress::Client,
         }
     }
 }
@@ -371,8 +374,9 @@ impl<E: Endpoint> Session<E> {
         }
         let attempts = self.attempts.get_or_insert_default();
         attempts.tried.push(lease.id);
-        let is_the_remotes = !attempts.busy.contains(&lease.id) && !lease.is_original();
-        if let Some(failure) = failure.filter(|failure| !failure.is_local() && is_the_remotes) {
+        let is_one = !attempts.busy.contains(&lease.id) && !lease.is_original();
+        let is_failed = |failure: &Failure| is_one && failure.is_the_remotes(&self.service.local);
+        if let Some(failure) = failure.filter(is_failed) {
             let remote = lease.remote().clone();
             // It is none of the remote's sessions any more, whose number is logged.
             drop(lease);
@@ -428,4 +432,20 @@ pub(super) fn remote_works(service: &Service, lease: Option<&Lease>, now: u64) {
 /// Whether only an answer says that something is there: it has no connection.
 pub(super) fn is_silent<E: Endpoint>(remote: &E) -> bool {
     remote.carries() != Carries::Bytes && !remote.takes_an_end() && remote.lifetime() == Lifetime::Connection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_or_this_machine_may_be_the_cause_of_is_not_the_remotes_failure() {
+        let errors = [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EINVAL, libc::EMFILE, libc::EADDRNOTAVAIL];
+        let failures = || errors.map(|number| Failure::Error(io::Error::from_raw_os_error(number)));
+        let counted = |from| failures().map(|failure| failure.is_the_remotes(&from));
+        assert_eq!(counted(LocalAddress::System), [true, true, true, false, false]);
+        assert!(Failure::Timeout.is_the_remotes(&LocalAddress::System));
+        assert_eq!(counted(LocalAddress::Client), [true, false, false, false, false]);
+        assert!(!Failure::Timeout.is_the_remotes(&LocalAddress::Client));
+    }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::sessions::Host;
 use super::tokens::Place;
-use crate::base::error::{error_number, error_text};
+use crate::base::error::error_text;
 use crate::endpoint::stripe::StripeEndpoint;
 use crate::endpoint::{Dialling, Endpoint, Lane, Readiness, Route, SideName, Socket};
 use crate::service::access::ClientAddress;
@@ -90,7 +90,10 @@ impl Host<Socket> for ThreadHost<'_> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Dial::Busy,
             Err(error) => {
-                warn!("remote socket connect error errno = {}: {}", error_number(&error), error_text(&error));
+                match error.raw_os_error() {
+                    Some(number) => warn!("remote socket connect error errno = {number}: {}", error_text(&error)),
+                    None => warn!("remote socket connect error: {}", error_text(&error)),
+                }
                 Dial::Failed(error)
             }
         }
