@@ -232,6 +232,11 @@ impl Batch {
         }
     }
 
+    /// How many datagrams are left.
+    pub fn count_left(&self) -> usize {
+        self.left.len()
+    }
+
     /// How many datagrams were added.
     pub fn count(&self) -> usize {
         self.slots.len()
@@ -249,6 +254,7 @@ impl Batch {
             self.size -= slot.length as usize + SLOT_COST;
         }
         self.counts.work += (count * DATAGRAM_COST) as u64;
+        self.counts.taken += count as u64;
         self.left.start += count;
         self.begun = 0;
     }
@@ -426,7 +432,7 @@ mod tests {
         assert!(batch.is_empty());
         assert_eq!(
             batch.take_counts(),
-            Counts { moved: 8, work: 2 * DATAGRAM_COST as u64, dropped: 1, why: Some(Undelivered::TooLarge) }
+            Counts { moved: 8, work: 2 * DATAGRAM_COST as u64, taken: 2, dropped: 1, why: Some(Undelivered::TooLarge) }
         );
         assert_eq!(batch.take_counts(), Counts::default());
     }

@@ -12,6 +12,8 @@ pub struct Counts {
     pub moved: u64,
     /// What this took beside moving bytes, in bytes: [`super::batch::DATAGRAM_COST`] for each datagram, and one for each call.
     pub work: u64,
+    /// Datagrams that the sink took.
+    pub taken: u64,
     /// Datagrams that could not be delivered.
     pub dropped: u64,
     /// Why the last of these could not.
@@ -23,6 +25,7 @@ impl Counts {
     pub fn add(&mut self, other: Counts) {
         self.moved += other.moved;
         self.work += other.work;
+        self.taken += other.taken;
         self.dropped += other.dropped;
         self.why = other.why.or(self.why);
     }

@@ -25,9 +25,10 @@ pub struct LimitSettings {
     pub session_rate_per_source: Option<Rate>,
     /// What one source is.
     pub source_prefix: SourcePrefix,
-    /// After how many datagrams of its client a session has had its last one; `None`: there is no such number.
-    pub requests: Option<u32>,
-    /// After how many datagrams of its remote a session ends.
+    /// How many datagrams of a client without a connection a session takes; `None`: any number.
+    pub requests: Option<NonZeroU32>,
+    /// How many datagrams of the remote answer each of these, for a session that ends when all have come; `None`: nobody
+    /// knows.
     pub responses: Option<u32>,
 }
 
@@ -140,6 +141,15 @@ pub fn useless(service: &ServiceSettings) -> Vec<(&'static str, String)> {
     if rate_per_source.zip(limits.session_rate).is_some_and(|(one, all)| one.compare(all) == Ordering::Greater) {
         add("session-rate-per-source", "session rate per source: it is more than session-rate");
     }
+    let is_connectionless =
+        |address: &EndpointAddress| matches!(address, EndpointAddress::Udp(_) | EndpointAddress::UnixDatagram(_));
+    if service.listening().next().is_some() && !service.listening().any(is_connectionless) {
+        for (key, is_given) in [("requests", limits.requests.is_some()), ("responses", limits.responses.is_some())] {
+            if is_given {
+                add(key, &format!("{key}: no listener of the service has clients without a connection"));
+            }
+        }
+    }
     for (key, what, is_given) in [
         ("max-sessions-per-source", "max sessions per source", per_source.is_some()),
         ("session-rate", "session rate", limits.session_rate.is_some()),
@@ -155,6 +165,21 @@ pub fn useless(service: &ServiceSettings) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Endpoints;
+
+    #[test]
+    fn numbers_of_datagrams_are_for_clients_without_a_connection() {
+        for (listener, is_useful) in
+            [("udp:127.0.0.1:1", true), ("unixgram:/a", true), ("127.0.0.1:1", false), ("unixpacket:/a", false)]
+        {
+            let endpoints = |text| Endpoints::parse(text).unwrap();
+            let mut service = ServiceSettings::new("", vec![endpoints(listener)], endpoints("127.0.0.1:2"));
+            assert_eq!(useless(&service), []);
+            (service.limits.requests, service.limits.responses) = (NonZeroU32::new(1), Some(0));
+            let keys: Vec<_> = useless(&service).into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, if is_useful { vec![] } else { vec!["requests", "responses"] }, "{listener}");
+        }
+    }
 
     #[test]
     fn rates_are_written_as_they_are_read() {

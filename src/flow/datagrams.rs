@@ -160,6 +160,13 @@ impl DatagramFlow {
         }
     }
 
+    /// See [`super::Flow::end`].
+    pub fn end(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Ended;
+        }
+    }
+
     /// Forgets what is kept, and counts it.
     pub fn release(&mut self, memory: &mut KeptMemory) {
         if let Some(kept) = self.kept.take() {

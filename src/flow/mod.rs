@@ -173,6 +173,14 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
+    /// Has it take nothing more from a source of datagrams: when it has sent what it keeps, it is drained.
+    pub fn end(&mut self) {
+        match self {
+            Flow::Bytes(_) => {}
+            Flow::Datagrams(flow) => flow.end(),
+        }
+    }
+
     /// Tells the sink of a drained flow that no more bytes will come; once.
     pub fn finish<E: Endpoint<Pipe = P>>(&mut self, sink: &mut Side<E>) -> io::Result<()> {
         each!(self, flow => flow.finish(sink))

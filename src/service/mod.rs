@@ -17,6 +17,7 @@ pub mod waiters;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct Service {
     pub stripe: Arc<StripeOptions>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// After how many datagrams sessions of clients without a connection end.
+    pub exchange: Exchange,
     /// What becomes of its sessions when a reload replaces it.
     pub on_reload: OnReload,
 }
@@ -90,6 +93,15 @@ pub struct Timeouts {
     pub session: Option<u64>,
     /// A session of which one direction has ended, without a byte moving; `None`: as long as any other.
     pub half_close: Option<u64>,
+}
+
+/// After how many datagrams sessions of clients without a connection end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// The client's next datagram begins another session after so many; `None`: after any number.
+    pub requests: Option<NonZeroU32>,
+    /// Each of these is answered by so many, after which the session ends; `None`: nobody knows by how many.
+    pub responses: Option<u32>,
 }
 
 impl Service {
@@ -137,6 +149,7 @@ impl Service {
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
             timeouts: Timeouts::new(settings),
+            exchange: Exchange { requests: settings.limits.requests, responses: settings.limits.responses },
             on_reload: settings.on_reload,
         })
     }

@@ -34,6 +34,8 @@ pub enum End {
     ConnectTimeout,
     /// No byte moved for too long.
     IdleTimeout,
+    /// The client's datagrams have had the answers that they were to have.
+    ExchangeComplete,
     /// It has lived as long as it may.
     SessionTimeout,
     /// One of its flows had ended, and no byte moved in the other for too long.
@@ -70,6 +72,7 @@ impl fmt::Display for End {
             End::ConnectFailed => f.write_str("connect failed"),
             End::ConnectTimeout => f.write_str("connect timeout"),
             End::IdleTimeout => f.write_str("idle timeout"),
+            End::ExchangeComplete => f.write_str("exchange complete"),
             End::SessionTimeout => f.write_str("session timeout"),
             End::HalfCloseTimeout => f.write_str("half-close timeout"),
             End::Drain => f.write_str("drain"),
@@ -177,7 +180,7 @@ pub(super) fn log_error<E: Endpoint>(endpoint: &E, error: &io::Error) {
 
 /// Makes the close that follows tell the side that its stream was cut off, if it was and the side does not know.
 fn cut_off<E: Endpoint>(endpoint: &mut E, side: SideName, end: End) {
-    if end != End::EndOfStream && end != End::Reset(side) {
+    if !matches!(end, End::EndOfStream | End::ExchangeComplete) && end != End::Reset(side) {
         endpoint.abort();
     }
 }

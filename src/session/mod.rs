@@ -3,6 +3,7 @@
 mod cap;
 mod connect;
 mod end;
+mod exchange;
 mod header;
 mod introducing;
 mod lanes;
@@ -131,6 +132,7 @@ impl<E: Endpoint> Session<E> {
         if service.proxy.as_deref().is_some_and(each_has_header) && client.header_place() == HeaderPlace::Datagrams {
             upstream.take_headers();
         }
+        let terms = exchange::begin(&client, &service, terms);
         Session {
             upstream,
             downstream: flow(),

@@ -21,9 +21,12 @@ impl<E: Endpoint> Session<E> {
             self.tend(dialer, turn.now);
         }
         self.ask_caps(turn.now);
-        let outcome = self.run_ready(turn, dialer);
-        if let Outcome::Ended(_) = outcome {
-            return outcome;
+        let mut outcome = self.run_ready(turn, dialer);
+        if matches!(outcome, Outcome::Waiting | Outcome::Spent) && self.complete_exchange() {
+            outcome = self.run_ready(turn, dialer);
+        }
+        if let Outcome::Ended(end) = outcome {
+            return Outcome::Ended(self.end_of_exchange(end));
         }
         let held_back = self.settle_caps(turn.now);
         if outcome == Outcome::Spent && !held_back {

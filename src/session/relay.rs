@@ -22,6 +22,9 @@ impl<E: Endpoint> Session<E> {
     pub fn offer(&mut self, batch: &mut Batch, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
         let before = self.progress();
         let keeps = self.has_more && self.keeps_offers();
+        if self.has_more {
+            self.note_requests(batch.count_left());
+        }
         let remote = match self.phase {
             Phase::Open { .. } | Phase::Ending { .. } if !keeps => self.remote.as_mut(),
             _ => None,
@@ -35,7 +38,8 @@ impl<E: Endpoint> Session<E> {
             return self.refused(turn.now);
         }
         self.note_progress(before, turn);
-        if keeps { Outcome::Spent } else { Outcome::Waiting }
+        let runs = keeps || (self.has_more && self.complete_exchange());
+        if runs { Outcome::Spent } else { Outcome::Waiting }
     }
 
     /// Whether the system said meanwhile that nobody is at the address of a remote without a connection, and there are

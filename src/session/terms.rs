@@ -3,6 +3,7 @@
 
 use super::End;
 use super::cap::SessionCaps;
+use super::exchange::Exchange;
 use super::header::Headers;
 use crate::service::Service;
 use crate::service::hours::{Answer, Hours};
@@ -23,6 +24,8 @@ pub struct Terms {
     pub(super) half_closed: Option<u64>,
     /// How fast bytes may move in it, if that is limited.
     pub(super) caps: Option<Box<SessionCaps>>,
+    /// What the session's client has asked, if the session ends when it is answered.
+    pub(super) exchange: Option<Exchange>,
     /// Its runs look at what it has of these.
     pub(super) is_timed: bool,
 }

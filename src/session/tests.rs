@@ -20,7 +20,7 @@ use crate::config::balancing::PoolSettings;
 use crate::config::settings::{BufferSize, OnReload};
 use crate::endpoint::{Lane, Received};
 use crate::service::pool::{Member, Pool, Remote};
-use crate::service::{RemoteAddress, ServiceId, SocketOptions, Timeouts};
+use crate::service::{Exchange, RemoteAddress, ServiceId, SocketOptions, Timeouts};
 
 /// What the tests decide of an endpoint.
 #[derive(Debug, Default)]
@@ -211,6 +211,7 @@ impl Scene {
             local: Default::default(),
             caps: None,
             options: SocketOptions { no_delay: false, keepalive: None },
+            exchange: Exchange::default(),
             timeouts: Timeouts { connect: 1000, idle, connectionless: None, session: None, half_close: None },
             on_reload: OnReload::Keep,
         };

@@ -152,12 +152,17 @@ impl<E: Endpoint> Sessions<E> {
             if keys[number] != NOBODY {
                 continue;
             }
-            keys[number] = match number.checked_sub(1) {
-                Some(last) if origins[last] == origins[number] && keys[last] != REFUSED && keys[last] != UNKNOWN => {
-                    keys[last]
-                }
-                _ => self.session_of(door, (&origins[number], number), batch, keys, &mut cost, host),
+            let same_as_last = |last: &usize| {
+                origins[*last] == origins[number]
+                    && keys[*last] != REFUSED
+                    && keys[*last] != UNKNOWN
+                    && !self.dealing.directory.counts_requests()
             };
+            keys[number] = match number.checked_sub(1).filter(same_as_last) {
+                Some(last) => keys[last],
+                None => self.session_of(door, (&origins[number], number), batch, keys, &mut cost, host),
+            };
+            self.dealing.directory.count_request(keys[number]);
         }
         self.log_lost(batch.take_counts());
         batch.for_each_key(keys, |key, batch| {
@@ -178,7 +183,9 @@ impl<E: Endpoint> Sessions<E> {
 
     /// The socket of a source takes what is sent to it again.
     pub fn wake_source(&mut self, source: &Source) {
-        if let Some(key) = self.dealing.directory.find(source) {
+        let directory = &self.dealing.directory;
+        let former = directory.former(source).to_vec();
+        for key in directory.find(source).into_iter().chain(former) {
             self.note(key, SideName::Client, None, Readiness { writable: true, ..Readiness::default() });
         }
     }
@@ -227,10 +234,11 @@ impl<E: Endpoint> Sessions<E> {
         keys.clear();
         for (number, origin) in origins.iter().enumerate() {
             let key = match keys.last() {
-                Some(&key) if origins[number - 1] == *origin => key,
+                Some(&key) if origins[number - 1] == *origin && !self.dealing.directory.counts_requests() => key,
                 _ => self.dealing.directory.find(&(door.index, origin.clone())).unwrap_or(NOBODY),
             };
             self.dealing.directory.touch(key);
+            self.dealing.directory.count_request(key);
             keys.push(key);
         }
     }
@@ -271,7 +279,7 @@ impl<E: Endpoint> Sessions<E> {
         let header = header.map(|(header, _)| header);
         match self.start_introduced((door.client)(origin), service.clone(), ticket, header, host) {
             Some(key) => {
-                self.dealing.directory.add(source, key);
+                self.dealing.directory.add(source, key, service.exchange.requests);
                 key
             }
             None => {

@@ -415,6 +415,9 @@ impl<E: Endpoint> Sessions<E> {
         let session = &self.slab[key];
         let deadline = session.deadline();
         if session.has_more() {
+            if session.takes_no_more() {
+                self.dealing.directory.take_no_more(key);
+            }
             if let Some(near) = deadline.filter(|&at| at < self.now + FINE_REACH) {
                 if self.fine_timers.is_empty() {
                     // The ticks of the time without timers need not be looked at.

@@ -46,8 +46,9 @@ fn the_example_is_good() {
     let lines = example();
     let lines: Vec<_> =
         lines.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')).collect();
-    // A key is of no use without a stripe.
+    // A key is of no use without a stripe, and `requests` without clients that have no connection.
     let text = lines.join("\n").replace("remote = \"", "remote = \"stripe:");
+    let text = text.replace("listen = [", "listen = [\"udp:0.0.0.0:5000\", ");
     folder.write("networks.txt", "192.0.2.0/24\n");
     folder.write("stripe.key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
     let settings = folder.load(&text).unwrap_or_else(|errors| panic!("{}", errors[0]));

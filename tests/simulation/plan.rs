@@ -8,7 +8,7 @@ use cproxy::flow::Pace;
 use cproxy::service::caps::Caps;
 use cproxy::service::pool::{Member, Pool, Remote};
 use cproxy::service::proxy::ProxyOptions;
-use cproxy::service::{RemoteAddress, Service, ServiceId, SocketOptions, Timeouts};
+use cproxy::service::{Exchange, RemoteAddress, Service, ServiceId, SocketOptions, Timeouts};
 use cproxy::thread::sessions::Budgets;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -223,6 +223,7 @@ fn service_of(
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },
         stripe: Arc::default(),
+        exchange: Exchange::default(),
         timeouts,
         on_reload: OnReload::Keep,
     })

@@ -142,6 +142,50 @@ pub(super) const KEYS: &[Key] = &[
         example: "\"32,64\"",
         ..LIMITS
     },
+    Key {
+        long: "requests",
+        value: Some(Value { name: "<n>", kind: Kind::Number, expected: "a whole number" }),
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.limits.requests = NonZeroU32::new(datagrams("requests", value)?);
+                Ok(())
+            },
+            show: |service| service.limits.requests.map(shown),
+        },
+        default: Some("none"),
+        help: "let a session take so many datagrams of a client without a connection",
+        details: &[
+            "How many datagrams of a client without a connection (`udp:`, `unixgram:`) belong to one session: the \
+             next one begins another session, with a connection of its own to the remote. The former session goes on for \
+             its answers, until all have come that `--responses` says, or until it is idle for long enough. \
+             `0` means any number.",
+        ],
+        example: "1",
+        ..LIMITS
+    },
+    Key {
+        long: "responses",
+        value: Some(Value { name: "<n>", kind: Kind::Number, expected: "a whole number" }),
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.limits.responses = Some(datagrams("responses", value)?);
+                Ok(())
+            },
+            show: |service| service.limits.responses.map(|count| Shown::Number(count.into())),
+        },
+        default: Some("any number"),
+        help: "end such a session when each of its datagrams has had so many answers",
+        details: &[
+            "How many datagrams of the remote answer one of a client without a connection (`udp:`, `unixgram:`). \
+             The session ends when so many have come for each datagram that the client has sent, and not before the client \
+             has sent as many as `--requests` says. Use `1` for DNS. With `0` no answer is waited for, and the session ends when its \
+             datagrams have been sent.",
+            "What is kept is sent before a session ends so. An answer that never comes leaves the session to the \
+             `--idle-timeout`. Without this option nobody knows how many answers there are, and only that timeout ends it.",
+        ],
+        example: "1",
+        ..LIMITS
+    },
 ];
 
 /// What all of these have in common.
@@ -154,6 +198,16 @@ fn sessions(what: &str, value: &str) -> Result<NonZeroU32, Problem> {
     };
     let count = parse_count(value, u32::MAX.into()).map_err(|reason| problem(&reason))?;
     NonZeroU32::new(count as u32).ok_or_else(|| problem(""))
+}
+
+fn datagrams(what: &str, value: &str) -> Result<u32, Problem> {
+    if value.trim() == "0" {
+        return Ok(0);
+    }
+    let count = parse_count(value, u32::MAX.into()).map_err(|reason| {
+        Problem::invalid(what, value, if reason.is_empty() { "expected a whole number" } else { &reason })
+    })?;
+    Ok(count as u32)
 }
 
 fn shown(count: NonZeroU32) -> Shown {

@@ -2,6 +2,7 @@
 
 mod echo;
 mod ends;
+mod exchange;
 mod frames;
 mod groups;
 mod pressure;

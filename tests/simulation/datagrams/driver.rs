@@ -597,6 +597,7 @@ impl<const SHORT: bool> Driver<SHORT> {
                 assert!(end == End::ConnectFailed || late || self.dialling.remote.is_none(), "{end:?} too early");
             }
             End::SessionTimeout | End::HalfCloseTimeout => unreachable!("no session has these timeouts"),
+            End::ExchangeComplete => unreachable!("nobody knows how many answers there are"),
             End::IdleTimeout => {
                 assert!(self.is_idle(), "the idle timeout is early");
                 if self.ending.is_some() {
@@ -709,7 +710,7 @@ fn sight_of(end: End) -> Option<Sight> {
         End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
         End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown => None,
         End::BadHeader | End::NotLetIn | End::OutsideTime => None,
-        End::SessionTimeout | End::HalfCloseTimeout => None,
+        End::SessionTimeout | End::HalfCloseTimeout | End::ExchangeComplete => None,
     }
 }
 

@@ -272,6 +272,7 @@ impl SimHost {
                 assert!(!taking, "the idle timeout fires though a peer takes what was sent to it");
             }
             End::SessionTimeout | End::HalfCloseTimeout => unreachable!("no session has these timeouts"),
+            End::ExchangeComplete => unreachable!("nobody knows how many answers there are"),
             End::Drain => {}
             End::OutsideTime => unreachable!("there are no hours"),
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
