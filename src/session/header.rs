@@ -75,9 +75,9 @@ impl fmt::Display for Bad {
         match self {
             Bad::Header(malformed) => malformed.fmt(f),
             Bad::Ended { began: false } => f.write_str("the client said nothing"),
-            Bad::Ended { began: true } => f.write_str("the client ended within it"),
+            Bad::Ended { began: true } => f.write_str("the client ended within the header"),
             Bad::Broken(error) => f.write_str(&error_text(error)),
-            Bad::Late => f.write_str("it did not come in time"),
+            Bad::Late => f.write_str("the header did not come in time"),
         }
     }
 }

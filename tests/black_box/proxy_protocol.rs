@@ -232,7 +232,7 @@ fn a_header_that_does_not_come_is_not_waited_for() {
         not_before(start, Duration::from_millis(200));
     }
     let line = proxy.log.line("clients refused: 1 by a bad PROXY header");
-    assert!(line.message.ends_with(": it did not come in time"), "{}", line.message);
+    assert!(line.message.ends_with(": the header did not come in time"), "{}", line.message);
     assert!(remote.has_nobody());
 }
 

@@ -55,6 +55,18 @@ fn what_is_printed_is_what_was_written() {
     assert_eq!(settings.services[0].proxy.accept_from[0].to_string(), format!("@{}", list.display()));
 }
 
+/// Who writes that nobody is believed, or that nobody comes in at any time, would get the opposite.
+#[test]
+fn an_empty_array_that_would_open_a_door_is_refused() {
+    let folder = Folder::new();
+    for (key, column) in [("accept-proxy-from", 21), ("allow-time", 14)] {
+        let errors = folder.errors(service(&format!("accept-proxy = true\n{key} = []")));
+        let expected = format!("cproxy.toml:5:{column}: `{key}` is empty; expected ");
+        assert!(errors.len() == 1 && errors[0].starts_with(&expected), "{errors:?}");
+    }
+    assert!(folder.load(service("lane-source = []\naccess = []")).is_ok());
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     let folder = Folder::new();

@@ -56,7 +56,7 @@ fn take_one(
 /// A value's texts.
 fn texts(key: &Key, entry: &Entry<'_>) -> Vec<Found> {
     match entry.value.get_ref() {
-        DeValue::Array(values) if key.repeatable && values.is_empty() && key.required => {
+        DeValue::Array(values) if key.repeatable && values.is_empty() && (key.required || key.misread_if_empty) => {
             vec![(Err(format!("`{}` is empty; expected {}", key.long, key.expected())), entry.value.span())]
         }
         DeValue::Array(values) if key.repeatable => values.iter().map(|value| element(key, value)).collect(),

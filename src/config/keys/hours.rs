@@ -19,6 +19,7 @@ pub(super) const KEYS: &[Key] = &[
             },
         },
         repeatable: true,
+        misread_if_empty: true,
         default: Some("always"),
         help: "let clients in at these times only, such as 'Mon-Fri 08:00-18:00'",
         details: &[

@@ -29,13 +29,14 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.max_sessions.map(shown),
         },
+        default: Some("none"),
         help: "have at most so many sessions at once",
         details: &[
             "How many sessions there may be at once. What becomes of more clients is said by `--when-full`. \
              All I/O threads count together, and the limit is exact. Without this option there are as many sessions as \
              descriptors allow.",
-            "In a configuration file this is a limit of the service. Sessions that a reload leaves to a former version of the service \
-             count as well, if they began when there was such a limit. A lower limit ends no session. \
+            "Sessions that a reload leaves to a former version of the service count as well, if they began when there was \
+             such a limit. A lower limit ends no session. \
              A stripe counts once, however many lanes it has.",
         ],
         example: "1000",
@@ -67,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.max_sessions_per_source.map(shown),
         },
+        default: Some("none"),
         help: "let one source have at most so many sessions at once",
         details: &[
             "How many sessions one source may have at once. A source is an address of a client, or its network: \
@@ -87,6 +89,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.session_rate.map(|rate| Shown::Text(rate.to_string())),
         },
+        default: Some("none"),
         help: "let at most so many sessions begin in a second, minute or hour",
         details: &[
             "How many sessions may begin in a time: a whole number up to 1000000, and `/s` for a second, `/m` for \
@@ -107,6 +110,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.session_rate_per_source.map(|rate| Shown::Text(rate.to_string())),
         },
+        default: Some("none"),
         help: "let at most so many sessions of one source begin in a time",
         details: &["How many sessions of one source may begin in a time, written as for `--session-rate`. \
              For the sources that were seen last, up to a million, the program remembers how many have begun."],

@@ -230,6 +230,8 @@ pub struct Key {
     pub required: bool,
     /// Whether giving it again adds something.
     pub repeatable: bool,
+    /// Whether an empty array would look like nobody or never, though without the option it is everybody or always.
+    pub misread_if_empty: bool,
     /// What holds without it.
     pub default: Option<&'static str>,
     /// One line for usage and completions.
@@ -251,6 +253,7 @@ impl Key {
         group: Group::Original,
         required: false,
         repeatable: false,
+        misread_if_empty: false,
         default: None,
         help: "",
         details: &[],

@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
             },
         },
         repeatable: true,
+        misread_if_empty: true,
         default: Some("everybody"),
         help: "as --accept-proxy, and believe the headers of these senders only",
         details: &[
