@@ -209,6 +209,7 @@ mod tests {
         group: Group::Original,
         required: false,
         repeatable: false,
+        misread_if_empty: false,
         default: None,
         help: "it's [a: b] \\ file",
         details: &[],

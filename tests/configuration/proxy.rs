@@ -60,7 +60,7 @@ fn what_is_printed_is_what_was_written() {
 fn an_empty_array_that_would_open_a_door_is_refused() {
     let folder = Folder::new();
     for (key, column) in [("accept-proxy-from", 21), ("allow-time", 14)] {
-        let errors = folder.errors(&service(&format!("accept-proxy = true\n{key} = []")));
+        let errors = folder.errors(service(&format!("accept-proxy = true\n{key} = []")));
         let expected = format!("cproxy.toml:5:{column}: `{key}` is empty; expected ");
         assert!(errors.len() == 1 && errors[0].starts_with(&expected), "{errors:?}");
     }

@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.max_sessions.map(shown),
         },
-        default: Some("none"),
+        default: Some("any number"),
         help: "have at most so many sessions at once",
         details: &[
             "How many sessions there may be at once. What becomes of more clients is said by `--when-full`. \
@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.max_sessions_per_source.map(shown),
         },
-        default: Some("none"),
+        default: Some("any number"),
         help: "let one source have at most so many sessions at once",
         details: &[
             "How many sessions one source may have at once. A source is an address of a client, or its network: \
@@ -89,7 +89,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.session_rate.map(|rate| Shown::Text(rate.to_string())),
         },
-        default: Some("none"),
+        default: Some("any number"),
         help: "let at most so many sessions begin in a second, minute or hour",
         details: &[
             "How many sessions may begin in a time: a whole number up to 1000000, and `/s` for a second, `/m` for \
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.session_rate_per_source.map(|rate| Shown::Text(rate.to_string())),
         },
-        default: Some("none"),
+        default: Some("any number"),
         help: "let at most so many sessions of one source begin in a time",
         details: &["How many sessions of one source may begin in a time, written as for `--session-rate`. \
              For the sources that were seen last, up to a million, the program remembers how many have begun."],
@@ -152,7 +152,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| service.limits.requests.map(shown),
         },
-        default: Some("none"),
+        default: Some("any number"),
         help: "let a session take so many datagrams of a client without a connection",
         details: &[
             "How many datagrams of a client without a connection (`udp:`, `unixgram:`) belong to one session: the \
