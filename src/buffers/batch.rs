@@ -470,6 +470,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_apart_comes_back_behind_what_is_left() {
+        let all: [&[u8]; 5] = [b"one", b"", b"three", b"", b"five"];
+        for taken in 0..all.len() {
+            for (bytes, count) in [(0, 0), (1, 1), (3, 1), (4, 2), (5, 3), (9, 3), (10, 4), (11, 5), (100, 5)] {
+                let mut batch = batch(&all);
+                batch.take(taken);
+                let (size, left_before) = (batch.size(), batch.count_left());
+                // So many of all datagrams may be moved, of which some have been.
+                let before: u64 = all[..taken].iter().map(|datagram| datagram.len().max(1) as u64).sum();
+                let apart = batch.set_apart_beyond(u64::saturating_sub(bytes, before));
+                let expected = &all[taken..count.max(taken)];
+                assert_eq!(left(&batch), expected, "{taken} taken, {bytes} bytes");
+                let size_left: usize = expected.iter().map(|datagram| datagram.len() + SLOT_COST).sum();
+                assert_eq!(batch.size(), size_left);
+                let some = expected.len() / 2;
+                batch.take(some);
+                batch.bring_back(apart);
+                assert_eq!(left(&batch), &all[taken + some..]);
+                let gone: usize = all[taken..taken + some].iter().map(|datagram| datagram.len() + SLOT_COST).sum();
+                assert_eq!((batch.size(), batch.count_left()), (size - gone, left_before - some));
+            }
+        }
+    }
+
+    #[test]
     fn the_encoding_goes_on_where_the_stream_stopped() {
         let whole = b"\0\x03one\0\0\0\x05three";
         for first in 0..whole.len() {

@@ -1,9 +1,11 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
+mod capped;
 mod down;
 mod hours;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
@@ -34,6 +36,9 @@ struct State {
     reads: Cell<u32>,
     /// It takes its time to connect.
     slow: Cell<bool>,
+    /// Datagrams that it has still to say, and those that were sent to it.
+    says: RefCell<VecDeque<Vec<u8>>>,
+    heard: RefCell<Vec<Vec<u8>>>,
     lanes: Lanes,
 }
 
@@ -122,8 +127,22 @@ impl Endpoint for Fake {
         Ok(bytes.len())
     }
 
-    fn receive_datagrams(&mut self, _batch: &mut Batch) -> io::Result<Received> {
-        self.read().map(|()| Received::End)
+    fn receive_datagrams(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        match self.state.says.borrow_mut().pop_front() {
+            None => self.read().map(|()| Received::End),
+            Some(datagram) => {
+                batch.space(datagram.len()).copy_from_slice(&datagram);
+                batch.add(0, datagram.len());
+                Ok(Received::More)
+            }
+        }
+    }
+
+    fn send_datagrams(&mut self, batch: &mut Batch, _encoded: &mut Vec<u8>) -> io::Result<()> {
+        let sent: Vec<_> = batch.datagrams().map(<[u8]>::to_vec).collect();
+        batch.take(sent.len());
+        self.state.heard.borrow_mut().extend(sent);
+        Ok(())
     }
 
     fn unsent(&self) -> u32 {

@@ -4,6 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{End, Kind, Proxy, Remote, ended, not_before};
+#[cfg(target_os = "linux")]
+use crate::support::{Ended, system::udp_queue, until};
 
 /// Within 64 KiB a second, of which a tenth may come at once, 32 KiB take this long.
 const RATE: &str = "64k";
@@ -73,4 +75,54 @@ fn a_session_that_its_cap_holds_back_is_not_idle() {
     assert_eq!(server.rest(), (b"abc".to_vec(), End::Eof));
     drop(server);
     assert_eq!(proxy.end(), ended("end of stream", 3, 0));
+}
+
+#[test]
+fn datagrams_wait_for_their_time_and_arrive_in_order() {
+    // Of these, a tenth of a second's may come at once, and one more.
+    const TAKES: Duration = Duration::from_millis(250);
+    let numbered = |number: u8| vec![number; 1000];
+    for kind in [Kind::Udp, Kind::Framed] {
+        let remote = Remote::new(kind);
+        let rates = ["--upload-rate", RATE, "--download-rate", RATE];
+        let proxy = Proxy::between(Kind::Udp, &remote).args(&rates).start();
+        let start = Instant::now();
+        let (mut client, mut server) = proxy.datagram_session(&remote, "first");
+        (0..24).for_each(|number| client.send(numbered(number)));
+        (0..24).for_each(|number| server.expect(numbered(number)));
+        not_before(start, TAKES);
+        let start = Instant::now();
+        (0..24).for_each(|number| server.send(numbered(number)));
+        (0..24).for_each(|number| client.expect(numbered(number)));
+        not_before(start, TAKES);
+    }
+}
+
+/// Nobody can be made to wait, so what the cap leaves no room for is dropped, and each one is counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_beyond_the_cap_are_dropped_and_counted() {
+    const COUNT: usize = 400;
+    let remote = Remote::new(Kind::Udp);
+    let arguments = ["--upload-rate", "1k", "--drain-timeout", "0"];
+    let proxy = Proxy::between(Kind::Udp, &remote).args(&arguments).start();
+    let mut client = proxy.peer();
+    for number in 0..COUNT {
+        client.send(&number.to_string().repeat(1000).as_bytes()[..1000]);
+        if number % 20 == 19 {
+            // Otherwise the system might drop some.
+            until("datagrams that are read", || (udp_queue(proxy.listeners[0].port()) == 0).then_some(()));
+        }
+    }
+    proxy.log.lines_with("upstream, ", 1);
+    let lines = proxy.stop();
+    let end = lines.iter().find(|line| line.message.starts_with("disconnect client to proxy ")).map(Ended::parse);
+    let end = end.expect("a session");
+    assert_eq!(end.upstream / 1000 + end.dropped, COUNT as u64, "{end:?}");
+    assert!((1..COUNT as u64 / 2).contains(&(end.upstream / 1000)), "{end:?}");
+    for number in 0..end.upstream / 1000 {
+        assert!(remote.receive_from().0.starts_with(number.to_string().as_bytes()));
+    }
+    let warned = lines.iter().any(|line| line.message.contains("the next endpoint takes no more"));
+    assert!(warned, "{lines:?}");
 }
