@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::Policy;
 use super::health::Health;
+use super::lease::Leases;
 use super::room::Freed;
 use crate::address::EndpointAddress;
 use crate::service::RemoteAddress;
@@ -39,7 +40,7 @@ pub struct Remote {
     /// The addresses that are tried, in this order.
     pub addresses: Vec<RemoteAddress>,
     /// Sessions that it has now.
-    pub(super) sessions: AtomicU32,
+    pub(super) sessions: Leases,
     /// Sessions that it ever had.
     pub(super) sessions_ever: AtomicU64,
     /// Whom it tells when it has one less.
@@ -90,7 +91,7 @@ impl Remote {
             name,
             addresses: at.iter().map(RemoteAddress::new).collect::<io::Result<_>>()?,
             at,
-            sessions: AtomicU32::new(0),
+            sessions: Leases::default(),
             sessions_ever: AtomicU64::new(0),
             freed: Freed::default(),
             failures_ever: AtomicU64::new(0),
@@ -109,7 +110,7 @@ impl Remote {
 
     /// Sessions that it has now, but for those whose remote has ended already.
     pub fn sessions(&self) -> u32 {
-        self.sessions.load(Relaxed)
+        self.sessions.now()
     }
 
     /// Sessions that it ever had, those that could not connect to it among them.

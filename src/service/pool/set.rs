@@ -1,6 +1,7 @@
 //! The remotes as they are at one time: never changed, only replaced.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering::Acquire, fence};
 
 use super::growth::Growth;
 use super::tier::{Candidate, Tier, Turn};
@@ -131,8 +132,35 @@ impl Set {
         has_room.filter_map(|member| member.remote.retry_at()).min().unwrap_or(u64::MAX)
     }
 
-    /// Chooses a remote, but none of those that were tried.
+    /// Chooses a remote, but none of those that were tried. All were full at one and the same time if it finds them so.
     pub(super) fn choose(&self, turn: Turn<'_>, tried: &[RemoteId]) -> Choice {
+        match self.look(turn, tried) {
+            Choice::Full => self.look_again(turn, tried),
+            choice => choice,
+        }
+    }
+
+    /// Looks again for room where none was found: the remotes are looked at one after the other, and meanwhile a session
+    /// may have left one that had been looked at, and another come to one that had not, so that there was room all the time.
+    #[cold]
+    fn look_again(&self, turn: Turn<'_>, tried: &[RemoteId]) -> Choice {
+        loop {
+            let taken = self.leases_taken();
+            // What made us see that one was taken is also seen by the look that follows.
+            fence(Acquire);
+            match self.look(turn, tried) {
+                Choice::Full if self.leases_taken() != taken => {}
+                choice => return choice,
+            }
+        }
+    }
+
+    /// A number that changes with each lease.
+    fn leases_taken(&self) -> u32 {
+        self.members.iter().fold(0, |sum, member| sum.wrapping_add(member.remote.sessions.taken()))
+    }
+
+    fn look(&self, turn: Turn<'_>, tried: &[RemoteId]) -> Choice {
         let Tiers { usable, usable_backups, others, other_backups } = &self.tiers;
         let untried = |candidate: &Candidate| !tried.contains(&candidate.member.remote.id);
         let usable_now = |candidate: &Candidate| candidate.is_in() && untried(candidate);

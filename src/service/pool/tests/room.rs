@@ -1,8 +1,9 @@
 //! Room for clients, and who is told of it.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Barrier;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -123,4 +124,29 @@ fn threads_that_wait_for_room_get_it_and_never_too_much() {
         }
     });
     assert_eq!((served.load(SeqCst), pool.set().room()), (CLIENTS, Some(2)));
+}
+
+#[test]
+fn a_session_finds_the_room_that_there_is_all_the_time_although_another_goes_to_and_fro() {
+    const CLIENTS: u32 = 20_000;
+    for balance in METHODS {
+        let pool = Pool::new(&settings(balance), members_of(&[1; 32]), 7, 0);
+        let mut held: Vec<_> = (0..32).map(|client| lease(&pool, client, 0)).collect();
+        // Only the first and the last remote have room, and one of them is free at any time.
+        let members = pool.set().members().to_vec();
+        let ends = [&members[0], &members[31]];
+        held.retain(|session| ends.iter().all(|end| end.remote.id != session.id));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    ends.into_iter().for_each(|end| drop(Lease::new(end)));
+                }
+            });
+            let all = panic::catch_unwind(AssertUnwindSafe(|| (0..CLIENTS).for_each(|n| drop(lease(&pool, n, 0)))));
+            is_over.store(true, SeqCst);
+            assert!(all.is_ok(), "{balance:?}");
+        });
+        assert_eq!(pool.set().room(), Some(2), "{balance:?}");
+    }
 }
