@@ -44,7 +44,9 @@ impl Bucket {
 
     /// Bytes that are worth waiting for.
     pub fn portion(&self) -> u64 {
-        (self.rate.saturating_mul(PAUSE) / 1000).clamp(1, ENOUGH)
+        // What is owed has to fit beside what comes in until the thread runs the session.
+        let pause = if self.owed > 0 { PAUSE / 2 } else { PAUSE };
+        (self.rate.saturating_mul(pause) / 1000).clamp(1, ENOUGH)
     }
 
     /// Notes what has come in until now. What is more than may be saved up is lost, unless something waited for it all the

@@ -308,3 +308,33 @@ fn another_rate_of_the_total_holds_at_once() {
     assert!((970_000..=1_150_000).contains(&after), "{after}");
     assert!(scene.senders[1].moved * 10 >= after * 4, "{} of {after}", scene.senders[1].moved);
 }
+
+/// Each time a session is due, its thread is late by up to 50 ms: it has its rate all the same.
+#[test]
+fn a_thread_that_is_late_each_time_takes_nothing_from_its_sessions() {
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let bytes = random.of(&[20_000, 125_000, 1_000_000]);
+        let own = CapSettings { upload: rate(bytes), ..CapSettings::default() };
+        let all = CapSettings { total_upload: rate(bytes), ..CapSettings::default() };
+        for (settings, sessions) in [(own, 1), (all, 1), (all, 10)] {
+            let caps = Caps::new(&settings, None).unwrap();
+            let mut senders: Vec<_> = (0..sessions).map(|_| Sender::new(&caps, Demand::Greedy, 0)).collect();
+            let mut wakes = vec![0; sessions];
+            for now in 0..10_000 {
+                for (sender, wakes) in senders.iter_mut().zip(&mut wakes) {
+                    if *wakes == now {
+                        sender.queued = 1 << 30;
+                        // Runs that only ask follow at once.
+                        while sender.wakes.is_none_or(|at| at <= now) {
+                            sender.run(256 << 10, now);
+                        }
+                        *wakes = sender.wakes.expect("it has more to move") + random.below(51);
+                    }
+                }
+            }
+            let moved = senders.iter().map(|sender| sender.moved).sum();
+            assert_exact(moved, bytes, 10_000, &format!("seed {seed}, {sessions} sessions, {settings:?}"));
+        }
+    }
+}
