@@ -103,10 +103,7 @@ impl Service {
         }
         let (client, now) = (client(), now());
         let let_in = self.obey_rules(client).and_then(|()| self.obey_hours(client, now));
-        let_in.and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| {
-            self.refuse(reason, client, now);
-            Refused(reason)
-        })
+        let_in.and_then(|()| self.obey_limits(place, client, now)).map_err(|reason| self.refuse(reason, client, now))
     }
 
     /// Lets a connection in that is to be a lane of a client: what else holds for clients is asked when it makes a session,
@@ -125,10 +122,7 @@ impl Service {
             return Ok(());
         }
         let client = client();
-        self.obey_rules(client).map_err(|reason| {
-            self.refuse(reason, client, now());
-            Refused(reason)
-        })
+        self.obey_rules(client).map_err(|reason| self.refuse(reason, client, now()))
     }
 
     /// Lets a client in of which it is not known yet who it is, if it is the time for clients and there is room:
@@ -148,10 +142,9 @@ impl Service {
             return Ok(place);
         }
         let (peer, now) = (peer(), now());
-        self.obey_hours(peer, now).and_then(|()| self.obey_limits(place, None, now)).map_err(|reason| {
-            self.refuse(reason, peer, now);
-            Refused(reason)
-        })
+        self.obey_hours(peer, now)
+            .and_then(|()| self.obey_limits(place, None, now))
+            .map_err(|reason| self.refuse(reason, peer, now))
     }
 
     fn obey_rules(&self, client: Option<ClientAddress>) -> Result<(), Reason> {
@@ -181,8 +174,9 @@ impl Service {
     }
 
     /// Counts a client that is refused at this time, in milliseconds, and logs it if that is due.
-    pub fn refuse(&self, reason: Reason, client: Option<ClientAddress>, now: u64) {
+    fn refuse(&self, reason: Reason, client: Option<ClientAddress>, now: u64) -> Refused {
         self.refuse_because(reason, client, now, &"");
+        Refused(reason)
     }
 
     /// The same, and the log says more about why.
