@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 
 use crate::support::system::accept_queue;
-use crate::support::{Address, End, Kind, Proxy, Remote, Stream, TempDir, drink, pour, until};
+use crate::support::{End, Kind, Proxy, Remote, Stream, TempDir, drink, pour, until};
 
 /// Bytes of bulk: more than any buffer holds.
 const BULK: usize = 3 << 20;
@@ -65,9 +65,7 @@ fn everything_holds_at_once() {
     let directory = TempDir::new();
     let path = directory.file("cproxy.toml", &text(&remotes, 2, "1g"));
     let mut proxy = Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")]).start();
-    let line = proxy.log.line("listening on ");
-    let address = line.after("listening on ").split(" (fd=").next().expect("an address").to_string();
-    proxy.listeners = vec![Address::parse(&address)];
+    proxy.listeners = vec![proxy.log.line("listening on ").listener()];
 
     let mut held = Vec::new();
     let mut used = [false; 2];

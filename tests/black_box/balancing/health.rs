@@ -271,9 +271,7 @@ fn a_remote_that_comes_back_gets_its_share_slowly() {
 fn with_file(directory: &TempDir, remotes: &[&Address], more: &str) -> Proxy {
     let path = write_file(directory, remotes, more);
     let mut proxy = Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")]).start();
-    let line = proxy.log.line("listening on ");
-    let address = line.after("listening on ").split(" (fd=").next().expect("an address").to_string();
-    proxy.listeners = vec![Address::parse(&address)];
+    proxy.listeners = vec![proxy.log.line("listening on ").listener()];
     proxy
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::health::{close, reopen};
 #[cfg(target_os = "linux")]
 use crate::support::system::processor_time;
-use crate::support::{Address, End, Kind, Line, Proxy, Remote, SetOnDrop, Setup, Stream, TempDir};
+use crate::support::{End, Kind, Line, Proxy, Remote, SetOnDrop, Setup, Stream, TempDir};
 
 /// A remote that may have so many sessions, as it is written.
 fn limited(remote: &Remote, most: usize) -> String {
@@ -207,11 +207,10 @@ fn other_services_go_on() {
         let mut proxy = Proxy::on(&[]).args(&["--config", file.to_str().expect("text")]).args(flags).start();
         let listener = |service: &str| {
             let end = format!(", service {service}");
-            let line = proxy.log.wait("a listener", |lines| {
+            proxy.log.wait("a listener", |lines| {
                 let is_it = |line: &&Line| line.message.starts_with("listening on ") && line.message.ends_with(&end);
-                lines.iter().find(is_it).cloned()
-            });
-            Address::parse(line.after("listening on ").split(" (fd=").next().expect("an address"))
+                lines.iter().find(is_it).map(Line::listener)
+            })
         };
         proxy.listeners = vec![listener("one"), listener("two")];
         let (client, server) = proxy.session(&full);

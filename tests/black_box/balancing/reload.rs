@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::servers::{Server, client_of, clients, goes_on, pause, shares};
-use crate::support::{Address, End, Kind, Line, Proxy, SetOnDrop, TempDir};
+use crate::support::{End, Kind, Line, Proxy, SetOnDrop, TempDir};
 
 struct Service {
     proxy: Proxy,
@@ -21,9 +21,7 @@ impl Service {
         let directory = TempDir::new();
         let path = directory.file("cproxy.toml", &text(remotes, more));
         let mut proxy = Proxy::on(&[]).args(&["-t", "2", "-c", path.to_str().expect("a path")]).start();
-        let line = proxy.log.line("listening on ");
-        let address = line.after("listening on ").split(" (fd=").next().expect("an address").to_string();
-        proxy.listeners = vec![Address::parse(&address)];
+        proxy.listeners = vec![proxy.log.line("listening on ").listener()];
         Service { proxy, path, _directory: directory }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Chain, near_to, transfer, works};
-use crate::support::{Address, End, Kind, Proxy, Random, Relay, Remote, TempDir, not_before};
+use crate::support::{End, Kind, Proxy, Random, Relay, Remote, TempDir, not_before};
 
 const MIB: usize = 1 << 20;
 
@@ -69,8 +69,7 @@ impl Configured {
         let directory = TempDir::new();
         let file = directory.file("cproxy.toml", text);
         let far = Proxy::on(&[]).args(&["-c", file.to_str().expect("UTF-8")]).start();
-        let line = far.log.line("listening on stripe:");
-        let address = Address::parse(line.after("listening on ").split(" (fd=").next().expect("an address"));
+        let address = far.log.line("listening on stripe:").listener();
         let relay = Relay::to(&address);
         Configured { far, relay, file, _directory: directory }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::hand::OPENING;
 use super::{Chain, make_key, near_to, works};
 use crate::support::system::open_descriptors;
-use crate::support::{Address, End, Kind, Proxy, Relay, Remote, Stream, TempDir, descriptors, not_before, until};
+use crate::support::{End, Kind, Proxy, Relay, Remote, Stream, TempDir, descriptors, not_before, until};
 
 /// An opening with a key, as long as one is.
 fn keyed_opening() -> Vec<u8> {
@@ -80,8 +80,7 @@ fn a_reload_reads_the_key_again() {
     );
     let file = directory.file("cproxy.toml", &text);
     let far = Proxy::on(&[]).args(&["-c", file.to_str().expect("UTF-8")]).start();
-    let listening = far.log.line("listening on ");
-    let address = Address::parse(listening.after("listening on ").split(" (fd=").next().expect("an address"));
+    let address = far.log.line("listening on ").listener();
     let relay = Relay::to(&address);
     let near = near_to(&relay, &["--stripe-key", &key]);
     let mut session = near.session(&remote);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use super::DEADLINE;
+use super::{Address, DEADLINE};
 
 /// One line of the log, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,11 @@ impl Line {
     /// What follows `prefix` in the message.
     pub fn after(&self, prefix: &str) -> &str {
         self.message.strip_prefix(prefix).unwrap_or_else(|| panic!("{prefix:?} does not start {self:?}"))
+    }
+
+    /// The address of a listener, of which the line says that it listens.
+    pub fn listener(&self) -> Address {
+        Address::parse(self.after("listening on ").split(" (fd=").next().expect("an address"))
     }
 
     /// The number in `(fd=N)`.

@@ -184,9 +184,11 @@ impl Setup {
             proxy.listeners = proxy.log.wait("all listeners", |lines| {
                 let mut listeners: Vec<Address> = Vec::new();
                 for line in lines.iter().filter(|line| line.message.starts_with("listening on ")) {
-                    let address = line.after("listening on ").split(" (fd=").next().map(Address::parse);
+                    let address = line.listener();
                     // Each I/O thread may have one of its own at the same address.
-                    listeners.extend(address.filter(|address| !listeners.contains(address)));
+                    if !listeners.contains(&address) {
+                        listeners.push(address);
+                    }
                 }
                 (listeners.len() >= proxy.listeners.len()).then_some(listeners)
             });
