@@ -5,27 +5,19 @@ use std::path::Path;
 use super::access::Clients;
 use super::settings::ServiceSettings;
 use crate::address::{EndpointAddress, Endpoints, Failure, Lookups, Network, ServiceKind, Transport};
+use crate::proxy_header::Version;
 
 /// Which headers of the PROXY protocol a service sends and takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProxySettings {
     /// What is sent to the remote before all else; `None`: nothing.
-    pub send: Option<SendProxy>,
+    pub send: Option<Version>,
     /// Whether clients begin with a header.
     pub accept: bool,
     /// Whose headers are believed; empty: everybody's. A name has one entry for each of its addresses.
     pub accept_from: Vec<Clients>,
     /// Which datagrams have a header.
     pub datagrams: HeaderOf,
-}
-
-/// The version of the header that is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendProxy {
-    /// A line of text.
-    V1,
-    /// The binary one.
-    V2,
 }
 
 /// Which datagrams of a session have a header.
@@ -36,16 +28,6 @@ pub enum HeaderOf {
     Each,
     /// The first one only.
     First,
-}
-
-impl SendProxy {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            SendProxy::V1 => "v1",
-            SendProxy::V2 => "v2",
-        }
-    }
 }
 
 /// What is expected of a text that looks like nothing.
@@ -92,7 +74,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(&'static str, String)> {
         if service.remotes.iter().all(|remote| without(&remote.endpoints)) {
             let message = "no header is sent to echo: or to a device, and the service has no other remote";
             problems.push(("send-proxy", format!("invalid send proxy {word}: {message}")));
-        } else if let (SendProxy::V1, Some(Endpoints { argument, .. })) = (version, takes_datagrams) {
+        } else if let (Version::V1, Some(Endpoints { argument, .. })) = (version, takes_datagrams) {
             let message = format!("version 1 cannot speak of datagrams, which go to {argument}; v2 can");
             problems.push(("send-proxy", format!("invalid send proxy {word}: {message}")));
         }
@@ -116,7 +98,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(&'static str, String)> {
 pub fn warning(service: &ServiceSettings) -> Option<String> {
     let ProxySettings { send, accept, .. } = service.proxy;
     let has_ip = |address: &EndpointAddress| address.port().is_some() || address.stripe().is_some();
-    let unknown = send == Some(SendProxy::V1)
+    let unknown = send == Some(Version::V1)
         && !accept
         && !service.listening().any(|address| has_ip(address) && !is_datagram(address));
     let message = "the headers of send-proxy v1 only say UNKNOWN, as version 1 can speak of clients of TCP alone; v2 can \
@@ -193,15 +175,15 @@ mod tests {
     fn what_can_have_no_effect_or_cannot_be_is_a_problem() {
         let send = |version| ProxySettings { send: Some(version), ..ProxySettings::default() };
         let tcp = ["127.0.0.1:0"];
-        assert_eq!(keys(&service(&tcp, &["127.0.0.1:1", "echo:"], send(SendProxy::V1))), [""; 0]);
-        assert_eq!(keys(&service(&tcp, &["echo:"], send(SendProxy::V2))), ["send-proxy"]);
-        assert_eq!(keys(&service(&tcp, &["srv:_a._tcp.b"], send(SendProxy::V1))), [""; 0]);
-        assert_eq!(keys(&service(&tcp, &["framed:127.0.0.1:1"], send(SendProxy::V1))), [""; 0]);
+        assert_eq!(keys(&service(&tcp, &["127.0.0.1:1", "echo:"], send(Version::V1))), [""; 0]);
+        assert_eq!(keys(&service(&tcp, &["echo:"], send(Version::V2))), ["send-proxy"]);
+        assert_eq!(keys(&service(&tcp, &["srv:_a._tcp.b"], send(Version::V1))), [""; 0]);
+        assert_eq!(keys(&service(&tcp, &["framed:127.0.0.1:1"], send(Version::V1))), [""; 0]);
         for remote in ["udp:127.0.0.1:1", "unixgram:/a", "unixpacket:/a", "srv:_a._udp.b"] {
-            assert_eq!(keys(&service(&tcp, &["127.0.0.1:1", remote], send(SendProxy::V1))), ["send-proxy"], "{remote}");
-            assert_eq!(keys(&service(&tcp, &[remote], send(SendProxy::V2))), [""; 0], "{remote}");
+            assert_eq!(keys(&service(&tcp, &["127.0.0.1:1", remote], send(Version::V1))), ["send-proxy"], "{remote}");
+            assert_eq!(keys(&service(&tcp, &[remote], send(Version::V2))), [""; 0], "{remote}");
             let first = |send| ProxySettings { datagrams: HeaderOf::First, send, ..ProxySettings::default() };
-            assert_eq!(keys(&service(&tcp, &[remote], first(Some(SendProxy::V2)))), [""; 0], "{remote}");
+            assert_eq!(keys(&service(&tcp, &[remote], first(Some(Version::V2)))), [""; 0], "{remote}");
             assert_eq!(keys(&service(&tcp, &[remote], first(None))), ["proxy-datagrams"], "{remote}");
         }
         let accept = ProxySettings { accept: true, datagrams: HeaderOf::First, ..ProxySettings::default() };
@@ -222,10 +204,10 @@ mod tests {
             let proxy = ProxySettings { send: Some(send), accept, ..ProxySettings::default() };
             warning(&service(listeners, &["127.0.0.1:1"], proxy)).is_some()
         };
-        assert!(warns(&["unix:/a", "udp:127.0.0.1:1"], SendProxy::V1, false));
-        assert!(!warns(&["unix:/a"], SendProxy::V2, false) && !warns(&["unix:/a"], SendProxy::V1, true));
+        assert!(warns(&["unix:/a", "udp:127.0.0.1:1"], Version::V1, false));
+        assert!(!warns(&["unix:/a"], Version::V2, false) && !warns(&["unix:/a"], Version::V1, true));
         for listener in ["127.0.0.1:1", "framed:127.0.0.1:1", "stripe:127.0.0.1:1"] {
-            assert!(!warns(&["unix:/a", listener], SendProxy::V1, false), "{listener}");
+            assert!(!warns(&["unix:/a", listener], Version::V1, false), "{listener}");
         }
     }
 }

@@ -86,6 +86,16 @@ pub enum Version {
     V2,
 }
 
+impl Version {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Version::V1 => "v1",
+            Version::V2 => "v2",
+        }
+    }
+}
+
 /// What the bytes that have come so far are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {

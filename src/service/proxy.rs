@@ -2,7 +2,7 @@
 
 use super::access::{Access, ClientAddress};
 use crate::config::access::{AccessRule, Decision};
-use crate::config::proxy::{HeaderOf, ProxySettings, SendProxy};
+use crate::config::proxy::{HeaderOf, ProxySettings};
 use crate::proxy_header::{ProxyHeader, Version};
 
 /// Which headers a service sends and takes; there is at least one of both.
@@ -27,10 +27,7 @@ impl ProxyOptions {
         let rule = |clients| AccessRule { decision: Decision::Allow, clients };
         let rules: Vec<AccessRule> = settings.accept_from.iter().cloned().map(rule).collect();
         Some(Box::new(ProxyOptions {
-            send: settings.send.map(|version| match version {
-                SendProxy::V1 => Version::V1,
-                SendProxy::V2 => Version::V2,
-            }),
+            send: settings.send,
             accept: settings.accept,
             datagrams: settings.datagrams,
             believed: Access::new(&rules),
@@ -66,7 +63,7 @@ mod tests {
     #[test]
     fn a_service_without_headers_has_nothing_of_them() {
         assert!(ProxyOptions::new(&ProxySettings::default()).is_none());
-        let sends = ProxySettings { send: Some(SendProxy::V1), ..ProxySettings::default() };
+        let sends = ProxySettings { send: Some(Version::V1), ..ProxySettings::default() };
         assert_eq!(
             ProxyOptions::new(&sends).map(|options| (options.send, options.accept)),
             Some((Some(Version::V1), false))

@@ -2,7 +2,8 @@
 
 use crate::support::{Folder, command, load, run};
 use cproxy::cli::Command;
-use cproxy::config::proxy::{HeaderOf, ProxySettings, SendProxy};
+use cproxy::config::proxy::{HeaderOf, ProxySettings};
+use cproxy::proxy_header::Version;
 
 const BOTH: [&str; 4] = ["-l", "127.0.0.1:1", "-r", "127.0.0.1:2"];
 
@@ -22,12 +23,12 @@ fn printed(more: &[&str]) -> String {
 #[test]
 fn whoever_names_senders_takes_headers() {
     assert_eq!(flags(&[]), ProxySettings::default());
-    assert_eq!(flags(&["--send-proxy=v1"]).send, Some(SendProxy::V1));
+    assert_eq!(flags(&["--send-proxy=v1"]).send, Some(Version::V1));
     let proxy = flags(&["--accept-proxy-from", "10.0.0.0/8", "--accept-proxy-from=unix", "--send-proxy", "v2"]);
     let senders: Vec<_> = proxy.accept_from.iter().map(ToString::to_string).collect();
     assert_eq!(
         (proxy.accept, proxy.send, senders),
-        (true, Some(SendProxy::V2), vec!["10.0.0.0/8".into(), "unix".into()])
+        (true, Some(Version::V2), vec!["10.0.0.0/8".into(), "unix".into()])
     );
     assert!(flags(&["--accept-proxy"]).accept);
     // In either order.

@@ -1,7 +1,7 @@
 //! Headers of the PROXY protocol in a schedule: who sends which, and how much of one has been given and taken.
 
 use cproxy::config::access::Clients;
-use cproxy::config::proxy::{ProxySettings, SendProxy};
+use cproxy::config::proxy::ProxySettings;
 use cproxy::proxy_header::{Addresses, ProxyHeader, Tlvs, Transport, Version};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::random::Random;
 /// What a service does with headers.
 #[derive(Debug, Clone, Copy)]
 pub struct ProxyPlan {
-    pub send: Option<SendProxy>,
+    pub send: Option<Version>,
     pub accept: bool,
     /// Clients are believed.
     pub believes: bool,
@@ -20,7 +20,7 @@ pub struct ProxyPlan {
 impl ProxyPlan {
     pub fn draw(random: &mut Random) -> ProxyPlan {
         ProxyPlan {
-            send: random.once_in(3).then(|| random.pick(&[SendProxy::V1, SendProxy::V2])),
+            send: random.once_in(3).then(|| random.pick(&[Version::V1, Version::V2])),
             accept: random.once_in(3),
             believes: !random.once_in(4),
         }
@@ -47,7 +47,7 @@ impl ProxyPlan {
                 header.addresses = said.addresses.clone();
             }
         }
-        header.write(if version == SendProxy::V1 { Version::V1 } else { Version::V2 }, &mut bytes);
+        header.write(version, &mut bytes);
         bytes
     }
 }

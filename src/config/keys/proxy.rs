@@ -2,7 +2,8 @@
 
 use super::{Group, Key, Kind, Scope, Shown, Value, alternatives};
 use crate::config::draft::{Problem, ServiceDraft};
-use crate::config::proxy::{HeaderOf, SendProxy, senders};
+use crate::config::proxy::{HeaderOf, senders};
+use crate::proxy_header::Version;
 
 /// The words that `send-proxy` takes.
 pub const SEND_PROXY: &[&str] = &["v1", "v2"];
@@ -116,8 +117,8 @@ const PROXY: Key = Key { group: Group::Proxy, ..Key::USUAL };
 
 fn send(service: &mut ServiceDraft<'_>, value: &str) -> Result<(), Problem> {
     service.settings.proxy.send = match value {
-        "v1" => Some(SendProxy::V1),
-        "v2" => Some(SendProxy::V2),
+        "v1" => Some(Version::V1),
+        "v2" => Some(Version::V2),
         _ => return Err(Problem::invalid("send proxy", value, &format!("expected {}", alternatives(SEND_PROXY)))),
     };
     Ok(())

@@ -12,10 +12,10 @@ use crate::base::error::error_text;
 use crate::base::text::Escaped;
 use crate::config::balancing::PoolSettings;
 use crate::config::loops::own_listener;
-use crate::config::proxy::SendProxy;
 use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
+use crate::proxy_header::Version;
 use crate::service::local::LocalAddress;
 use crate::service::pool::{Member, Pool, Remote, RemoteId};
 use crate::service::{ServiceId, appeared, members};
@@ -32,7 +32,7 @@ pub struct Wanted {
     remotes: Vec<RemoteSettings>,
     pub settings: PoolSettings,
     /// The version of the PROXY header that remotes get.
-    header: Option<SendProxy>,
+    header: Option<Version>,
     local: LocalAddress,
 }
 

@@ -1,7 +1,6 @@
 //! How the remotes of a service are checked, ready for use.
 
 use crate::config::balancing::CheckSettings;
-use crate::config::proxy::SendProxy;
 use crate::proxy_header::Version;
 use crate::service::local::LocalAddress;
 
@@ -42,7 +41,7 @@ pub struct Plan {
 
 impl Plan {
     /// The options of a service; `None`: nothing is checked.
-    pub fn new(settings: &CheckSettings, header: Option<SendProxy>) -> Option<Plan> {
+    pub fn new(settings: &CheckSettings, header: Option<Version>) -> Option<Plan> {
         let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
         let interval = milliseconds(settings.interval?);
         let send = settings.send.clone();
@@ -63,10 +62,7 @@ impl Plan {
             send,
             framed,
             expect: settings.expect.clone(),
-            header: header.map(|version| match version {
-                SendProxy::V1 => Version::V1,
-                SendProxy::V2 => Version::V2,
-            }),
+            header,
             local: LocalAddress::System,
         })
     }
