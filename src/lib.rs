@@ -8,12 +8,15 @@ pub mod buffers;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod counters;
 pub mod endpoint;
 pub mod flow;
+pub mod inspect;
 pub mod log;
 pub mod proxy_header;
 pub mod service;
 pub mod session;
+pub mod status;
 pub mod stripe;
 pub mod thread;
 

@@ -15,6 +15,12 @@ impl Clock {
     /// The time, rounded down.
     #[inline]
     pub fn now(self) -> u64 {
-        Instant::now().saturating_duration_since(self.0).as_millis() as u64
+        self.now_us() / 1000
+    }
+
+    /// The same in microseconds.
+    #[inline]
+    pub fn now_us(self) -> u64 {
+        Instant::now().saturating_duration_since(self.0).as_micros() as u64
     }
 }

@@ -377,6 +377,19 @@ impl<E: Endpoint> fmt::Display for Route<'_, E> {
     }
 }
 
+/// Who a session joins, as the log names them; what is not known is a question mark, or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// The client.
+    pub client: String,
+    /// The address of ours that it is connected to.
+    pub listener: String,
+    /// The address of ours that is connected to the remote.
+    pub own: String,
+    /// The remote.
+    pub remote: String,
+}
+
 /// What else the log says of an endpoint at its session's end, for `Display`.
 pub struct Account<'a, E>(pub &'a E);
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::end::{end_for, log_error};
-use super::{End, Outcome, Phase, Session, Terms, Turn};
+use super::{End, NEVER, Outcome, Phase, Session, Terms, Turn};
 use crate::base::error::error_text;
 use crate::endpoint::{Carries, Endpoint, Lifetime, Route, SideName};
 use crate::flow::{Flow, Readiness, Side};
@@ -117,6 +117,7 @@ enum Dialled {
 impl<E: Endpoint> Session<E> {
     /// Starts connecting to a remote.
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
+        self.begun = turn.now_us;
         if self.awaits_header() {
             return self.await_header(false, turn.now);
         }
@@ -131,7 +132,9 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Starts connecting a little later, if the client is still there by then.
-    pub fn start_later(&mut self, now: u64) -> Outcome {
+    pub fn start_later(&mut self, turn: &Turn<'_, E::Pipe>) -> Outcome {
+        let now = turn.now;
+        self.begun = turn.now_us;
         if self.awaits_header() {
             return self.await_header(true, now);
         }
@@ -180,7 +183,7 @@ impl<E: Endpoint> Session<E> {
                         // It was connected, and is no longer: another address would not be the same remote. It may
                         // have said something.
                         log_error(&remote.endpoint, &error);
-                        self.open(turn.now);
+                        self.open(turn);
                         self.begin_last_words(SideName::Remote, End::Reset(SideName::Remote), self.progress(), turn)
                     }
                     Some(error) => {
@@ -343,6 +346,7 @@ impl<E: Endpoint> Session<E> {
         let is_over = self.deadline_of_attempts() <= turn.now;
         while let Some(address) = lease.addresses.get(self.address as usize).filter(|_| !is_over) {
             let client = Caller { endpoint: &self.client.endpoint, terms: self.terms.as_deref() };
+            self.tries = self.tries.saturating_add(1);
             match dialer.dial(&self.service, address, &client) {
                 Dial::Started(mut endpoint) => {
                     self.log_given_up(reason);
@@ -354,7 +358,7 @@ impl<E: Endpoint> Session<E> {
                     self.lease = Some(lease);
                     self.phase = Phase::Connecting { give_up };
                     if connected {
-                        self.open(turn.now);
+                        self.open(turn);
                     }
                     return Dialled::Ends(Outcome::Waiting);
                 }
@@ -392,7 +396,10 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
-    pub(super) fn open(&mut self, now: u64) {
+    pub(super) fn open(&mut self, turn: &Turn<'_, E::Pipe>) {
+        let now = turn.now;
+        self.connected_after =
+            u32::try_from(turn.now_us.saturating_sub(self.begun)).unwrap_or(NEVER - 1).min(NEVER - 1);
         self.attempts = None;
         self.forget_header();
         if !self.remote.as_ref().is_some_and(|remote| is_silent(&remote.endpoint)) {
@@ -411,7 +418,8 @@ impl<E: Endpoint> Session<E> {
 
     /// The remote has ended, or its connection has: from now on the session is none of its.
     pub(super) fn remote_is_gone(&mut self, end: End, now: u64) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_held()) else { return };
+        lease.give_back();
         if end == End::Refused && self.downstream.moved() == 0 {
             self.service.pool.failed(
                 lease.remote(),

@@ -50,12 +50,79 @@ pub enum End {
 
 impl End {
     /// The side that broke, if one did.
-    pub(super) fn broken_side(self) -> Option<SideName> {
+    pub fn broken_side(self) -> Option<SideName> {
         match self {
             End::Reset(side) | End::Error(side) => Some(side),
             End::Refused => Some(SideName::Remote),
             _ => None,
         }
+    }
+}
+
+/// What ended sessions, as labels of counters and fields of the access log have it, each of which says a kind of [`End`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ending(u8);
+
+impl Ending {
+    /// The words for them, in the order of their numbers.
+    const WORDS: [&'static str; 16] = [
+        "end_of_stream",
+        "reset",
+        "error",
+        "refused",
+        "remote_down",
+        "bad_proxy_header",
+        "not_let_in",
+        "connect_failed",
+        "connect_timeout",
+        "idle_timeout",
+        "exchange_complete",
+        "session_timeout",
+        "half_close_timeout",
+        "drain",
+        "outside_time",
+        "made_room",
+    ];
+
+    /// How many there are.
+    pub const COUNT: usize = Ending::WORDS.len();
+
+    /// All of them, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Ending> {
+        (0..Ending::COUNT as u8).map(Ending)
+    }
+
+    /// Its number, which is below [`Ending::COUNT`].
+    pub fn number(self) -> usize {
+        self.0.into()
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Ending::WORDS[self.number()]
+    }
+}
+
+impl From<End> for Ending {
+    fn from(end: End) -> Ending {
+        Ending(match end {
+            End::EndOfStream => 0,
+            End::Reset(_) => 1,
+            End::Error(_) => 2,
+            End::Refused => 3,
+            End::RemoteDown => 4,
+            End::BadHeader => 5,
+            End::NotLetIn => 6,
+            End::ConnectFailed => 7,
+            End::ConnectTimeout => 8,
+            End::IdleTimeout => 9,
+            End::ExchangeComplete => 10,
+            End::SessionTimeout => 11,
+            End::HalfCloseTimeout => 12,
+            End::Drain => 13,
+            End::OutsideTime => 14,
+            End::MadeRoom => 15,
+        })
     }
 }
 

@@ -243,7 +243,7 @@ impl<E: Endpoint> Session<E> {
     }
 
     /// Between whom the client's connection is, by its header; `None`: its real addresses hold.
-    fn told_addresses(&self) -> Option<&Addresses> {
+    pub(super) fn told_addresses(&self) -> Option<&Addresses> {
         self.terms.as_ref()?.headers.as_ref()?.client()
     }
 

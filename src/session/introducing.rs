@@ -35,7 +35,7 @@ impl<E: Endpoint> Session<E> {
         dialer: &mut impl Dialer<E>,
     ) -> Outcome {
         let Some(version) = self.header_for_stream() else {
-            self.open(turn.now);
+            self.open(turn);
             return self.relay(turn);
         };
         let mut header = std::mem::take(&mut turn.pools.encoded);
@@ -77,7 +77,7 @@ impl<E: Endpoint> Session<E> {
     ) -> Outcome {
         match is_whole {
             Ok(true) => {
-                self.open(turn.now);
+                self.open(turn);
                 self.relay(turn)
             }
             Ok(false) if turn.now < give_up => Outcome::Waiting,

@@ -10,6 +10,7 @@ mod lanes;
 mod last_words;
 mod more;
 mod relay;
+mod summary;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,10 @@ use crate::service::proxy::ProxyOptions;
 
 use connect::Attempts;
 pub use connect::{Caller, Dial, Dialer};
-pub use end::End;
 use end::pending_error;
+pub use end::{End, Ending};
 pub use header::{Headers, header_of};
+pub use summary::Summary;
 pub use terms::Terms;
 
 /// What a session needs to know of the thread and the turn in which it runs.
@@ -40,9 +42,14 @@ pub struct Turn<'a, P> {
     pub pools: &'a mut Pools<P>,
     /// Milliseconds since the thread's origin.
     pub now: u64,
+    /// The same in microseconds.
+    pub now_us: u64,
     /// Bytes that each flow may read.
     pub budget: usize,
 }
+
+/// In place of the time until the remote was connected: it has not been.
+const NEVER: u32 = u32::MAX;
 
 /// How long a session whose client has no connection may be idle while it drains, in milliseconds: nothing else ends it.
 const DRAINING_IDLE: u64 = 2000;
@@ -106,6 +113,12 @@ pub struct Session<E: Endpoint> {
     service: Arc<Service>,
     /// Its hold on the remote that is being tried or was connected to.
     lease: Option<Lease>,
+    /// When it began, in microseconds since the thread's origin.
+    begun: u64,
+    /// How long it took until the remote was connected, in microseconds; [`NEVER`]: it has not been.
+    connected_after: u32,
+    /// Attempts to connect that have begun.
+    tries: u32,
     /// What was tried before, where that is more than nothing.
     attempts: Option<Box<Attempts>>,
     /// What it has beside what all sessions have.
@@ -146,6 +159,9 @@ impl<E: Endpoint> Session<E> {
             phase: Phase::Connecting { give_up: 0 },
             service,
             lease: None,
+            begun: 0,
+            connected_after: NEVER,
+            tries: 0,
             attempts: None,
             terms,
             address: 0,
@@ -241,7 +257,7 @@ impl<E: Endpoint> Session<E> {
 
     /// Whether it is joined to this remote, and that has not ended. One that is being connected may go to another yet.
     pub fn is_on(&self, remote: RemoteId) -> bool {
-        !self.is_connecting() && self.lease.as_ref().is_some_and(|lease| lease.id == remote)
+        !self.is_connecting() && self.lease.as_ref().is_some_and(|lease| lease.is_held() && lease.id == remote)
     }
 
     /// Whether it has no remote yet, or may still have another.

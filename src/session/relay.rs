@@ -224,5 +224,7 @@ impl<E: Endpoint> Session<E> {
 /// The remote says nothing more, so another session may have its place.
 #[cold]
 fn give_back(lease: &mut Option<Lease>) {
-    *lease = None;
+    if let Some(lease) = lease {
+        lease.give_back();
+    }
 }

@@ -199,7 +199,7 @@ impl Scene {
 
     /// Its remote is connected to now.
     fn connected(mut self, datagrams: bool) -> Scene {
-        let turn = Turn { pools: &mut self.pools, now: 0, budget: 1024 };
+        let turn = Turn { pools: &mut self.pools, now: 0, now_us: 0, budget: 1024 };
         let remote = Fake { datagrams, state: self.remote.clone() };
         assert_eq!(self.session.start(&turn, &mut Some(remote)), Outcome::Waiting);
         assert_eq!(self.run(), Outcome::Waiting);
@@ -245,7 +245,7 @@ impl Scene {
     }
 
     fn run(&mut self) -> Outcome {
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 1024 };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now * 1000, budget: 1024 };
         self.session.run(&mut turn, &mut None)
     }
 
@@ -276,7 +276,7 @@ fn a_budget_counts_reads_beside_bytes() {
     scene.client.flood.set(true);
     scene.session.ready(SideName::Client, Readiness { readable: true, ..Readiness::default() });
     scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });
-    let mut turn = Turn { pools: &mut scene.pools, now: 0, budget: 256 << 10 };
+    let mut turn = Turn { pools: &mut scene.pools, now: 0, now_us: 0, budget: 256 << 10 };
     assert_eq!(scene.session.run(&mut turn, &mut None), Outcome::Spent);
     let reads = scene.client.reads.get();
     assert!((64..=512).contains(&reads), "{reads} reads in one run");
@@ -351,7 +351,8 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
     for (ready, unread) in [(Readiness::default(), false), (gone, true), (gone, false)] {
         let mut scene = Scene::unconnected(false, None);
         scene.client.unread.set(unread);
-        assert_eq!(scene.session.start_later(scene.now), Outcome::Waiting);
+        let turn = Turn { pools: &mut scene.pools, now: scene.now, now_us: scene.now * 1000, budget: 0 };
+        assert_eq!(scene.session.start_later(&turn), Outcome::Waiting);
         scene.session.ready(SideName::Client, ready);
         if ready.write_closed && !unread {
             assert_eq!(scene.run(), Outcome::Ended(End::EndOfStream));
@@ -361,7 +362,7 @@ fn a_session_that_dials_later_does_so_for_a_client_that_is_there_or_has_said_som
         assert_eq!(scene.run(), Outcome::Waiting);
         scene.now = scene.session.deadline().expect("a time");
         let mut remote = Some(Fake { datagrams: false, state: scene.remote.clone() });
-        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 1024 };
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, now_us: scene.now * 1000, budget: 1024 };
         scene.session.run(&mut turn, &mut remote);
         assert!(remote.is_none(), "the remote was dialled");
     }
@@ -373,7 +374,7 @@ fn a_remote_that_the_client_itself_would_be_is_none() {
     scene.remote.itself.set(true);
     scene.remote.slow.set(true);
     let mut remote = Some(Fake { datagrams: false, state: scene.remote.clone() });
-    let mut turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+    let mut turn = Turn { pools: &mut scene.pools, now: 0, now_us: 0, budget: 1024 };
     assert_eq!(scene.session.start(&turn, &mut remote), Outcome::Waiting);
     scene.session.ready(SideName::Remote, Readiness { writable: true, ..Readiness::default() });
     assert_eq!(scene.session.run(&mut turn, &mut remote), Outcome::Ended(End::ConnectFailed));
@@ -405,12 +406,12 @@ fn a_client_does_not_wait_for_ever_for_a_remote_of_which_one_address_is_busy_and
     let mut scene = Scene::with_remotes(false, None, vec![at_ports(&[1, 2]), at_ports(&[3])]);
     scene.remote.slow.set(true);
     let mut dialer = Unlucky(scene.remote.clone());
-    let turn = Turn { pools: &mut scene.pools, now: 0, budget: 1024 };
+    let turn = Turn { pools: &mut scene.pools, now: 0, now_us: 0, budget: 1024 };
     let mut outcome = scene.session.start(&turn, &mut dialer);
     while outcome == Outcome::Waiting {
         scene.now = scene.session.deadline().expect("a time");
         assert!(scene.now < 10_000, "it goes on and on");
-        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 1024 };
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, now_us: scene.now * 1000, budget: 1024 };
         outcome = scene.session.run(&mut turn, &mut dialer);
     }
     assert_eq!(outcome, Outcome::Ended(End::ConnectTimeout));

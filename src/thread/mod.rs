@@ -181,7 +181,7 @@ impl IoThread {
             };
         }
         self.inbox.poll(&mut self.poll, events, wait, || accepting.may_sleep());
-        self.sessions.begin_turn(self.clock.now());
+        self.sessions.begin_turn(self.clock.now_us());
     }
 
     fn note(&mut self, event: &Event) {

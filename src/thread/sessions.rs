@@ -83,8 +83,8 @@ pub trait Host<E: Endpoint> {
         let _ = (key, session, outcome);
     }
 
-    /// A session has ended, and has been closed.
-    fn ended(&mut self, key: usize, end: End);
+    /// A session has ended, and is closed next.
+    fn ended(&mut self, key: usize, session: &Session<E>, end: End);
 }
 
 /// The sessions of one thread.
@@ -102,6 +102,7 @@ pub struct Sessions<E: Endpoint> {
     pace: Pace,
     budgets: Budgets,
     now: u64,
+    now_us: u64,
     /// When a session that carries messages was last seen.
     sparse_seen: Option<u64>,
     /// Clients that have left without an answer since one was made to wait.
@@ -138,19 +139,25 @@ impl<E: Endpoint> Sessions<E> {
             pace,
             budgets,
             now: 0,
+            now_us: 0,
             sparse_seen: None,
             left: 0,
             due: Vec::new(),
         }
     }
 
-    /// Begins a turn at this time, in milliseconds since an origin that the thread chose.
+    /// Begins a turn at this time, in microseconds since an origin that the thread chose.
     #[inline]
-    pub fn begin_turn(&mut self, now: u64) {
-        self.now = now;
+    pub fn begin_turn(&mut self, now_us: u64) {
+        (self.now, self.now_us) = (now_us / 1000, now_us);
     }
 
-    /// The time of this turn.
+    /// The time of this turn, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// The time of this turn, in milliseconds.
     pub fn now(&self) -> u64 {
         self.now
     }
@@ -233,11 +240,11 @@ impl<E: Endpoint> Sessions<E> {
         if let Some(header) = header {
             session.note_header(header);
         }
-        let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+        let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
         let outcome = match admitted {
             Ok(()) if self.left >= LEFT_BEFORE_WAIT && session.has_connection() => {
                 self.left = 0;
-                session.start_later(self.now)
+                session.start_later(&turn)
             }
             Ok(()) => session.start(&turn, &mut SessionDialer { host, key }),
             Err(error) => {
@@ -339,7 +346,7 @@ impl<E: Endpoint> Sessions<E> {
     pub fn remote_is_down(&mut self, remote: RemoteId, on_down: OnDown, host: &mut impl Host<E>) {
         for key in self.keys_of(None) {
             let session = &mut self.slab[key];
-            let turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+            let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
             let outcome = match on_down {
                 OnDown::Reset if session.is_on(remote) => Some(Outcome::Ended(End::RemoteDown)),
                 _ => session.leave(remote, &turn, &mut SessionDialer { host, key }),
@@ -360,7 +367,7 @@ impl<E: Endpoint> Sessions<E> {
         let Some(session) = self.slab.get_mut(key) else { return 0 };
         host.runs(key, budget);
         let before = session.moved();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget };
         let outcome = session.run(&mut turn, &mut SessionDialer { host, key });
         let moved = session.moved() - before;
         host.ran(key, session, outcome);
@@ -374,7 +381,7 @@ impl<E: Endpoint> Sessions<E> {
     /// Offers datagrams to a source's session. `false`: there is none of this key.
     pub(super) fn offer(&mut self, key: usize, batch: &mut Batch, host: &mut impl Host<E>) -> bool {
         let Some(session) = self.slab.get_mut(key) else { return false };
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
         let outcome = session.offer(batch, &mut turn);
         self.after(key, outcome, host);
         true
@@ -402,8 +409,8 @@ impl<E: Endpoint> Sessions<E> {
                 self.dealing.forget(key, end, self.now);
                 let session = self.slab.remove(key);
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
+                host.ended(key, &session, end);
                 session.close(end, &mut self.pools);
-                host.ended(key, end);
             }
         }
     }

@@ -7,9 +7,12 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::{Member, Remote};
 
-/// Counts one session of a remote as long as it lives.
+/// Counts one session of a remote until it is given back or dropped.
 #[derive(Debug)]
-pub struct Lease(Arc<Remote>);
+pub struct Lease {
+    remote: Arc<Remote>,
+    is_held: bool,
+}
 
 /// How many leases of a remote there are, in the lower half, and how many have been taken, in the upper.
 #[derive(Debug, Default)]
@@ -63,12 +66,25 @@ impl Lease {
 
     fn counted(remote: &Arc<Remote>) -> Lease {
         remote.sessions_ever.fetch_add(1, Relaxed);
-        Lease(remote.clone())
+        Lease { remote: remote.clone(), is_held: true }
+    }
+
+    /// Has it count no longer: it only says which remote it was.
+    pub fn give_back(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            self.remote.sessions.subtract();
+            self.remote.freed.tell();
+        }
+    }
+
+    /// Whether it counts.
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// The remote.
     pub fn remote(&self) -> &Arc<Remote> {
-        &self.0
+        &self.remote
     }
 }
 
@@ -76,13 +92,12 @@ impl Deref for Lease {
     type Target = Remote;
 
     fn deref(&self) -> &Remote {
-        &self.0
+        &self.remote
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.sessions.subtract();
-        self.0.freed.tell();
+        self.give_back();
     }
 }

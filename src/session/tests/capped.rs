@@ -34,7 +34,7 @@ fn begin(settings: &CapSettings) -> Scene {
 /// Runs it until it waits.
 fn run(scene: &mut Scene) {
     for _ in 0..1000 {
-        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 64 << 10 };
+        let mut turn = Turn { pools: &mut scene.pools, now: scene.now, now_us: scene.now * 1000, budget: 64 << 10 };
         match scene.session.run(&mut turn, &mut None) {
             Outcome::Waiting => return,
             Outcome::Spent => {}
@@ -53,7 +53,7 @@ fn offer(scene: &mut Scene, datagrams: &[Vec<u8>]) {
         batch.add(start, datagram.len());
         start += datagram.len();
     }
-    let mut turn = Turn { pools: &mut scene.pools, now: scene.now, budget: 0 };
+    let mut turn = Turn { pools: &mut scene.pools, now: scene.now, now_us: scene.now * 1000, budget: 0 };
     if scene.session.offer(&mut batch, &mut turn) == Outcome::Spent {
         run(scene);
     }

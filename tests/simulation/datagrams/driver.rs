@@ -257,7 +257,7 @@ impl<const SHORT: bool> Driver<SHORT> {
 
     fn start(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let turn = Turn { pools: &mut self.pools, now: 0, budget: 0 };
+        let turn = Turn { pools: &mut self.pools, now: 0, now_us: 0, budget: 0 };
         let outcome = session.start(&turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
         self.note_open();
         self.after(outcome);
@@ -270,7 +270,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         (self.woken, self.spent) = (false, false);
         self.pools.drop_log = DropLog::default();
         let budget = self.plan.budget;
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now * 1000, budget };
         let outcome = session.run(&mut turn, &mut SimDialer { dialling: &mut self.dialling, world: &self.world });
         if outcome == Outcome::Spent {
             let mut world = self.world.borrow_mut();
@@ -350,7 +350,7 @@ impl<const SHORT: bool> Driver<SHORT> {
         let dropped = world.passages[0].dropped;
         drop(world);
         self.pools.drop_log = DropLog::default();
-        let mut turn = Turn { pools: &mut self.pools, now: self.now, budget: 0 };
+        let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now * 1000, budget: 0 };
         let outcome = session.offer(batch, &mut turn);
         assert_eq!(batch.take_counts(), Counts::default(), "what became of a batch is counted by the flow");
         let mut world = self.world.borrow_mut();

@@ -141,7 +141,7 @@ impl Driver {
         let mut world = self.world.borrow_mut();
         world.now = self.now;
         world.act();
-        self.sessions.begin_turn(self.now);
+        self.sessions.begin_turn(self.now * 1000);
         self.host.promise.begin_turn(self.now);
     }
 

@@ -134,7 +134,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             self.now += 1;
         }
         self.let_peers_act();
-        self.sessions.begin_turn(self.now);
+        self.sessions.begin_turn(self.now * 1000);
         self.host.promise.begin_turn(self.now);
     }
 

@@ -1,0 +1,116 @@
+//! All that is known at one moment.
+
+use std::time::{Duration, SystemTime};
+
+use crate::counters::{RemoteCounters, ServiceCounters};
+
+/// All that is known at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// When.
+    pub at: SystemTime,
+    /// How long the process has been running.
+    pub uptime: Duration,
+    /// Whether it stops, and serves only the sessions that it has.
+    pub is_draining: bool,
+    /// Its I/O threads.
+    pub threads: Vec<ThreadStatus>,
+    /// Its services, in the order of the settings.
+    pub services: Vec<ServiceStatus>,
+    /// Some of its sessions, if they were asked for.
+    pub sessions: Vec<SessionRow>,
+    /// How many there are in all.
+    pub sessions_all: u64,
+    /// Lines of the log that nobody took.
+    pub log_lines_lost: u64,
+}
+
+/// What is known of an I/O thread.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it has answered in time; otherwise nothing else is known of it.
+    pub has_answered: bool,
+    /// Sessions that it has.
+    pub sessions: u64,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// How long it has worked in them, in microseconds.
+    pub busy: u64,
+    /// Buffers that are in use, and that it has.
+    pub buffers: [u64; 2],
+    /// Pipes that are in use, and that it has.
+    pub pipes: [u64; 2],
+    /// Bytes of datagrams that it keeps.
+    pub kept: u64,
+    /// Datagrams dropped that belonged to no session.
+    pub lost: u64,
+}
+
+/// What is known of a service.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceStatus {
+    /// Its name; empty for the one of the command line.
+    pub name: String,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// Its remotes.
+    pub remotes: Vec<RemoteStatus>,
+    /// Sessions that it has.
+    pub sessions: u64,
+    /// What its sessions have come to, those that go on among them.
+    pub counters: ServiceCounters,
+    /// Clients that were refused, by the word for the reason.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// What is known of a remote.
+#[derive(Debug, Clone, Default)]
+pub struct RemoteStatus {
+    /// Its address, or what was written where it has several.
+    pub name: String,
+    /// `up`, `out`, `trying` or `down`.
+    pub state: &'static str,
+    /// Why it is what it is, where that is known.
+    pub why: String,
+    /// How long it has been so.
+    pub since: Duration,
+    /// Its weight.
+    pub weight: u32,
+    /// Whether it is used only where no other can be.
+    pub is_backup: bool,
+    /// How many sessions it may have.
+    pub max_sessions: Option<u32>,
+    /// Sessions that it has.
+    pub sessions: u64,
+    /// Attempts to connect to it that have failed.
+    pub failures: u64,
+    /// What its sessions have come to.
+    pub counters: RemoteCounters,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone, Default)]
+pub struct SessionRow {
+    /// Tells it apart from all others of the process.
+    pub id: String,
+    /// The name of its service.
+    pub service: String,
+    /// The client, and the address of ours that it is connected to.
+    pub client: String,
+    /// See `client`.
+    pub listener: String,
+    /// The remote's address; empty where there is none yet.
+    pub remote: String,
+    /// What it is doing: `header`, `waiting`, `connecting`, `open` or `ending`.
+    pub phase: &'static str,
+    /// How long it has lasted.
+    pub age: Duration,
+    /// How long nothing has moved in it.
+    pub idle: Duration,
+    /// Bytes of payload that were delivered, upstream and downstream.
+    pub bytes: [u64; 2],
+    /// The same of datagrams.
+    pub datagrams: [u64; 2],
+}
