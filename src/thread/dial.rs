@@ -14,7 +14,7 @@ use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::local::LocalAddress;
 use crate::service::{RemoteAddress, Service};
-use crate::session::{Caller, Dial, End, Session, logs_routes};
+use crate::session::{Caller, Dial, End, logs_routes};
 
 /// The thread, as its sessions see it.
 pub struct ThreadHost<'a> {
@@ -115,7 +115,7 @@ impl Host<Socket> for ThreadHost<'_> {
         self.admission.admit_source();
     }
 
-    fn ended(&mut self, _key: usize, _session: &Session<Socket>, end: End) {
+    fn ended(&mut self, _key: usize, end: End) {
         match end {
             End::MadeRoom => self.admission.session_replaced(),
             _ => self.admission.session_ended(),

@@ -84,7 +84,12 @@ pub trait Host<E: Endpoint> {
     }
 
     /// A session has ended, and is closed next.
-    fn ended(&mut self, key: usize, session: &Session<E>, end: End);
+    fn ends(&mut self, key: usize, session: &Session<E>, end: End) {
+        let _ = (key, session, end);
+    }
+
+    /// It has been closed.
+    fn ended(&mut self, key: usize, end: End);
 }
 
 /// The sessions of one thread.
@@ -409,8 +414,9 @@ impl<E: Endpoint> Sessions<E> {
                 self.dealing.forget(key, end, self.now);
                 let session = self.slab.remove(key);
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
-                host.ended(key, &session, end);
+                host.ends(key, &session, end);
                 session.close(end, &mut self.pools);
+                host.ended(key, end);
             }
         }
     }

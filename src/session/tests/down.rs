@@ -38,7 +38,7 @@ impl Host<Fake> for Watch {
 
     fn count_source(&mut self) {}
 
-    fn ended(&mut self, key: usize, _session: &Session<Fake>, end: End) {
+    fn ended(&mut self, key: usize, end: End) {
         self.ends.push((key, end));
     }
 }

@@ -223,7 +223,7 @@ impl Host<SimEnd> for SimHost {
         }
     }
 
-    fn ended(&mut self, key: usize, _session: &Session<SimEnd>, end: End) {
+    fn ended(&mut self, key: usize, end: End) {
         let id = self.ids.get_mut(key).and_then(Option::take).expect("a session ends that does not live");
         let mut world = self.world.borrow_mut();
         world.trace(format_args!("session {id} ended: {end:?}"));

@@ -326,7 +326,7 @@ impl<const SHORT: bool> Host<SimSocket<SHORT>> for SimHost {
         }
     }
 
-    fn ended(&mut self, key: usize, _session: &Session<SimSocket<SHORT>>, end: End) {
+    fn ended(&mut self, key: usize, end: End) {
         let entry = self.entries.get_mut(key).and_then(Option::take).expect("a session ends that does not live");
         self.keys[entry.number] = None;
         if self.ending.is_some() && self.promise.waits(key) {
