@@ -1,7 +1,7 @@
 //! Where connections to remotes come from, as a service asks for it.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use super::settings::ServiceSettings;
@@ -54,6 +54,9 @@ impl FromStr for OurAddress {
         let ip = ip.to_canonical();
         if ip.is_multicast() {
             return Err("no connection comes from a multicast address".to_string());
+        }
+        if matches!(ip, IpAddr::V4(Ipv4Addr::BROADCAST)) {
+            return Err("no connection comes from the broadcast address".to_string());
         }
         if ip.is_unspecified() && ports.is_none() {
             return Err("without ports, any address is what the system chooses anyway".to_string());
@@ -191,6 +194,7 @@ mod tests {
             ("0.0.0.0", "the system chooses anyway"),
             ("::", "the system chooses anyway"),
             ("224.0.0.1", "multicast"),
+            ("255.255.255.255", "broadcast"),
             ("[192.0.2.1", EXPECTED),
         ] {
             assert!(parse(text).is_err_and(|error| error.contains(part)), "{text}: {:?}", parse(text));
