@@ -42,6 +42,11 @@ impl BufferPool {
         self.buffer_size
     }
 
+    /// How many buffers there are, those that are out among them.
+    pub fn count(&self) -> usize {
+        self.in_use + self.free.len()
+    }
+
     /// How many buffers are out.
     pub fn in_use(&self) -> usize {
         self.in_use

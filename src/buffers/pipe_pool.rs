@@ -100,6 +100,11 @@ impl<P: Pipe> PipePool<P> {
         self.open -= 1;
     }
 
+    /// How many pipes are open, those that are out among them.
+    pub fn count(&self) -> usize {
+        self.open
+    }
+
     /// How many pipes are out.
     pub fn in_use(&self) -> usize {
         self.open - self.free.len()

@@ -72,8 +72,13 @@ impl<P: Pipe> Pools<P> {
 
     /// How many buffers and pipes are out.
     pub fn in_use(&self) -> usize {
-        let large = self.large_buffers.as_ref().map_or(0, BufferPool::in_use);
-        self.buffers.in_use() + large + self.pipes.in_use()
+        self.buffers()[0] + self.pipes.in_use()
+    }
+
+    /// How many buffers of either kind are out, and how many there are.
+    pub fn buffers(&self) -> [usize; 2] {
+        let pools = || [Some(&self.buffers), self.large_buffers.as_ref()].into_iter().flatten();
+        [pools().map(BufferPool::in_use).sum(), pools().map(BufferPool::count).sum()]
     }
 }
 

@@ -27,6 +27,7 @@ use crate::log::flush;
 use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
 use crate::thread::acceptor::{Acceptor, Command};
+use crate::thread::look::LastLooks;
 use crate::thread::mailbox::Mailbox;
 use crate::thread::{IoThread, Message, Share, lobby};
 
@@ -174,10 +175,12 @@ fn start_io_threads(
 ) -> Result<Vec<Mailbox<Message>>, String> {
     let pipes = Arc::new(PipeBudget::new(pipes, settings.io_threads));
     let lanes = lobby::Shared::default();
+    let last_looks = Arc::new(LastLooks::new(settings.io_threads));
     let mut mailboxes = Vec::new();
     for number in 0..settings.io_threads {
-        let share =
-            Share { clock, admission: Admission::new(room, number), pipes: pipes.clone(), lanes: lanes.clone() };
+        let admission = Admission::new(room, number);
+        let (pipes, lanes, last_looks) = (pipes.clone(), lanes.clone(), last_looks.clone());
+        let share = Share { clock, admission, pipes, lanes, last_looks };
         let (io_thread, mailbox) = IoThread::new(settings, number, share).map_err(named("I/O thread"))?;
         start_thread(format!("io-{number}"), Notice::IoThreadEnded, notices, move || io_thread.run())?;
         mailboxes.push(mailbox);

@@ -1,12 +1,16 @@
 //! What each thread counts of its sessions: plain numbers that no other thread writes, added up by whoever looks.
 
 pub mod histogram;
+mod seen;
+mod thread;
 
 use std::collections::HashMap;
 
 use crate::service::pool::RemoteId;
 use crate::session::Ending;
 pub use histogram::Histogram;
+pub use seen::{SessionRow, ThreadSnapshot, ThreadStatus};
+pub use thread::{ServiceSeen, ServicesSeen, ThreadCounters, add_going_on};
 
 /// What is counted of the sessions of one service. Of two numbers the first is about upstream, from client to remote.
 #[derive(Debug, Clone, Default)]

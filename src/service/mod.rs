@@ -46,6 +46,8 @@ pub use remote::{RemoteAddress, UnixRemote};
 pub struct Service {
     /// Which one it is, of all that the process has had.
     pub id: ServiceId,
+    /// Its number, by which it is counted: all versions of a service have the same, and no two services.
+    pub number: u32,
     /// Its name; empty for the one of the command line.
     pub name: String,
     /// Its remotes, which the keeper replaces; it must not be counted among those who hold the service.
@@ -137,6 +139,7 @@ impl Service {
         let seed = random().map_or(0, u64::from_ne_bytes);
         Ok(Service {
             id: ServiceId::next(),
+            number: former.map_or_else(next_number, |former| former.number),
             name: settings.name.clone(),
             pool: Arc::new(Pool::new(&settings.pool, members, seed, now)),
             access: Access::new(&settings.access).map(Box::new),
@@ -218,6 +221,12 @@ impl Timeouts {
             half_close: settings.half_close_timeout.map(milliseconds),
         }
     }
+}
+
+/// The number of a service that is new.
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Relaxed)
 }
 
 impl ServiceId {

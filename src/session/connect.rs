@@ -117,7 +117,6 @@ enum Dialled {
 impl<E: Endpoint> Session<E> {
     /// Starts connecting to a remote.
     pub fn start(&mut self, turn: &Turn<'_, E::Pipe>, dialer: &mut impl Dialer<E>) -> Outcome {
-        self.begun = turn.now_us;
         if self.awaits_header() {
             return self.await_header(false, turn.now);
         }
@@ -133,13 +132,11 @@ impl<E: Endpoint> Session<E> {
 
     /// Starts connecting a little later, if the client is still there by then.
     pub fn start_later(&mut self, turn: &Turn<'_, E::Pipe>) -> Outcome {
-        let now = turn.now;
-        self.begun = turn.now_us;
         if self.awaits_header() {
-            return self.await_header(true, now);
+            return self.await_header(true, turn.now);
         }
         self.log_client();
-        self.begin_later(now)
+        self.begin_later(turn.now)
     }
 
     /// The same for a client that is known.

@@ -163,10 +163,14 @@ impl fmt::Display for Dropped {
 }
 
 impl<E: Endpoint> Session<E> {
-    /// Ends the session: gives back its buffers, logs, and resets both sides unless both flows had ended.
-    pub fn close(mut self, end: End, pools: &mut Pools<E::Pipe>) {
+    /// Gives back what the flows hold bytes in, with what is still in it: nothing will move any more.
+    pub fn release(&mut self, pools: &mut Pools<E::Pipe>) {
         self.upstream.release(pools);
         self.downstream.release(pools);
+    }
+
+    /// Ends the session, which must hold nothing any more: logs, and resets both sides unless both flows had ended.
+    pub fn close(mut self, end: End) {
         if let Phase::Header { .. } = self.phase {
             // Nobody has heard of the client, and anybody could fill the log with such.
             return cut_off(&mut self.client.endpoint, SideName::Client, end);

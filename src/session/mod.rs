@@ -169,6 +169,11 @@ impl<E: Endpoint> Session<E> {
         }
     }
 
+    /// Notes when it began, in microseconds since the thread's origin: no other session of the thread began just then.
+    pub fn note_begun(&mut self, at: u64) {
+        self.begun = at;
+    }
+
     /// Notes what an event said of a side. The session is to be run then.
     pub fn ready(&mut self, side: SideName, ready: Readiness) {
         match (side, &mut self.remote) {

@@ -16,7 +16,7 @@ pub struct Summary<'a> {
     pub service: &'a Arc<Service>,
     /// The remote that it is or was joined to, or that is being tried.
     pub remote: Option<&'a Arc<Remote>>,
-    /// When it began, in microseconds since the clock's origin.
+    /// When it began, in microseconds since the clock's origin; no two sessions of a thread began at the same time.
     pub begun: u64,
     /// How long it took until the remote was connected, in microseconds; `None`: it has not been.
     pub connected_after: Option<u32>,

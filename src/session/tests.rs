@@ -219,6 +219,7 @@ impl Scene {
         let (client, remote) = (Rc::new(State::default()), Rc::new(State::default()));
         let service = Service {
             id: ServiceId::next(),
+            number: 0,
             name: String::new(),
             access: None,
             proxy: None,

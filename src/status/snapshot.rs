@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::counters::{RemoteCounters, ServiceCounters};
 
+pub use crate::counters::{SessionRow, ThreadStatus};
+
 /// All that is known at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -23,29 +25,6 @@ pub struct Snapshot {
     pub sessions_all: u64,
     /// Lines of the log that nobody took.
     pub log_lines_lost: u64,
-}
-
-/// What is known of an I/O thread.
-#[derive(Debug, Clone, Default)]
-pub struct ThreadStatus {
-    /// Its name.
-    pub name: String,
-    /// Whether it has answered in time; otherwise nothing else is known of it.
-    pub has_answered: bool,
-    /// Sessions that it has.
-    pub sessions: u64,
-    /// Turns of its loop.
-    pub turns: u64,
-    /// How long it has worked in them, in microseconds.
-    pub busy: u64,
-    /// Buffers that are in use, and that it has.
-    pub buffers: [u64; 2],
-    /// Pipes that are in use, and that it has.
-    pub pipes: [u64; 2],
-    /// Bytes of datagrams that it keeps.
-    pub kept: u64,
-    /// Datagrams dropped that belonged to no session.
-    pub lost: u64,
 }
 
 /// What is known of a service.
@@ -88,29 +67,4 @@ pub struct RemoteStatus {
     pub failures: u64,
     /// What its sessions have come to.
     pub counters: RemoteCounters,
-}
-
-/// What is known of a session.
-#[derive(Debug, Clone, Default)]
-pub struct SessionRow {
-    /// Tells it apart from all others of the process.
-    pub id: String,
-    /// The name of its service.
-    pub service: String,
-    /// The client, and the address of ours that it is connected to.
-    pub client: String,
-    /// See `client`.
-    pub listener: String,
-    /// The remote's address; empty where there is none yet.
-    pub remote: String,
-    /// What it is doing: `header`, `waiting`, `connecting`, `open` or `ending`.
-    pub phase: &'static str,
-    /// How long it has lasted.
-    pub age: Duration,
-    /// How long nothing has moved in it.
-    pub idle: Duration,
-    /// Bytes of payload that were delivered, upstream and downstream.
-    pub bytes: [u64; 2],
-    /// The same of datagrams.
-    pub datagrams: [u64; 2],
 }

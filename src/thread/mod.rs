@@ -12,7 +12,9 @@ pub mod dealing;
 pub mod dial;
 pub mod directory;
 pub mod drain;
+mod effort;
 pub mod lobby;
+pub mod look;
 pub mod mailbox;
 pub mod recency;
 pub mod run_queue;
@@ -25,13 +27,14 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, thread_cpu_us};
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
 use crate::config::settings::{ProcessSettings, ZeroCopy};
+use crate::counters::ThreadSnapshot;
 use crate::endpoint::source::SourceSocket;
 use crate::endpoint::{Listener, Socket};
 use crate::flow::{Pace, Readiness};
@@ -44,7 +47,9 @@ use accepting::{Accepting, Client, STOP_TIMEOUT};
 use change::{Change, Done};
 use dial::ThreadHost;
 use drain::Drain;
+use effort::Effort;
 use lobby::{HandedOver, Lobby};
+use look::{LastLooks, Look};
 use mailbox::{Inbox, Mailbox, mailbox};
 use sessions::{Budgets, Sessions};
 use sources::Sources;
@@ -69,6 +74,8 @@ pub enum Message {
     Retire(ServiceId, Instant),
     /// A remote has been found down: clients that wait for it go to another, and its sessions go on or are reset.
     Down(RemoteId, OnDown),
+    /// Somebody wants to know what the thread is doing.
+    Look(Box<Look>),
     /// No more clients will come: end when the last session has, and reset what is left at this time.
     Drain(Instant),
 }
@@ -99,6 +106,10 @@ pub struct IoThread {
     lobby: Lobby,
     admission: Admission,
     drain: Drain,
+    effort: Effort,
+    /// Its number, and where it says at its end what it has counted.
+    number: usize,
+    last_looks: Arc<LastLooks>,
     /// The zero of the milliseconds that sessions count.
     clock: Clock,
 }
@@ -114,6 +125,8 @@ pub struct Share {
     pub pipes: Arc<PipeBudget>,
     /// Where the sessions of lanes are.
     pub lanes: lobby::Shared,
+    /// What threads have said at their end.
+    pub last_looks: Arc<LastLooks>,
 }
 
 impl IoThread {
@@ -136,6 +149,9 @@ impl IoThread {
             lobby: Lobby::new(share.lanes, number, settings.io_threads, share.admission.clone()),
             admission: share.admission,
             drain: Drain::default(),
+            effort: Effort::default(),
+            number,
+            last_looks: share.last_looks,
             clock: share.clock,
         };
         Ok((thread, mailbox))
@@ -162,7 +178,10 @@ impl IoThread {
             // At the end, as nothing wakes the thread for a session that ended after the sockets were read.
             self.sources.close_removed(&self.sessions);
             flush();
+            let sleeps = self.sessions.wait() != Some(Duration::ZERO);
+            self.effort.end_turn(sleeps, || self.clock.now_us());
         }
+        self.last_looks.leave(self.snapshot(0, 0));
     }
 
     fn has_ended(&self) -> bool {
@@ -181,7 +200,9 @@ impl IoThread {
             };
         }
         self.inbox.poll(&mut self.poll, events, wait, || accepting.may_sleep());
-        self.sessions.begin_turn(self.clock.now_us());
+        let now = self.clock.now_us();
+        self.effort.begin_turn(now);
+        self.sessions.begin_turn(now);
     }
 
     fn note(&mut self, event: &Event) {
@@ -222,6 +243,11 @@ impl IoThread {
                 self.drain.service_by(service, deadline);
             }
             Message::Down(remote, on_down) => sessions.remote_is_down(remote, on_down, host),
+            Message::Look(look) => {
+                let snapshot = self.snapshot(look.number, look.most_rows);
+                // Who has asked may have gone.
+                let _ = look.to.send(snapshot);
+            }
             Message::Drain(deadline) => {
                 accepting.stop(STOP_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
                 sessions.close_doors();
@@ -229,6 +255,17 @@ impl IoThread {
                 self.drain.thread_by(deadline);
             }
         }
+    }
+
+    /// What the thread is doing, for the look of this number, and so many of its sessions.
+    #[cold]
+    fn snapshot(&self, look: u64, most_rows: usize) -> ThreadSnapshot {
+        let mut snapshot = self.sessions.seen(self.number, most_rows);
+        snapshot.look = look;
+        let thread = &mut snapshot.thread;
+        (thread.turns, thread.busy) = (self.effort.turns(), self.effort.busy());
+        thread.cpu = thread_cpu_us();
+        snapshot
     }
 
     fn accept(&mut self) {

@@ -15,6 +15,7 @@ use crate::base::error::{error_number, error_text};
 use crate::buffers::batch::Batch;
 use crate::buffers::pools::Pools;
 use crate::config::balancing::OnDown;
+use crate::counters::ThreadCounters;
 use crate::endpoint::{Endpoint, Lane, SideName};
 use crate::flow::{Pace, Readiness};
 use crate::proxy_header::ProxyHeader;
@@ -83,7 +84,7 @@ pub trait Host<E: Endpoint> {
         let _ = (key, session, outcome);
     }
 
-    /// A session has ended, and is closed next.
+    /// A session has ended, and is closed next. It holds nothing any more, so that all it has done is known.
     fn ends(&mut self, key: usize, session: &Session<E>, end: End) {
         let _ = (key, session, end);
     }
@@ -112,7 +113,11 @@ pub struct Sessions<E: Endpoint> {
     sparse_seen: Option<u64>,
     /// Clients that have left without an answer since one was made to wait.
     left: u32,
+    /// When the last session began, in microseconds.
+    last_begun: u64,
     due: Vec<usize>,
+    /// What is known of those that have ended.
+    pub(super) counters: ThreadCounters,
 }
 
 /// Connects one session.
@@ -147,7 +152,9 @@ impl<E: Endpoint> Sessions<E> {
             now_us: 0,
             sparse_seen: None,
             left: 0,
+            last_begun: 0,
             due: Vec::new(),
+            counters: ThreadCounters::default(),
         }
     }
 
@@ -245,7 +252,10 @@ impl<E: Endpoint> Sessions<E> {
         if let Some(header) = header {
             session.note_header(header);
         }
-        let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
+        // No two begin at the same time, so that this tells them apart.
+        self.last_begun = self.now_us.max(self.last_begun + 1);
+        session.note_begun(self.last_begun);
+        let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.last_begun, budget: 0 };
         let outcome = match admitted {
             Ok(()) if self.left >= LEFT_BEFORE_WAIT && session.has_connection() => {
                 self.left = 0;
@@ -412,10 +422,12 @@ impl<E: Endpoint> Sessions<E> {
                 self.fine_timers.cancel(key);
                 self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
-                let session = self.slab.remove(key);
+                let mut session = self.slab.remove(key);
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
+                session.release(&mut self.pools);
+                self.counters.ended(&session.summary(), end, self.now_us);
                 host.ends(key, &session, end);
-                session.close(end, &mut self.pools);
+                session.close(end);
                 host.ended(key, end);
             }
         }

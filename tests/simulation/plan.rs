@@ -212,6 +212,7 @@ fn service_of(
 ) -> Arc<Service> {
     Arc::new(Service {
         id: ServiceId::next(),
+        number: 0,
         name: String::new(),
         access: None,
         proxy: proxy.and_then(|proxy| ProxyOptions::new(&proxy.settings())),

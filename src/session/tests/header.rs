@@ -18,7 +18,8 @@ fn a_client_that_is_not_known_yet_has_a_place_among_the_sessions_of_remotes() {
     scene.session.keep_reservation(reservation);
     assert!(pool.reserve(|| 0).is_err(), "another client would find no room");
     assert_eq!(scene.pass(1000), Outcome::Ended(End::BadHeader));
-    scene.session.close(End::BadHeader, &mut scene.pools);
+    scene.session.release(&mut scene.pools);
+    scene.session.close(End::BadHeader);
     assert!(pool.reserve(|| 0).is_ok());
 }
 

@@ -557,9 +557,10 @@ impl<const SHORT: bool> Driver<SHORT> {
     }
 
     fn close(&mut self, end: End) {
-        let Some(session) = self.session.take() else { return };
+        let Some(mut session) = self.session.take() else { return };
         self.check_end(end);
-        session.close(end, &mut self.pools);
+        session.release(&mut self.pools);
+        session.close(end);
         self.end = Some(end);
         self.check_closed(end);
     }

@@ -1,6 +1,7 @@
 //! The I/O thread of a schedule: the turn of `IoThread::run` with the real scheduler, on a simulated kernel and clock.
 
 mod checks;
+mod counts;
 mod host;
 
 use cproxy::buffers::pipe_pool::PipeBudget;
@@ -18,6 +19,7 @@ use super::pipe;
 use super::plan::{Down, Plan, ServicePlan, SessionPlan};
 use super::random::Random;
 use super::sight::{Sight, Sights};
+use counts::Counts;
 use host::{Ending, SimHost};
 
 /// More turns than any schedule can need: one that takes so many never ends.
@@ -55,6 +57,7 @@ pub struct Thread<const SHORT: bool> {
     /// Services whose sessions' time is over at this time.
     retired: Option<(u64, ServiceId)>,
     now: u64,
+    counts: Counts,
 }
 
 impl<const SHORT: bool> Thread<SHORT> {
@@ -82,6 +85,7 @@ impl<const SHORT: bool> Thread<SHORT> {
             messages: retire.into_iter().chain(drain).chain(down).collect(),
             retired: None,
             now: 0,
+            counts: Counts::default(),
             plan,
         }
     }
@@ -101,6 +105,8 @@ impl<const SHORT: bool> Thread<SHORT> {
             self.end_what_is_due();
             self.host.check_turn(&self.sessions);
             self.host.check_leases(&self.services, &self.members);
+            let started = self.host.report.ends.len() + self.sessions.iter().count();
+            self.counts.check(&self.sessions, &self.host.report, started as u64);
         }
         assert_eq!(self.sessions.wait(), None, "something waits, and nobody is there");
         if pipe::standing().opened_after_refusal {
