@@ -414,6 +414,7 @@ impl<E: Endpoint> Sessions<E> {
                 self.dealing.forget(key, end, self.now);
                 let session = self.slab.remove(key);
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
+                session.end_inspection(end, self.now_us);
                 host.ends(key, &session, end);
                 session.close(end, &mut self.pools);
                 host.ended(key, end);
