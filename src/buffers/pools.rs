@@ -14,6 +14,10 @@ pub const LARGE_BUFFER: usize = 128 << 10;
 /// Large buffers out at once, a thread.
 const MOST_LARGE: usize = 64;
 
+/// What filters make is kept for the next to make, if it is no larger than this, in bytes, and there are no more than so many.
+const SPARE: usize = 256 << 10;
+const MOST_SPARE: usize = 4;
+
 /// The pools of one I/O thread.
 #[derive(Debug)]
 pub struct Pools<P> {
@@ -29,6 +33,8 @@ pub struct Pools<P> {
     pub drop_log: DropLog,
     buffers: BufferPool,
     large_buffers: Option<BufferPool>,
+    /// What filters write to.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<P: Pipe> Pools<P> {
@@ -46,6 +52,7 @@ impl<P: Pipe> Pools<P> {
             drop_log: DropLog::default(),
             buffers: BufferPool::new(size),
             large_buffers,
+            spare: Vec::new(),
         }
     }
 
@@ -67,6 +74,19 @@ impl<P: Pipe> Pools<P> {
         match &mut self.large_buffers {
             Some(large) if large.buffer_size() == buffer.len() => large.give_back(buffer),
             _ => self.buffers.give_back(buffer),
+        }
+    }
+
+    /// An empty vector, with memory if there is some to spare.
+    pub fn take_spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes one back, with its memory.
+    pub fn give_back_spare(&mut self, mut spare: Vec<u8>) {
+        if spare.capacity() > 0 && spare.capacity() <= SPARE && self.spare.len() < MOST_SPARE {
+            spare.clear();
+            self.spare.push(spare);
         }
     }
 

@@ -9,6 +9,7 @@ use super::origin::ConnectFrom;
 use super::proxy::ProxySettings;
 use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
+use crate::inspect::Inspectors;
 use crate::log::LogSettings;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub struct ServiceSettings {
     pub on_reload: OnReload,
     /// What concerns its stripes.
     pub stripe: StripeSettings,
+    /// What else looks at its sessions, which only a program can ask for of which this is a library.
+    pub inspectors: Inspectors,
 }
 
 /// A remote as it was asked for.
@@ -175,6 +178,7 @@ impl ServiceSettings {
             half_close_timeout: None,
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
+            inspectors: Inspectors::default(),
         }
     }
 

@@ -22,7 +22,7 @@ pub const SMALL_READ: usize = 16 << 10;
 pub const SMALL_READS: u8 = 4;
 
 /// What a read, and the write that follows it, cost beside the bytes, in bytes that could be moved in the time.
-const CALL_COST: usize = 1 << 10;
+pub(super) const CALL_COST: usize = 1 << 10;
 
 /// Where a flow stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,12 @@ impl Pace {
     /// How a flow begins that decides by its traffic.
     pub const START: Pace = Pace::Messages { unbroken: 0 };
 
-    fn is_bulk(self) -> bool {
+    pub(super) fn is_bulk(self) -> bool {
         !matches!(self, Pace::Messages { .. })
     }
 
     /// Learns from a read of `n` bytes where `asked` were asked for.
-    fn learn(&mut self, n: usize, asked: usize) {
+    pub(super) fn learn(&mut self, n: usize, asked: usize) {
         *self = match *self {
             Pace::Messages { .. } if n < asked => Pace::START,
             Pace::Messages { unbroken } if unbroken as usize + n < BULK_BYTES => {
@@ -100,6 +100,11 @@ impl<P: Pipe> ByteFlow<P> {
     /// A flow that has moved nothing yet.
     pub fn new(pace: Pace) -> ByteFlow<P> {
         ByteFlow { state: FlowState::Open, held: Held::Nothing, pace, moved: 0 }
+    }
+
+    /// What kind of traffic it carries.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Bytes that the sink has taken.

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::inspected_datagrams::Inspected;
 use super::{Broken, Side, Stopped, retry};
 use crate::base::error::error_number;
 use crate::buffers::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
@@ -12,6 +13,7 @@ use crate::buffers::kept::{Kept, KeptMemory};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
+use crate::inspect::Inspection;
 use crate::proxy_header::{Parsed, parse};
 
 /// A run that moved so much carries bulk.
@@ -36,6 +38,8 @@ pub struct DatagramFlow {
     counts: Counts,
     /// Bytes that may be sent; `None`: any number.
     allowed: Option<u64>,
+    /// What looks at the datagrams.
+    inspected: Option<Box<Inspected>>,
 }
 
 /// Where a flow stands.
@@ -89,6 +93,37 @@ impl DatagramFlow {
         self.keep(batch, memory);
     }
 
+    /// See [`super::Flow::inspect`].
+    pub fn inspect(&mut self, inspection: Inspection, now: u64) {
+        self.inspected = Some(Box::new(Inspected::new(inspection, now)));
+    }
+
+    /// Has those look at what was kept before they were there.
+    fn look_at_kept(&mut self, memory: &mut KeptMemory) {
+        let Some(inspected) = &mut self.inspected else { return };
+        if !inspected.begins() {
+            return;
+        }
+        let Some(kept) = self.kept.take() else { return };
+        match inspected.look(&kept.batch) {
+            None => self.kept = Some(kept),
+            Some(made) => {
+                self.counts.add(made.take_counts());
+                if !made.is_empty() {
+                    self.kept.get_or_insert_default().append(made, memory);
+                }
+                kept.give_back(memory);
+            }
+        }
+    }
+
+    /// See [`super::Flow::note_time`].
+    pub fn note_time(&mut self, now: u64) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.note_time(now);
+        }
+    }
+
     /// Has it send no more bytes than these, and keep the rest, until it is told otherwise. One datagram may be larger.
     pub fn allow(&mut self, bytes: u64) {
         self.allowed = Some(bytes);
@@ -103,7 +138,9 @@ impl DatagramFlow {
         budget: usize,
     ) -> Result<Stopped, Broken> {
         let mut left = budget;
+        self.look_at_kept(&mut pools.kept);
         let stopped = loop {
+            self.check_rejected()?;
             if !self.send_kept(sink, pools)? {
                 break if self.allowed == Some(0) && sink.ready.writable { Stopped::Spent } else { Stopped::Blocked };
             }
@@ -120,12 +157,18 @@ impl DatagramFlow {
             batch.clear();
             self.receive(source, batch, sink.endpoint.carries()).map_err(Broken::Source)?;
             left = left.saturating_sub(batch.cost().max(1));
-            self.send(batch, Some(sink), &mut pools.encoded)?;
-            if !source.endpoint.takes_an_end() {
+            let mut inspected = self.inspected.take();
+            let batch = inspected.as_mut().and_then(|inspected| inspected.look(batch)).unwrap_or(batch);
+            let sent = self.send(batch, Some(sink), &mut pools.encoded);
+            if sent.is_ok() && !source.endpoint.takes_an_end() {
                 // It has no connection, so its sender does not rely on delivery.
                 batch.drop_beyond(pools.kept.share(), Undelivered::NoMemory);
             }
-            self.keep(batch, &mut pools.kept);
+            if sent.is_ok() {
+                self.keep(batch, &mut pools.kept);
+            }
+            self.inspected = inspected;
+            sent?;
         };
         self.bulk = budget - left >= BULK_RUN;
         Ok(stopped)
@@ -139,6 +182,22 @@ impl DatagramFlow {
         pools: &mut Pools<P>,
     ) -> Result<(), Broken> {
         self.cut_headers(batch);
+        self.look_at_kept(&mut pools.kept);
+        let mut inspected = self.inspected.take();
+        let batch = inspected.as_mut().and_then(|inspected| inspected.look(batch)).unwrap_or(batch);
+        let offered = self.offer_looked_at(batch, sink, pools);
+        self.inspected = inspected;
+        offered?;
+        self.check_rejected()
+    }
+
+    /// The same when everybody has seen them.
+    fn offer_looked_at<E: Endpoint<Pipe = P>, P: Pipe>(
+        &mut self,
+        batch: &mut Batch,
+        sink: Option<&mut Side<E>>,
+        pools: &mut Pools<P>,
+    ) -> Result<(), Broken> {
         if self.kept.is_none() {
             self.send(batch, sink, &mut pools.encoded)?;
         }
@@ -175,6 +234,17 @@ impl DatagramFlow {
         }
     }
 
+    /// Whether a filter ends the session.
+    fn check_rejected(&mut self) -> Result<(), Broken> {
+        match self.inspected.as_mut().and_then(|inspected| inspected.take_rejection()) {
+            None => Ok(()),
+            Some(reason) => {
+                self.state = State::Cut;
+                Err(Broken::Rejected(reason))
+            }
+        }
+    }
+
     fn receive<E: Endpoint>(&mut self, source: &mut Side<E>, batch: &mut Batch, sink: Carries) -> io::Result<()> {
         let result = match source.endpoint.carries() {
             Carries::Datagrams { .. } => retry(|| source.endpoint.receive_datagrams(batch)),
@@ -196,7 +266,12 @@ impl DatagramFlow {
                 source.ready.readable = false;
             }
             Ok(Received::Last) => {}
-            Ok(Received::End) => self.state = State::Ended,
+            Ok(Received::End) => {
+                self.state = State::Ended;
+                if let Some(inspected) = &mut self.inspected {
+                    inspected.end();
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 (source.ready.readable, source.ready.urgent) = (false, false);
             }

@@ -1,9 +1,12 @@
 //! One direction of a session: moves what comes from one side to the other.
 //!
-//! Between two streams a flow moves bytes; where one side has datagrams, it moves these.
+//! Between two streams a flow moves bytes; where one side has datagrams, it moves these. Bytes that somebody looks at have a flow
+//! of their own.
 
 mod bytes;
 mod datagrams;
+mod inspected;
+mod inspected_datagrams;
 
 use std::io;
 
@@ -11,8 +14,10 @@ use crate::buffers::batch::{Batch, Counts};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
 use crate::endpoint::Endpoint;
+use crate::inspect::Inspection;
 use bytes::ByteFlow;
 use datagrams::DatagramFlow;
+use inspected::InspectedFlow;
 
 pub use crate::endpoint::Readiness;
 pub use bytes::{BULK_BYTES, Pace, SMALL_READ, SMALL_READS};
@@ -37,13 +42,15 @@ pub enum Stopped {
     Drained,
 }
 
-/// The end at which a flow broke, with the system's reason.
+/// The end at which a flow broke, with the system's reason, or that it was ended in between.
 #[derive(Debug)]
 pub enum Broken {
     /// Reading failed.
     Source(io::Error),
     /// Writing, or finishing, failed.
     Sink(io::Error),
+    /// A filter ends the session, for this reason.
+    Rejected(String),
 }
 
 /// One direction of a session.
@@ -53,6 +60,8 @@ pub enum Flow<P> {
     Bytes(ByteFlow<P>),
     /// From or to datagrams.
     Datagrams(Box<DatagramFlow>),
+    /// From stream to stream, and looked at.
+    Inspected(Box<InspectedFlow>),
 }
 
 /// Calls the same method of whichever flow it is.
@@ -61,6 +70,7 @@ macro_rules! each {
         match $self {
             Flow::Bytes($flow) => $call,
             Flow::Datagrams($flow) => $call,
+            Flow::Inspected($flow) => $call,
         }
     };
 }
@@ -76,6 +86,43 @@ impl<P: Pipe> Flow<P> {
         Flow::Datagrams(Box::default())
     }
 
+    /// Has it be looked at from now on, at this time in microseconds. No byte of a stream may have come yet; datagrams that it
+    /// keeps are looked at, too.
+    pub fn inspect(&mut self, inspection: Inspection, now: u64) {
+        match self {
+            Flow::Bytes(flow) => {
+                *self = Flow::Inspected(Box::new(InspectedFlow::new(inspection, flow.pace(), now)));
+            }
+            Flow::Datagrams(flow) => flow.inspect(inspection, now),
+            Flow::Inspected(_) => {}
+        }
+    }
+
+    /// Notes the time of what follows, in microseconds, for those who look at it.
+    pub fn note_time(&mut self, now: u64) {
+        match self {
+            Flow::Bytes(_) => {}
+            Flow::Datagrams(flow) => flow.note_time(now),
+            Flow::Inspected(flow) => flow.note_time(now),
+        }
+    }
+
+    /// When a filter is to decide about what it holds, in milliseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        match self {
+            Flow::Inspected(flow) => flow.deadline(),
+            Flow::Bytes(_) | Flow::Datagrams(_) => None,
+        }
+    }
+
+    /// Whether something is to go on, for which the sink was not ready, or had no leave.
+    pub fn waits_for_sink(&self) -> bool {
+        match self {
+            Flow::Inspected(flow) => flow.waits_for_sink(),
+            Flow::Bytes(_) | Flow::Datagrams(_) => self.keeps(),
+        }
+    }
+
     /// Bytes that the sink has taken.
     pub fn moved(&self) -> u64 {
         each!(self, flow => flow.moved())
@@ -86,6 +133,7 @@ impl<P: Pipe> Flow<P> {
         match self {
             Flow::Bytes(flow) => flow.received(),
             Flow::Datagrams(flow) => flow.moved(),
+            Flow::Inspected(flow) => flow.received(),
         }
     }
 
@@ -99,8 +147,8 @@ impl<P: Pipe> Flow<P> {
     /// What became of the datagrams so far.
     pub fn counts(&self) -> Counts {
         match self {
-            Flow::Bytes(_) => Counts::default(),
             Flow::Datagrams(flow) => flow.counts(),
+            Flow::Bytes(_) | Flow::Inspected(_) => Counts::default(),
         }
     }
 
@@ -152,32 +200,29 @@ impl<P: Pipe> Flow<P> {
         pools: &mut Pools<P>,
     ) -> Result<(), Broken> {
         match self {
-            Flow::Bytes(_) => Ok(()),
             Flow::Datagrams(flow) => flow.offer(batch, sink, pools),
+            Flow::Bytes(_) | Flow::Inspected(_) => Ok(()),
         }
     }
 
     /// Has datagrams of the source begin with a header of the PROXY protocol, which is taken off.
     pub fn take_headers(&mut self) {
-        match self {
-            Flow::Bytes(_) => {}
-            Flow::Datagrams(flow) => flow.take_headers(),
+        if let Flow::Datagrams(flow) = self {
+            flow.take_headers();
         }
     }
 
     /// Keeps datagrams that were read from the source, without a sink.
     pub fn hold(&mut self, batch: &mut Batch, pools: &mut Pools<P>) {
-        match self {
-            Flow::Bytes(_) => {}
-            Flow::Datagrams(flow) => flow.hold(batch, &mut pools.kept),
+        if let Flow::Datagrams(flow) = self {
+            flow.hold(batch, &mut pools.kept);
         }
     }
 
     /// Has it take nothing more from a source of datagrams: when it has sent what it keeps, it is drained.
     pub fn end(&mut self) {
-        match self {
-            Flow::Bytes(_) => {}
-            Flow::Datagrams(flow) => flow.end(),
+        if let Flow::Datagrams(flow) = self {
+            flow.end();
         }
     }
 
@@ -191,6 +236,7 @@ impl<P: Pipe> Flow<P> {
         match self {
             Flow::Bytes(flow) => flow.release(pools),
             Flow::Datagrams(flow) => flow.release(&mut pools.kept),
+            Flow::Inspected(flow) => flow.release(pools),
         }
     }
 }

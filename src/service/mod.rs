@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
+use crate::inspect::Inspectors;
 use access::Access;
 use caps::Caps;
 use hours::Hours;
@@ -64,6 +65,8 @@ pub struct Service {
     pub refusals: Arc<Refusals>,
     /// How fast bytes may move in its sessions; `None`: as fast as can be.
     pub caps: Option<Box<Caps>>,
+    /// What looks at its sessions; `None`: nothing does.
+    pub inspectors: Option<Box<Inspectors>>,
     /// The options of its sockets.
     pub options: SocketOptions,
     /// Which address of ours its connections have.
@@ -148,6 +151,7 @@ impl Service {
             proxy: ProxyOptions::new(&settings.proxy),
             hours: Hours::new(&settings.hours).map(Box::new),
             caps: Caps::new(&settings.caps, former.and_then(|former| former.caps.as_deref())).map(Box::new),
+            inspectors: (!settings.inspectors.is_empty()).then(|| Box::new(settings.inspectors.clone())),
             options: SocketOptions::new(settings),
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),

@@ -410,6 +410,9 @@ impl<E: Endpoint> Session<E> {
                 (self.upstream, self.downstream) = (Flow::datagrams(), Flow::datagrams());
             }
         }
+        if self.service.inspectors.is_some() {
+            self.begin_inspection(turn.now_us);
+        }
         self.phase = Phase::Open { last_moved: now, unsent: 0 };
     }
 

@@ -1,6 +1,6 @@
 //! How sessions end: for which reason, what the log says, and what the two sides are told.
 
-use log::info;
+use log::{info, warn};
 use std::fmt;
 use std::io;
 
@@ -46,6 +46,8 @@ pub enum End {
     OutsideTime,
     /// It made room for another client without a connection, having moved nothing for the longest time.
     MadeRoom,
+    /// A filter has ended it, for what it saw.
+    Rejected,
 }
 
 impl End {
@@ -65,7 +67,7 @@ pub struct Ending(u8);
 
 impl Ending {
     /// The words for them, in the order of their numbers.
-    const WORDS: [&'static str; 16] = [
+    const WORDS: [&'static str; 17] = [
         "end_of_stream",
         "reset",
         "error",
@@ -82,6 +84,7 @@ impl Ending {
         "drain",
         "outside_time",
         "made_room",
+        "rejected",
     ];
 
     /// How many there are.
@@ -122,6 +125,7 @@ impl From<End> for Ending {
             End::Drain => 13,
             End::OutsideTime => 14,
             End::MadeRoom => 15,
+            End::Rejected => 16,
         })
     }
 }
@@ -145,6 +149,7 @@ impl fmt::Display for End {
             End::Drain => f.write_str("drain"),
             End::OutsideTime => f.write_str("outside the allowed times"),
             End::MadeRoom => f.write_str("made room"),
+            End::Rejected => f.write_str("rejected"),
         }
     }
 }
@@ -227,9 +232,22 @@ pub(super) fn ended_by<E: Endpoint>(broken: &Broken, source: (&Side<E>, SideName
     let ((side, name), error) = match broken {
         Broken::Source(error) => (source, error),
         Broken::Sink(error) => (sink, error),
+        Broken::Rejected(reason) => {
+            log_rejection(&source.0.endpoint, source.1, reason);
+            return End::Rejected;
+        }
     };
     log_error(&side.endpoint, error);
     end_for(error, name)
+}
+
+/// Says why a filter ends the session, for what came from this side.
+pub(super) fn log_rejection<E: Endpoint>(source: &E, name: SideName, reason: &str) {
+    let way = match name {
+        SideName::Client => "client to proxy",
+        SideName::Remote => "proxy to remote",
+    };
+    warn!("reject {way} {}: what came from the {name} has {reason}", Route(source, name));
 }
 
 pub(super) fn end_for(error: &io::Error, side: SideName) -> End {

@@ -3,7 +3,7 @@
 //! A reset throws away what the system has not sent yet. So the other side is reset only when its peer's system has
 //! taken everything, or takes no more.
 
-use super::end::{end_for, log_error, pending_error};
+use super::end::{end_for, log_error, log_rejection, pending_error};
 use super::relay::Progress;
 use super::{End, LAST_BYTES, Outcome, Phase, Session, Turn, gets_less};
 use crate::endpoint::{Endpoint, SideName};
@@ -53,6 +53,10 @@ impl<E: Endpoint> Session<E> {
                 self.note_progress(before, turn);
                 self.note_spent([of == SideName::Client, of == SideName::Remote]);
                 return Outcome::Spent;
+            }
+            Err(Broken::Rejected(reason)) => {
+                log_rejection(&speaker.endpoint, of, &reason);
+                return Outcome::Ended(End::Rejected);
             }
             Err(Broken::Sink(error)) => {
                 log_error(&listener.endpoint, &error);

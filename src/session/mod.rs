@@ -5,6 +5,7 @@ mod connect;
 mod end;
 mod exchange;
 mod header;
+mod inspection;
 mod introducing;
 mod lanes;
 mod last_words;

@@ -17,6 +17,7 @@ impl<E: Endpoint> Session<E> {
         if let Some(end) = end {
             return Outcome::Ended(end);
         }
+        self.note_time(turn.now_us);
         if self.has_lanes {
             self.tend(dialer, turn.now);
         }
@@ -48,7 +49,13 @@ impl<E: Endpoint> Session<E> {
     fn deadline_of_terms(&self) -> Option<u64> {
         let terms = self.terms.as_ref()?;
         let held = terms.caps.as_ref().and_then(|caps| caps.held_until());
-        terms.deadline().into_iter().chain(held).chain(self.half_close_deadline()).min()
+        terms
+            .deadline()
+            .into_iter()
+            .chain(held)
+            .chain(self.half_close_deadline())
+            .chain(self.deadline_of_filters())
+            .min()
     }
 
     /// Finds out how much each flow may move in the run that begins.
@@ -56,7 +63,7 @@ impl<E: Endpoint> Session<E> {
         let Some(caps) = self.terms.as_mut().and_then(|terms| terms.caps.as_mut()) else { return };
         let wants = |flow: &Flow<E::Pipe>, source: &Side<E>| match flow {
             // What is kept has been counted already.
-            Flow::Bytes(_) => source.ready.readable && !flow.keeps(),
+            Flow::Bytes(_) | Flow::Inspected(_) => source.ready.readable && !flow.waits_for_sink(),
             Flow::Datagrams(_) => source.ready.readable || flow.keeps(),
         };
         let wants = match (self.phase, &self.remote) {

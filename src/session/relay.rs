@@ -23,6 +23,7 @@ impl<E: Endpoint> Session<E> {
         let before = self.progress();
         let keeps = self.has_more && self.keeps_offers();
         if self.has_more {
+            self.note_time(turn.now_us);
             self.note_requests(batch.count_left());
         }
         let remote = match self.phase {
@@ -32,6 +33,9 @@ impl<E: Endpoint> Session<E> {
         let offered = self.upstream.offer(batch, remote, turn.pools);
         if let (Err(broken), Some(remote)) = (&offered, &mut self.remote) {
             let end = ended_by(broken, (&self.client, SideName::Client), (remote, SideName::Remote));
+            if end == End::Rejected {
+                return Outcome::Ended(end);
+            }
             return self.begin_last_words(SideName::Remote, end, before, turn);
         }
         if self.is_refused(before) {
@@ -120,7 +124,8 @@ impl<E: Endpoint> Session<E> {
             _ => unread_error(client, SideName::Client, up.as_ref().ok())
                 .or_else(|| unread_error(remote, SideName::Remote, down.as_ref().ok())),
         };
-        if let Some((end, side)) = broken.and_then(|end| Some((end, end.broken_side()?))) {
+        if let Some(end) = broken {
+            let Some(side) = end.broken_side() else { return Outcome::Ended(end) };
             let both = matches!((&up, &down), (Err(Broken::Source(_)), Err(Broken::Source(_))))
                 || matches!((&up, &down), (Err(Broken::Sink(_)), Err(Broken::Sink(_))));
             return if both { Outcome::Ended(end) } else { self.begin_last_words(side, end, before, turn) };

@@ -26,6 +26,8 @@ pub struct Terms {
     pub(super) caps: Option<Box<SessionCaps>>,
     /// What the session's client has asked, if the session ends when it is answered.
     pub(super) exchange: Option<Exchange>,
+    /// Which session it is for those who look at it, if anybody does.
+    pub(super) inspected: Option<u64>,
     /// Its runs look at what it has of these.
     pub(super) is_timed: bool,
 }

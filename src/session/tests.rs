@@ -230,6 +230,7 @@ impl Scene {
             stripe: Arc::default(),
             local: Default::default(),
             caps: None,
+            inspectors: None,
             options: SocketOptions { no_delay: false, keepalive: None },
             exchange: Exchange::default(),
             timeouts: Timeouts { connect: 1000, idle, connectionless: None, session: None, half_close: None },

@@ -426,6 +426,7 @@ impl<E: Endpoint> Sessions<E> {
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
                 session.release(&mut self.pools);
                 self.counters.ended(&session.summary(), end, self.now_us);
+                session.end_inspection(end, self.now_us);
                 host.ends(key, &session, end);
                 session.close(end);
                 host.ended(key, end);

@@ -39,6 +39,8 @@ pub struct Kernel {
     buffer_size: BufferSize,
     traffic: Traffic,
     pipes: PipePlan,
+    /// Whether the sessions are looked at.
+    watched: bool,
     sockets: Vec<Socket>,
     calls_in_run: usize,
     moved_in_run: u64,
@@ -57,6 +59,7 @@ impl Kernel {
             buffer_size: plan.buffer_size,
             traffic: Traffic::new(plan.pace == Pace::AlwaysBulk),
             pipes: plan.pipes,
+            watched: plan.watch.is_some(),
             sockets: Vec::new(),
             calls_in_run: 0,
             moved_in_run: 0,
@@ -732,7 +735,7 @@ impl Kernel {
     /// A buffer is for messages, or for bulk where there is no pipe.
     fn check_buffer(&self, id: usize, asked: usize) {
         let bulk = self.sockets[id].witness.traffic.is_bulk();
-        let must_copy = self.pipes.may_be_missing() || self.sockets[id].witness.splice_ended;
+        let must_copy = self.pipes.may_be_missing() || self.sockets[id].witness.splice_ended || self.watched;
         self.check(id, !bulk || must_copy, "copies bulk though it could have a pipe");
         let most = match self.buffer_size {
             BufferSize::Growing(size) if bulk => LARGE_BUFFER.max(2 * size),
@@ -743,6 +746,7 @@ impl Kernel {
 
     fn check_pipe_to_fill(&self, id: usize, pipe: &SimPipe, limit: usize) {
         self.check(id, self.sockets[id].witness.traffic.is_bulk(), "reads messages into a pipe");
+        self.check(id, !self.watched, "reads into a pipe what is to be looked at");
         self.check(id, pipe.contents.is_none(), "reads into a pipe that holds bytes");
         self.check(id, limit > 0, "reads nothing");
     }

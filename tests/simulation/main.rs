@@ -23,6 +23,7 @@ mod socket;
 mod striping;
 mod thread;
 mod traffic;
+mod watch;
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -19,6 +19,7 @@ use super::header::{ClientHeader, ProxyPlan};
 use super::peer::Script;
 use super::pipe::PipePlan;
 use super::random::Random;
+use super::watch::Watch;
 
 /// The kernel's way of telling what happened to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +130,8 @@ pub struct Plan {
     pub buffer_size: BufferSize,
     pub pace: Pace,
     pub pipes: PipePlan,
+    /// What looks at the sessions, if anything does.
+    pub watch: Option<Watch>,
     pub budgets: Budgets,
     pub services: Vec<ServicePlan>,
     pub retirement: Option<Retirement>,
@@ -168,6 +171,7 @@ impl Plan {
             buffer_size: draw_buffer_size(random, scale),
             pace: draw_pace(random, scale),
             pipes: draw_pipes(random),
+            watch: random.once_in(5).then(|| random.pick(&[Watch::Tap, Watch::Filter, Watch::Filters])),
             budgets: Budgets {
                 large: draw_size(random, scale, 1024) as usize,
                 small: draw_size(random, scale, 256) as usize,
@@ -189,7 +193,7 @@ impl Plan {
 /// A service whose sessions have these timeouts, and whose only remote has so many addresses: whoever simulates it knows
 /// what is there.
 pub fn service(timeouts: Timeouts, addresses: usize) -> Arc<Service> {
-    service_of(timeouts, &CapSettings::default(), &PoolSettings::default(), members(&[addresses], None), None)
+    service_of(timeouts, &CapSettings::default(), &PoolSettings::default(), members(&[addresses], None), None, None)
 }
 
 /// Remotes that have so many addresses, and may have so many sessions.
@@ -209,6 +213,7 @@ fn service_of(
     pool: &PoolSettings,
     members: Vec<Member>,
     proxy: Option<ProxyPlan>,
+    watch: Option<Watch>,
 ) -> Arc<Service> {
     Arc::new(Service {
         id: ServiceId::next(),
@@ -220,6 +225,7 @@ fn service_of(
         limits: None,
         refusals: Arc::default(),
         caps: Caps::new(caps, None).map(Box::new),
+        inspectors: watch.map(|watch| Box::new(watch.inspectors())),
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },
@@ -341,7 +347,7 @@ impl ServicePlan {
     }
 
     /// The service, as sessions know it, with these remotes if it has any at the start.
-    pub fn service(&self, members: &[Member]) -> Arc<Service> {
+    pub fn service(&self, members: &[Member], watch: Option<Watch>) -> Arc<Service> {
         let settings = PoolSettings {
             balance: self.balance,
             retries: self.retries,
@@ -351,7 +357,7 @@ impl ServicePlan {
             ..PoolSettings::default()
         };
         let members = if self.empty_until.is_some() { Vec::new() } else { members.to_vec() };
-        service_of(self.timeouts, &self.caps, &settings, members, self.proxy)
+        service_of(self.timeouts, &self.caps, &settings, members, self.proxy, watch)
     }
 }
 

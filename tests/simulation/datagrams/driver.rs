@@ -613,6 +613,7 @@ impl<const SHORT: bool> Driver<SHORT> {
             End::MadeRoom | End::RemoteDown => unreachable!("nobody needs room, and nothing is checked"),
             End::BadHeader | End::NotLetIn => unreachable!("nobody has to say who it is"),
             End::OutsideTime => unreachable!("there are no hours"),
+            End::Rejected => unreachable!("nothing is filtered"),
         }
         if let (true, Some(sight)) = (kept, sight_of(end)) {
             world.see(sight);
@@ -710,7 +711,7 @@ fn sight_of(end: End) -> Option<Sight> {
         End::Drain => Some(Sight::DrainWithKept),
         End::ConnectFailed | End::ConnectTimeout => Some(Sight::ConnectFailedWithKept),
         End::EndOfStream | End::MadeRoom | End::Refused | End::RemoteDown => None,
-        End::BadHeader | End::NotLetIn | End::OutsideTime => None,
+        End::BadHeader | End::NotLetIn | End::OutsideTime | End::Rejected => None,
         End::SessionTimeout | End::HalfCloseTimeout | End::ExchangeComplete => None,
     }
 }

@@ -275,6 +275,7 @@ impl SimHost {
             End::ExchangeComplete => unreachable!("nobody knows how many answers there are"),
             End::Drain => {}
             End::OutsideTime => unreachable!("there are no hours"),
+            End::Rejected => unreachable!("no filter rejects anything"),
             End::MadeRoom | End::Refused => unreachable!("every client and every remote has a connection"),
             End::BadHeader => {
                 drop(kernel);

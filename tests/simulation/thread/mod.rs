@@ -71,6 +71,7 @@ impl<const SHORT: bool> Thread<SHORT> {
         let members: Vec<_> = plan.services.iter().map(ServicePlan::members).collect();
         let missing = plan.services.iter().enumerate().filter_map(|(number, plan)| Some((plan.empty_until?, number)));
         let drain = plan.drain_told.map(|told| (told, Message::Drain));
+        let watch = plan.watch;
         Thread {
             sessions: Sessions::new(
                 Pools::new(plan.buffer_size, Arc::new(PipeBudget::new(plan.pipes.most, 1))),
@@ -78,7 +79,7 @@ impl<const SHORT: bool> Thread<SHORT> {
                 plan.budgets,
             ),
             host: SimHost::new(Rc::new(RefCell::new(kernel)), &plan, expected.len()),
-            services: plan.services.iter().zip(&members).map(|(plan, members)| plan.service(members)).collect(),
+            services: plan.services.iter().zip(&members).map(|(plan, members)| plan.service(members, watch)).collect(),
             missing: missing.collect(),
             members,
             expected,
