@@ -1,6 +1,7 @@
 //! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
 use super::access::AccessRule;
+use super::access_log::AccessLogSettings;
 use super::balancing::PoolSettings;
 use super::caps::CapSettings;
 use super::hours::HourSettings;
@@ -81,6 +82,8 @@ pub struct ServiceSettings {
     pub on_reload: OnReload,
     /// What concerns its stripes.
     pub stripe: StripeSettings,
+    /// What is logged of its sessions.
+    pub access_log: AccessLogSettings,
 }
 
 /// A remote as it was asked for.
@@ -175,6 +178,7 @@ impl ServiceSettings {
             half_close_timeout: None,
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
+            access_log: AccessLogSettings::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::access_log;
 use super::health::Health;
 use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
@@ -117,8 +118,9 @@ pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, cloc
     for warning in judge_source(&settings.connect_from).map_err(|error| format!("{of}{error}"))? {
         warn!("{of}{warning}");
     }
-    let service = Service::new(settings, former, clock.now())
+    let mut service = Service::new(settings, former, clock.now())
         .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
+    service.access_log = access_log::open(&settings.access_log).map_err(|error| format!("{of}{error}"))?;
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }
 

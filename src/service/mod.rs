@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::access_log::AccessLog;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
@@ -74,6 +75,8 @@ pub struct Service {
     pub exchange: Exchange,
     /// What becomes of its sessions when a reload replaces it.
     pub on_reload: OnReload,
+    /// What is logged of each session, once its file has been opened; `None`: nothing.
+    pub access_log: Option<Box<AccessLog>>,
 }
 
 /// Tells services apart, those that a reload replaced among them.
@@ -151,6 +154,7 @@ impl Service {
             timeouts: Timeouts::new(settings),
             exchange: Exchange { requests: settings.limits.requests, responses: settings.limits.responses },
             on_reload: settings.on_reload,
+            access_log: None,
         })
     }
 

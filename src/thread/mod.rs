@@ -7,6 +7,7 @@
 
 pub mod accepting;
 pub mod acceptor;
+mod access_log;
 pub mod change;
 pub mod dealing;
 pub mod dial;
@@ -88,6 +89,8 @@ pub struct Own {
 
 /// One I/O thread's state.
 pub struct IoThread {
+    /// Which one it is.
+    number: usize,
     poll: Poll,
     inbox: Inbox<Message>,
     sessions: Sessions<Socket>,
@@ -128,6 +131,7 @@ impl IoThread {
         let pools = Pools::new(settings.buffer_size, share.pipes);
         let pace = if settings.zero_copy == ZeroCopy::Always { Pace::AlwaysBulk } else { Pace::START };
         let thread = IoThread {
+            number,
             poll,
             inbox,
             sessions: Sessions::new(pools, pace, Budgets::default()),
@@ -152,8 +156,8 @@ impl IoThread {
             self.receive();
             self.sessions.wake_due();
             self.accept();
-            let IoThread { sessions, sources, lobby, poll, admission, .. } = &mut self;
-            let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+            let IoThread { sessions, sources, lobby, poll, admission, number, .. } = &mut self;
+            let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
             lobby.run(sessions, host);
             sessions.run_sparse(host);
             sources.receive(sessions, host);
@@ -205,8 +209,8 @@ impl IoThread {
 
     #[inline(never)]
     fn obey(&mut self, message: Message) {
-        let IoThread { sessions, accepting, sources, lobby, poll, admission, .. } = self;
-        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        let IoThread { sessions, accepting, sources, lobby, poll, admission, number, .. } = self;
+        let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
         match message {
             Message::Client(client) => welcome(client, sessions, lobby, host),
             Message::Lane(lane) => lobby.receive(*lane, sessions, host),
@@ -235,8 +239,8 @@ impl IoThread {
         if self.accepting.is_idle() {
             return;
         }
-        let IoThread { sessions, accepting, lobby, poll, admission, .. } = self;
-        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        let IoThread { sessions, accepting, lobby, poll, admission, number, .. } = self;
+        let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
         accepting.accept(|client| welcome(client, sessions, lobby, host));
         if accepting.has_stopped() {
             accepting.close();
@@ -246,8 +250,7 @@ impl IoThread {
     /// Resets what is left when the time to drain is over.
     fn end_what_is_due(&mut self) {
         while let Some(whose) = self.drain.due() {
-            let now = self.sessions.now();
-            let host = &mut ThreadHost { registry: self.poll.registry(), admission: &self.admission, now };
+            let host = &mut ThreadHost::new(self.poll.registry(), &self.admission, self.number, &self.sessions);
             self.sessions.end_all(whose, End::Drain, host);
             if whose.is_none() {
                 return;

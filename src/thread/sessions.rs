@@ -83,6 +83,11 @@ pub trait Host<E: Endpoint> {
         let _ = (key, session, outcome);
     }
 
+    /// A session has lasted for as long as its service's access log asks for.
+    fn lasted(&mut self, session: &Session<E>) {
+        let _ = session;
+    }
+
     /// A session has ended, and is closed next.
     fn ends(&mut self, key: usize, session: &Session<E>, end: End) {
         let _ = (key, session, end);
@@ -376,6 +381,9 @@ impl<E: Endpoint> Sessions<E> {
         let outcome = session.run(&mut turn, &mut SessionDialer { host, key });
         let moved = session.moved() - before;
         host.ran(key, session, outcome);
+        if session.has_more() && !matches!(outcome, Outcome::Ended(_)) && session.has_lasted(self.now) {
+            host.lasted(session);
+        }
         if moved > 0 {
             self.dealing.directory.touch(key);
         }
