@@ -11,6 +11,7 @@ use super::proxy::ProxySettings;
 use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::log::LogSettings;
+use log::LevelFilter;
 use std::time::Duration;
 
 /// What one process was asked to do.
@@ -84,6 +85,8 @@ pub struct ServiceSettings {
     pub stripe: StripeSettings,
     /// What is logged of its sessions.
     pub access_log: AccessLogSettings,
+    /// What is logged of it; `None`: what the process logs.
+    pub log_level: Option<LevelFilter>,
 }
 
 /// A remote as it was asked for.
@@ -179,6 +182,7 @@ impl ServiceSettings {
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
             access_log: AccessLogSettings::default(),
+            log_level: None,
         }
     }
 

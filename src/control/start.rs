@@ -24,7 +24,7 @@ use crate::buffers::splice::pipes_allowed;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::endpoint::local::judge as judge_source;
-use crate::log::flush;
+use crate::log::{allow, flush};
 use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
 use crate::thread::acceptor::{Acceptor, Command};
@@ -120,6 +120,9 @@ pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, cloc
     }
     let mut service = Service::new(settings, former, clock.now())
         .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
+    if let Some(level) = service.log_level {
+        allow(level);
+    }
     service.access_log = access_log::open(&settings.access_log).map_err(|error| format!("{of}{error}"))?;
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }

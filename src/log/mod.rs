@@ -6,6 +6,7 @@
 //! up to [`MOST_PENDING`] bytes, further lines are counted and dropped, and the count is logged when reading resumes.
 
 mod file;
+mod levels;
 mod lines;
 mod sink;
 mod stamp;
@@ -24,6 +25,7 @@ use lines::{Lines, Outbox, lock};
 use sink::ThreadSink;
 use stamp::{Stamp, microseconds_now};
 
+pub use levels::{LevelScope, allow};
 pub use lines::MOST_PENDING;
 pub use sink::{Sink, reopen};
 
@@ -136,11 +138,18 @@ pub fn finish() {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.filter.enabled(metadata)
+        match levels::current() {
+            Some(level) => metadata.level() <= level,
+            None => self.filter.enabled(metadata),
+        }
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.filter.matches(record) {
+        let is_logged = match levels::current() {
+            Some(level) => record.level() <= level,
+            None => self.filter.matches(record),
+        };
+        if is_logged {
             // A thread that is ending has no buffer any more; its last words are lost.
             let _ = THREAD_LOG.try_with(|log| log.borrow_mut().add(record));
         }

@@ -14,6 +14,7 @@ mod remote;
 pub mod stripes;
 pub mod waiters;
 
+use log::LevelFilter;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::io;
@@ -26,6 +27,7 @@ use crate::access_log::AccessLog;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
+use crate::log::LevelScope;
 use access::Access;
 use caps::Caps;
 use hours::Hours;
@@ -77,6 +79,8 @@ pub struct Service {
     pub on_reload: OnReload,
     /// What is logged of each session, once its file has been opened; `None`: nothing.
     pub access_log: Option<Box<AccessLog>>,
+    /// What is logged of it; `None`: what the process logs.
+    pub log_level: Option<LevelFilter>,
 }
 
 /// Tells services apart, those that a reload replaced among them.
@@ -111,6 +115,12 @@ impl Service {
     /// A line of the log, with the service's name before it where it has one.
     pub fn named(&self, line: &impl Display) -> String {
         if self.name.is_empty() { line.to_string() } else { format!("service {}: {line}", self.name) }
+    }
+
+    /// What is logged as long as this lives is of this service.
+    #[inline]
+    pub fn log_scope(&self) -> Option<LevelScope> {
+        LevelScope::of(self.log_level)
     }
 
     /// Whether its clients begin with a header of the PROXY protocol, which says who they are.
@@ -155,6 +165,7 @@ impl Service {
             exchange: Exchange { requests: settings.limits.requests, responses: settings.limits.responses },
             on_reload: settings.on_reload,
             access_log: None,
+            log_level: settings.log_level,
         })
     }
 

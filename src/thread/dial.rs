@@ -16,7 +16,7 @@ use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::local::LocalAddress;
 use crate::service::{RemoteAddress, Service};
-use crate::session::{Caller, Dial, End, logs_routes};
+use crate::session::{Caller, Dial, End, Session, logs_routes};
 
 /// The thread, as its sessions see it.
 pub struct ThreadHost<'a> {

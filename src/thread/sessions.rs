@@ -242,6 +242,7 @@ impl<E: Endpoint> Sessions<E> {
         header: Option<ProxyHeader>,
         host: &mut impl Host<E>,
     ) -> Option<usize> {
+        let _level = service.log_scope();
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let admitted = host.admit(key, &mut client, &service);
@@ -356,6 +357,7 @@ impl<E: Endpoint> Sessions<E> {
     pub fn remote_is_down(&mut self, remote: RemoteId, on_down: OnDown, host: &mut impl Host<E>) {
         for key in self.keys_of(None) {
             let session = &mut self.slab[key];
+            let _level = session.service().log_scope();
             let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
             let outcome = match on_down {
                 OnDown::Reset if session.is_on(remote) => Some(Outcome::Ended(End::RemoteDown)),
@@ -375,6 +377,7 @@ impl<E: Endpoint> Sessions<E> {
     /// Runs a session and says how many bytes it delivered.
     fn run(&mut self, key: usize, budget: usize, host: &mut impl Host<E>) -> u64 {
         let Some(session) = self.slab.get_mut(key) else { return 0 };
+        let _level = session.service().log_scope();
         host.runs(key, budget);
         let before = session.moved();
         let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget };
@@ -394,6 +397,7 @@ impl<E: Endpoint> Sessions<E> {
     /// Offers datagrams to a source's session. `false`: there is none of this key.
     pub(super) fn offer(&mut self, key: usize, batch: &mut Batch, host: &mut impl Host<E>) -> bool {
         let Some(session) = self.slab.get_mut(key) else { return false };
+        let _level = session.service().log_scope();
         let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
         let outcome = session.offer(batch, &mut turn);
         self.after(key, outcome, host);
@@ -421,6 +425,7 @@ impl<E: Endpoint> Sessions<E> {
                 self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
                 let session = self.slab.remove(key);
+                let _level = session.service().log_scope();
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
                 host.ends(key, &session, end);
                 session.close(end, &mut self.pools);

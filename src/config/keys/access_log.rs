@@ -22,7 +22,7 @@ pub(super) const KEYS: &[Key] = &[
                 }))
             },
         },
-        default: Some("none"),
+        default: Some("no access log"),
         help: "write a line for each session to this file when it ends; - is standard output",
         details: &[
             "Write a line for each session when it ends: who had come, where it was connected to, how much went each \
