@@ -2,6 +2,7 @@
 //!
 //! To see where a byte goes, read `thread`, `session` and `flow`, in that order.
 
+pub mod access_log;
 pub mod address;
 pub mod base;
 pub mod buffers;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use base::error::error_text;
 use cli::Command;
+use config::access_log::has_files;
 use config::file::{ConfigError, ConfigSource};
 use config::settings::Settings;
 use control::reload::Load;
@@ -81,7 +83,7 @@ fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCod
     // Before any thread starts, the log's included.
     base::memory::use_one_arena();
     control::signals::survive_large_files();
-    let signals = Signals::block(load.is_some());
+    let signals = Signals::block(load.is_some() || has_files(&settings.services));
     if let Err(error) = log::start(&settings.process.log) {
         return cannot_log(&error);
     }

@@ -4,4 +4,5 @@ pub mod clock;
 pub mod error;
 pub mod memory;
 pub mod random;
+pub mod similar;
 pub mod text;

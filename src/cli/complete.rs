@@ -221,7 +221,10 @@ mod tests {
         assert!(zsh(TABLE).contains("'(-k --key)-k+[it'\\''s \\[a\\: b\\] \\\\ file]:file:_files' \\\n"));
         assert!(fish(TABLE).contains("complete -c cproxy -s k -l key -r -F -d 'it\\'s [a: b] \\\\ file'\n"));
         let file = script("bash").expect("a script");
-        assert!(file.contains(&format!("        -c|--config|--stripe-key)\n{BASH_FILE}            ;;\n")), "{file}");
+        assert!(
+            file.contains(&format!("        -c|--config|--stripe-key|--access-log)\n{BASH_FILE}            ;;\n")),
+            "{file}"
+        );
         assert!(bash(TABLE).contains(&format!("        -k|--key)\n{BASH_FILE}            ;;\n")));
     }
 

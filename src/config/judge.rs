@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::access;
+use super::access_log;
 use super::balancing::OnDown;
 use super::hours;
 use super::limits;
@@ -37,6 +38,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
         .chain(source)
         .chain(proxy::problems(service))
         .chain(useless_options(service))
+        .chain(access_log::useless(service))
         .map(option);
     let too_many = service.remotes.len() > RemoteSettings::MOST;
     let too_many = too_many.then(|| {

@@ -1,6 +1,7 @@
 //! What the proxy is asked to do: settings, the table of what can be asked, the file, and the units.
 
 pub mod access;
+pub mod access_log;
 pub mod balancing;
 pub mod caps;
 pub mod draft;

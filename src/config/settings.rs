@@ -1,6 +1,7 @@
 //! What the command line or the file asked for: typed, validated, and immutable once the proxy runs.
 
 use super::access::AccessRule;
+use super::access_log::AccessLogSettings;
 use super::balancing::PoolSettings;
 use super::caps::CapSettings;
 use super::hours::HourSettings;
@@ -11,6 +12,7 @@ use super::striping::StripeSettings;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::inspect::Inspectors;
 use crate::log::LogSettings;
+use log::LevelFilter;
 use std::time::Duration;
 
 /// What one process was asked to do.
@@ -84,6 +86,10 @@ pub struct ServiceSettings {
     pub stripe: StripeSettings,
     /// What else looks at its sessions, which only a program can ask for of which this is a library.
     pub inspectors: Inspectors,
+    /// What is logged of its sessions.
+    pub access_log: AccessLogSettings,
+    /// What is logged of it; `None`: what the process logs.
+    pub log_level: Option<LevelFilter>,
 }
 
 /// A remote as it was asked for.
@@ -179,6 +185,8 @@ impl ServiceSettings {
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
             inspectors: Inspectors::default(),
+            access_log: AccessLogSettings::default(),
+            log_level: None,
         }
     }
 

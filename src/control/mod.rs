@@ -2,6 +2,7 @@
 //!
 //! In the order in which a process lives: `start`, `listening`, `reload`, `shutdown`.
 
+mod access_log;
 mod health;
 pub mod limits;
 pub mod listening;
@@ -97,8 +98,12 @@ impl Control {
         while !shutdown.is_over() {
             match self.wait(&shutdown) {
                 Some(Notice::ManyEnds) => self.tidy.soon(),
-                Some(Notice::Signal(libc::SIGHUP, _)) if !shutdown.has_begun() => self.begin_reload(load.as_ref()),
-                Some(Notice::Signal(libc::SIGHUP, _)) => {}
+                Some(Notice::Signal(signal @ (libc::SIGUSR1 | libc::SIGHUP), _)) => {
+                    access_log::open_again(signal);
+                    if signal == libc::SIGHUP && !shutdown.has_begun() {
+                        self.begin_reload(load.as_ref());
+                    }
+                }
                 Some(Notice::Loaded(settings)) if !shutdown.has_begun() => self.reload(*settings, load.as_ref()),
                 Some(Notice::Loaded(_)) => {}
                 Some(Notice::Signal(signal, at)) => shutdown.signal(signal, at, self),

@@ -80,7 +80,13 @@ impl Control {
     /// Has the settings read, which may take long where names are looked up: by a thread of its own, so that whoever stops
     /// the program need not wait for it.
     pub(super) fn begin_reload(&mut self, load: Option<&Load>) {
-        let Some(load) = load.cloned() else { return };
+        let Some(load) = load.cloned() else {
+            // It takes the signal for the sake of its access logs.
+            if let Some(asker) = Asker::waiting() {
+                asker.tell(&Err("it was started without --config, so there is no file to read again".to_string()));
+            }
+            return;
+        };
         if self.reloading.under_way {
             self.reloading.again = true;
             return;

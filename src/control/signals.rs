@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP, waited for by a thread of their own instead of being handled.
+//! SIGTERM, SIGINT, SIGHUP and SIGUSR1, waited for by a thread of their own instead of being handled.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,14 +17,14 @@ pub fn survive_large_files() {
 pub struct Signals(libc::sigset_t);
 
 impl Signals {
-    /// Blocks those that stop the proxy and, if it can reload, the one that asks for that; to be called before the first
-    /// thread is started. One that stops the proxy and is ignored, as nohup(1) and shells do for background jobs, stays
-    /// ignored. Nobody sends the other one by accident to a program that has been told to reload.
+    /// Blocks those that stop the proxy, the one that has it open its access logs again (SIGUSR1), and, if it has anything
+    /// to do at SIGHUP, that; to be called before the first thread is started. One that stops the proxy and is ignored, as
+    /// nohup(1) and shells do for background jobs, stays ignored. Nobody sends the others by accident.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn block(reloads: bool) -> io::Result<Signals> {
+    pub fn block(hears_hangup: bool) -> io::Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set it is given; the other calls then work on an initialised set.
         let result = unsafe {
@@ -34,7 +34,8 @@ impl Signals {
                     libc::sigaddset(set.as_mut_ptr(), signal);
                 }
             }
-            if reloads {
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGUSR1);
+            if hears_hangup {
                 libc::sigaddset(set.as_mut_ptr(), libc::SIGHUP);
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut())
@@ -69,7 +70,7 @@ extern "C" fn unblock_in_child() {
     // SAFETY: sigemptyset initialises the set; the calls are async-signal-safe (signal-safety(7)).
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
             libc::sigaddset(set.as_mut_ptr(), signal);
         }
         libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());

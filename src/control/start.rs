@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::access_log;
 use super::health::Health;
 use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
@@ -23,7 +24,7 @@ use crate::buffers::splice::pipes_allowed;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::endpoint::local::judge as judge_source;
-use crate::log::flush;
+use crate::log::{allow, flush};
 use crate::service::Service;
 use crate::service::admission::{Admission, Bell, Room};
 use crate::thread::acceptor::{Acceptor, Command};
@@ -118,8 +119,12 @@ pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, cloc
     for warning in judge_source(&settings.connect_from).map_err(|error| format!("{of}{error}"))? {
         warn!("{of}{warning}");
     }
-    let service = Service::new(settings, former, clock.now())
+    let mut service = Service::new(settings, former, clock.now())
         .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
+    if let Some(level) = service.log_level {
+        allow(level);
+    }
+    service.access_log = access_log::open(&settings.access_log).map_err(|error| format!("{of}{error}"))?;
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }
 

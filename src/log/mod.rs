@@ -5,6 +5,10 @@
 //! lines' times, with one write. A standard output that nobody reads therefore stops the writer alone: outboxes fill
 //! up to [`MOST_PENDING`] bytes, further lines are counted and dropped, and the count is logged when reading resumes.
 
+mod file;
+mod levels;
+mod lines;
+mod sink;
 mod stamp;
 mod writer;
 
@@ -12,12 +16,18 @@ use log::{LevelFilter, Log, Metadata, Record};
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use lines::{Lines, Outbox, lock};
+use sink::ThreadSink;
 use stamp::{Stamp, microseconds_now};
+
+pub use levels::{LevelScope, allow};
+pub use lines::MOST_PENDING;
+pub use sink::{Sink, reopen};
 
 /// What is logged: the command line wins over `RUST_LOG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,58 +38,29 @@ pub enum LogSettings {
     Environment,
 }
 
-/// Bytes of lines that wait for the writer, a thread; lines beyond that are dropped and counted.
-pub const MOST_PENDING: usize = 1 << 20;
-
-/// Bytes that a thread keeps for the lines of its next turn, when it had more in one.
-const MOST_KEPT: usize = 16 << 10;
-
-/// Room for lines that a thread begins with when the writer took what it had.
-const FIRST_TEXT: usize = 4 << 10;
-
 /// How long the program waits at its end for a standard output that is not read.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Finished lines of one thread: their text, and for each its time and where it ends.
-#[derive(Debug, Default)]
-struct Batch {
-    text: String,
-    lines: Vec<LineMark>,
-    dropped: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct LineMark {
-    /// Microseconds since 1970.
-    time: u64,
-    end: usize,
-}
-
-impl Batch {
-    fn end_line(&mut self, time: u64) {
-        self.lines.push(LineMark { time, end: self.text.len() });
-    }
-
-    fn append(&mut self, other: &mut Batch) {
-        let shift = self.text.len();
-        self.text.push_str(&other.text);
-        other.text.clear();
-        self.lines.extend(other.lines.drain(..).map(|mark| LineMark { end: mark.end + shift, ..mark }));
-    }
-}
-
-type Outbox = Arc<Mutex<Batch>>;
 
 /// What a thread has logged in this turn.
 struct ThreadLog {
     name: String,
-    batch: Batch,
-    /// The time of this turn, in microseconds since 1970, read when its first line is logged.
+    lines: Lines,
+    /// What it has written to files.
+    sinks: Vec<ThreadSink>,
+    /// The time of this turn, in microseconds since 1970, read when its first line is written.
     turn: Option<u64>,
-    /// What all lines of the turn begin with.
+    /// What all lines of the turn begin with; empty before the first one.
     prefix: String,
     stamp: Stamp,
-    outbox: Outbox,
+}
+
+/// Lines that nobody will read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Of the log, which standard output did not take.
+    pub log: u64,
+    /// Of files.
+    pub access_log: u64,
 }
 
 thread_local! {
@@ -94,6 +75,8 @@ struct Logger {
     writer_awake: AtomicBool,
     finish: AtomicBool,
     finished: AtomicBool,
+    /// Lines that standard output did not take.
+    lost: AtomicU64,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -118,12 +101,19 @@ pub fn start(settings: &LogSettings) -> io::Result<()> {
         writer_awake: AtomicBool::new(true),
         finish: AtomicBool::new(false),
         finished: AtomicBool::new(false),
+        lost: AtomicU64::new(0),
     });
     let writer = thread::Builder::new().name("log".into()).spawn(move || writer::run_writer(logger))?;
     if logger.writer.set(writer.thread().clone()).is_ok() && log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
     Ok(())
+}
+
+/// How many lines were lost since the start.
+pub fn lost() -> Lost {
+    let log = LOGGER.get().map_or(0, |logger| logger.lost.load(Ordering::Relaxed));
+    Lost { log, access_log: sink::lost() }
 }
 
 /// Ends this thread's turn: hands its lines to the writer. Lines logged after this carry a new time.
@@ -148,11 +138,18 @@ pub fn finish() {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.filter.enabled(metadata)
+        match levels::current() {
+            Some(level) => metadata.level() <= level,
+            None => self.filter.enabled(metadata),
+        }
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.filter.matches(record) {
+        let is_logged = match levels::current() {
+            Some(level) => record.level() <= level,
+            None => self.filter.matches(record),
+        };
+        if is_logged {
             // A thread that is ending has no buffer any more; its last words are lost.
             let _ = THREAD_LOG.try_with(|log| log.borrow_mut().add(record));
         }
@@ -173,81 +170,63 @@ impl Logger {
         }
     }
 
-    fn collect(&self) -> Vec<Batch> {
-        let outboxes = lock(&self.outboxes);
-        outboxes.iter().map(|outbox| std::mem::take(&mut *lock(outbox))).filter(|batch| !batch.is_empty()).collect()
+    fn collect(&self) -> Vec<lines::Batch> {
+        lines::collect(&lock(&self.outboxes))
     }
 
     fn collect_is_due(&self) -> bool {
-        self.finish.load(Ordering::SeqCst) || lock(&self.outboxes).iter().any(|outbox| !lock(outbox).is_empty())
-    }
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.dropped == 0
+        let has_lines = |outbox: &Outbox| !lock(outbox).is_empty();
+        self.finish.load(Ordering::SeqCst) || lock(&self.outboxes).iter().any(has_lines) || sink::is_due()
     }
 }
 
 impl ThreadLog {
     fn new() -> ThreadLog {
-        let outbox = Outbox::default();
+        let lines = Lines::default();
         if let Some(logger) = LOGGER.get() {
-            lock(&logger.outboxes).push(outbox.clone());
+            lock(&logger.outboxes).push(lines.outbox.clone());
         }
         let name = thread::current().name().unwrap_or("unknown").to_owned();
-        ThreadLog { name, batch: Batch::default(), turn: None, prefix: String::new(), stamp: Stamp::default(), outbox }
+        ThreadLog { name, lines, sinks: Vec::new(), turn: None, prefix: String::new(), stamp: Stamp::default() }
     }
 
     fn add(&mut self, record: &Record<'_>) {
-        let time = match self.turn {
-            Some(time) => time,
-            None => self.begin_turn(),
-        };
-        let text = &mut self.batch.text;
+        let time = self.time();
+        if self.prefix.is_empty() {
+            self.stamp.write(time, &mut self.prefix);
+            self.prefix.extend([" [", &self.name, "] "]);
+        }
+        let text = self.lines.batch.begin_line();
         text.push_str(&self.prefix);
         // Writing to a String cannot fail; a Display that fails costs its own line only.
         let _ = text.write_fmt(*record.args());
         text.push('\n');
-        self.batch.end_line(time);
+        self.lines.batch.end_line(time);
     }
 
-    fn begin_turn(&mut self) -> u64 {
-        let time = microseconds_now();
-        if self.batch.text.capacity() == 0 {
-            self.batch.text.reserve(FIRST_TEXT);
-            self.batch.lines.reserve(FIRST_TEXT / 128);
-        }
-        self.prefix.clear();
-        self.stamp.write(time, &mut self.prefix);
-        self.prefix.extend([" [", &self.name, "] "]);
-        self.turn = Some(time);
-        time
+    /// The time of this turn.
+    fn time(&mut self) -> u64 {
+        *self.turn.get_or_insert_with(microseconds_now)
     }
 
     fn flush(&mut self) {
-        self.turn = None;
-        if self.batch.lines.is_empty() {
+        if self.turn.take().is_none() {
             return;
         }
-        {
-            let mut pending = lock(&self.outbox);
-            if pending.is_empty() {
-                // The writer frees it.
-                *pending = std::mem::take(&mut self.batch);
-            } else if pending.text.len() + self.batch.text.len() <= MOST_PENDING {
-                pending.append(&mut self.batch);
-                if self.batch.text.capacity() > MOST_KEPT {
-                    self.batch = Batch::default();
-                }
-            } else {
-                pending.dropped += self.batch.lines.len() as u64;
-                self.batch = Batch::default();
-            }
+        self.prefix.clear();
+        let mut any = self.lines.flush();
+        for sink in &mut self.sinks {
+            any |= sink.flush();
         }
-        if let Some(logger) = LOGGER.get() {
-            logger.wake_writer();
+        if any {
+            wake_writer();
         }
+    }
+}
+
+fn wake_writer() {
+    if let Some(logger) = LOGGER.get() {
+        logger.wake_writer();
     }
 }
 
@@ -255,9 +234,4 @@ impl Drop for ThreadLog {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// A poisoned log would help nobody: the data under it is whole at every point.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

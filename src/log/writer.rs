@@ -1,16 +1,17 @@
-//! The thread that writes the lines of all threads to standard output.
+//! The thread that writes the lines of all threads: to standard output, and to files.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::lines::{Batch, merge};
 use super::stamp::{Stamp, microseconds_now};
-use super::{Batch, Logger};
+use super::{Logger, flush, sink};
 use crate::base::memory;
 
 /// How long the writer lets lines collect after it wrote some.
@@ -28,8 +29,14 @@ pub(super) fn run_writer(logger: &Logger) {
         // Read before the lines: those that were flushed before it was set are the last.
         let finish = logger.finish.load(Ordering::SeqCst);
         let batches = logger.collect();
-        if !batches.is_empty() {
-            output.write(batches);
+        let has_lines = !batches.is_empty();
+        if has_lines {
+            output.write(batches, &logger.lost);
+        }
+        let has_files = sink::write();
+        // What was lost has been logged.
+        flush();
+        if has_lines || has_files {
             wrote = true;
             thread::park_timeout(WRITE_INTERVAL);
             continue;
@@ -77,9 +84,11 @@ impl Output {
         Output { file: Some(file), stamp: Stamp::default(), dropped: 0, inside_line: false }
     }
 
-    fn write(&mut self, batches: Vec<Batch>) {
+    fn write(&mut self, batches: Vec<Batch>, lost: &AtomicU64) {
         let lines: usize = batches.iter().map(|batch| batch.lines.len()).sum();
-        self.dropped += batches.iter().map(|batch| batch.dropped).sum::<u64>();
+        let dropped = batches.iter().map(|batch| batch.dropped).sum::<u64>();
+        self.dropped += dropped;
+        lost.fetch_add(dropped, Ordering::Relaxed);
         let mut text = String::new();
         if self.inside_line {
             text.push('\n');
@@ -91,7 +100,10 @@ impl Output {
         merge(&batches, &mut text);
         match self.write_all(text.as_bytes()) {
             Ok(()) => (self.dropped, self.inside_line) = (0, false),
-            Err(_) => self.dropped += lines as u64,
+            Err(_) => {
+                self.dropped += lines as u64;
+                lost.fetch_add(lines as u64, Ordering::Relaxed);
+            }
         }
     }
 
@@ -116,49 +128,5 @@ impl Output {
             }
         }
         Ok(())
-    }
-}
-/// Appends the lines of all batches to `text`, in the order of their times.
-fn merge(batches: &[Batch], text: &mut String) {
-    if let [only] = batches {
-        text.push_str(&only.text);
-        return;
-    }
-    let mut lines: Vec<(u64, &str)> = Vec::new();
-    for batch in batches {
-        let mut start = 0;
-        for mark in &batch.lines {
-            lines.push((mark.time, &batch.text[start..mark.end]));
-            start = mark.end;
-        }
-    }
-    // Stable: lines of one thread keep their order.
-    lines.sort_by_key(|&(time, _)| time);
-    for (_, line) in lines {
-        text.push_str(line);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(lines: &[(u64, &str)]) -> Batch {
-        let mut batch = Batch::default();
-        for (time, line) in lines {
-            batch.text.push_str(line);
-            batch.end_line(*time);
-        }
-        batch
-    }
-
-    #[test]
-    fn lines_of_several_threads_are_merged_by_time() {
-        let mut first = batch(&[(1, "a\n"), (5, "b\n")]);
-        first.append(&mut batch(&[(6, "c\n")]));
-        let second = batch(&[(2, "x\n"), (5, "y\n")]);
-        let mut text = String::new();
-        merge(&[first, second], &mut text);
-        assert_eq!(text, "a\nx\nb\ny\nc\n");
     }
 }

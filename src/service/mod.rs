@@ -14,6 +14,7 @@ mod remote;
 pub mod stripes;
 pub mod waiters;
 
+use log::LevelFilter;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::io;
@@ -22,10 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::access_log::AccessLog;
 use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use crate::inspect::Inspectors;
+use crate::log::LevelScope;
 use access::Access;
 use caps::Caps;
 use hours::Hours;
@@ -79,6 +82,10 @@ pub struct Service {
     pub exchange: Exchange,
     /// What becomes of its sessions when a reload replaces it.
     pub on_reload: OnReload,
+    /// What is logged of each session, once its file has been opened; `None`: nothing.
+    pub access_log: Option<Box<AccessLog>>,
+    /// What is logged of it; `None`: what the process logs.
+    pub log_level: Option<LevelFilter>,
 }
 
 /// Tells services apart, those that a reload replaced among them.
@@ -113,6 +120,12 @@ impl Service {
     /// A line of the log, with the service's name before it where it has one.
     pub fn named(&self, line: &impl Display) -> String {
         if self.name.is_empty() { line.to_string() } else { format!("service {}: {line}", self.name) }
+    }
+
+    /// What is logged as long as this lives is of this service.
+    #[inline]
+    pub fn log_scope(&self) -> Option<LevelScope> {
+        LevelScope::of(self.log_level)
     }
 
     /// Whether its clients begin with a header of the PROXY protocol, which says who they are.
@@ -158,6 +171,8 @@ impl Service {
             timeouts: Timeouts::new(settings),
             exchange: Exchange { requests: settings.limits.requests, responses: settings.limits.responses },
             on_reload: settings.on_reload,
+            access_log: None,
+            log_level: settings.log_level,
         })
     }
 

@@ -69,6 +69,7 @@ impl Service {
     pub fn tell_of_waiting(&self, now: u64) {
         let most = self.limits.as_ref().filter(|limits| limits.is_full()).and_then(|limits| limits.max_sessions());
         let Some(most) = most.filter(|_| self.refusals.may_tell_of_waiting(now)) else { return };
+        let _level = self.log_scope();
         let (are, plural) = if most == 1 { ("is", "") } else { ("are", "s") };
         let message =
             format_args!("there {are} {most} session{plural}, as many as max-sessions allows: further clients wait");
@@ -182,6 +183,7 @@ impl Service {
     /// The same, and the log says more about why.
     pub fn refuse_because(&self, reason: Reason, client: Option<ClientAddress>, now: u64, why: &dyn fmt::Display) {
         if let Some(told) = self.refusals.count(reason, now) {
+            let _level = self.log_scope();
             let from = client.map_or(String::new(), |client| format!(", the last one from {client}"));
             let why = why.to_string();
             let colon = if why.is_empty() { "" } else { ": " };

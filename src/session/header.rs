@@ -300,19 +300,39 @@ pub(super) struct ClientRoute<'a, E> {
 impl<E: Endpoint> fmt::Display for ClientRoute<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.told {
-            Some(Addresses::Ip { source, destination, transport }) => {
-                let kind = if *transport == Transport::Datagram { "udp:" } else { "" };
-                let (source, destination) = (OriginalForm(*source), OriginalForm(*destination));
-                write!(f, "{kind}{source} -> {kind}{destination} through ")?;
+            Some(told @ Addresses::Ip { destination, transport, .. }) => {
+                let destination = OriginalForm(*destination);
+                write!(f, "{} -> {}{destination} through ", ToldClient(told), ip_kind(*transport))?;
             }
-            Some(Addresses::Unix { source, destination, transport }) => {
-                let kind = if *transport == Transport::Datagram { "unixgram:" } else { "unix:" };
-                write!(f, "{kind}{} -> {kind}{} through ", UnixName(source), UnixName(destination))?;
+            Some(told @ Addresses::Unix { destination, transport, .. }) => {
+                let destination = UnixName(destination);
+                write!(f, "{} -> {}{destination} through ", ToldClient(told), unix_kind(*transport))?;
             }
             _ => {}
         }
         Route(self.endpoint, SideName::Client).fmt(f)
     }
+}
+
+/// The client that a header names, as the log does; nothing if it names none.
+pub struct ToldClient<'a>(pub &'a Addresses);
+
+impl fmt::Display for ToldClient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Addresses::Ip { source, transport, .. } => write!(f, "{}{}", ip_kind(*transport), OriginalForm(*source)),
+            Addresses::Unix { source, transport, .. } => write!(f, "{}{}", unix_kind(*transport), UnixName(source)),
+            Addresses::Local | Addresses::Unknown => Ok(()),
+        }
+    }
+}
+
+fn ip_kind(transport: Transport) -> &'static str {
+    if transport == Transport::Datagram { "udp:" } else { "" }
+}
+
+fn unix_kind(transport: Transport) -> &'static str {
+    if transport == Transport::Datagram { "unixgram:" } else { "unix:" }
 }
 
 /// The name of a Unix socket in a header.

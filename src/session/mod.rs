@@ -1,5 +1,6 @@
 //! One client joined to one remote: two sides, two flows, and the state of both.
 
+mod account;
 mod cap;
 mod connect;
 mod end;
@@ -32,7 +33,7 @@ use connect::Attempts;
 pub use connect::{Caller, Dial, Dialer};
 use end::pending_error;
 pub use end::{End, Ending};
-pub use header::{Headers, header_of};
+pub use header::{Headers, ToldClient, header_of};
 pub use summary::Summary;
 pub use terms::Terms;
 

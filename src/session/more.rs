@@ -48,14 +48,28 @@ impl<E: Endpoint> Session<E> {
 
     fn deadline_of_terms(&self) -> Option<u64> {
         let terms = self.terms.as_ref()?;
+        let lasts_at = terms.lasts_at.filter(|_| self.is_known());
         let held = terms.caps.as_ref().and_then(|caps| caps.held_until());
         terms
             .deadline()
             .into_iter()
+            .chain(lasts_at)
             .chain(held)
             .chain(self.half_close_deadline())
             .chain(self.deadline_of_filters())
             .min()
+    }
+
+    /// Whether it is known whose it is.
+    fn is_known(&self) -> bool {
+        !matches!(self.phase, Phase::Header { .. })
+    }
+
+    /// Whether it has now lasted for as long as it takes to be written of. It says so once.
+    pub fn has_lasted(&mut self, now: u64) -> bool {
+        let is_known = self.is_known();
+        let lasts_at = self.terms.as_mut().map(|terms| &mut terms.lasts_at);
+        lasts_at.is_some_and(|at| is_known && at.take_if(|at| *at <= now).is_some())
     }
 
     /// Finds out how much each flow may move in the run that begins.

@@ -18,6 +18,8 @@ pub struct Terms {
     pub headers: Option<Box<Headers>>,
     /// When it is looked whether the time of clients is over, in milliseconds since the thread's origin; `None`: never.
     looks_at: Option<u64>,
+    /// When it has lasted for long enough to be written of, in milliseconds; `None`: never, or it has been.
+    pub(super) lasts_at: Option<u64>,
     /// When it is to end whatever it is doing, in milliseconds.
     pub(super) ends_at: Option<u64>,
     /// When one of its flows was first seen to have ended, where that changes how long the other may be silent.
@@ -41,11 +43,13 @@ impl Terms {
         });
         let timeouts = &service.timeouts;
         let has_times = timeouts.session.is_some() || timeouts.half_close.is_some() || looks_at.is_some();
-        let is_timed = has_times || service.caps.is_some();
+        let start_after = service.access_log.as_ref().and_then(|log| log.start_after);
+        let is_timed = has_times || service.caps.is_some() || start_after.is_some();
         (ticket.is_some() || is_timed).then(|| {
             Box::new(Terms {
                 ticket,
                 looks_at,
+                lasts_at: start_after.map(|after| now.saturating_add(after)),
                 ends_at: timeouts.session.map(|timeout| now.saturating_add(timeout)),
                 caps: service.caps.as_ref().map(|caps| Box::new(SessionCaps::new(caps, now))),
                 is_timed,

@@ -235,6 +235,8 @@ impl Scene {
             exchange: Exchange::default(),
             timeouts: Timeouts { connect: 1000, idle, connectionless: None, session: None, half_close: None },
             on_reload: OnReload::Keep,
+            access_log: None,
+            log_level: None,
         };
         let endpoint = Fake { datagrams, state: client.clone() };
         Scene {

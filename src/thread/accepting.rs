@@ -373,6 +373,7 @@ impl Accepting {
                     match let_in {
                         Ok(ticket) => {
                             if !service.takes_headers() {
+                                let _level = service.log_scope();
                                 info!("accepted fd {}", socket.descriptor());
                             }
                             self.admission.admit();

@@ -5,8 +5,10 @@ use mio::{Registry, Token};
 use std::io;
 use std::net::IpAddr;
 
-use super::sessions::Host;
+use super::access_log;
+use super::sessions::{Host, Sessions};
 use super::tokens::Place;
+use crate::access_log::Event;
 use crate::base::error::error_text;
 use crate::endpoint::stripe::StripeEndpoint;
 use crate::endpoint::{Dialling, Endpoint, Lane, Readiness, Route, SideName, Socket};
@@ -14,7 +16,7 @@ use crate::service::access::ClientAddress;
 use crate::service::admission::Admission;
 use crate::service::local::LocalAddress;
 use crate::service::{RemoteAddress, Service};
-use crate::session::{Caller, Dial, End, logs_routes};
+use crate::session::{Caller, Dial, End, Session, logs_routes};
 
 /// The thread, as its sessions see it.
 pub struct ThreadHost<'a> {
@@ -22,8 +24,24 @@ pub struct ThreadHost<'a> {
     pub registry: &'a Registry,
     /// How many sessions there may be.
     pub admission: &'a Admission,
+    /// Which thread it is.
+    pub number: usize,
     /// The time of this turn, in milliseconds since the thread's origin.
     pub now: u64,
+    /// The same in microseconds.
+    pub now_us: u64,
+}
+
+impl<'a> ThreadHost<'a> {
+    /// The thread of this number, in the turn that its sessions are in.
+    pub fn new(
+        registry: &'a Registry,
+        admission: &'a Admission,
+        number: usize,
+        sessions: &Sessions<Socket>,
+    ) -> ThreadHost<'a> {
+        ThreadHost { registry, admission, number, now: sessions.now(), now_us: sessions.now_us() }
+    }
 }
 
 impl ThreadHost<'_> {
@@ -41,7 +59,7 @@ impl ThreadHost<'_> {
         let dialling = Dialling { client: carries, client_ip, destination, local, stripe, now: self.now };
         let mut socket = Socket::connect(to, &service.options, &dialling)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
-        if logs_routes() {
+        if needs_routes(service) {
             socket.complete_names();
         }
         Ok(socket)
@@ -58,6 +76,11 @@ fn ip_of(client: &Caller<'_, Socket>) -> Option<IpAddr> {
     }
 }
 
+/// Whether the system is to be asked for the addresses of ours that sessions of this service have.
+fn needs_routes(service: &Service) -> bool {
+    logs_routes() || service.access_log.as_ref().is_some_and(|log| log.has_routes)
+}
+
 /// The tokens of the lanes of a side of the session with this key.
 pub fn lane_token(key: usize, side: SideName) -> impl Fn(Lane) -> Token {
     move |lane| Place::Side { key, side, lane: Some(lane) }.token()
@@ -65,7 +88,7 @@ pub fn lane_token(key: usize, side: SideName) -> impl Fn(Lane) -> Token {
 
 impl Host<Socket> for ThreadHost<'_> {
     fn admit(&mut self, key: usize, client: &mut Socket, service: &Service) -> io::Result<()> {
-        if logs_routes() {
+        if needs_routes(service) {
             client.complete_names();
         }
         client.apply(&service.options)?;
@@ -113,6 +136,21 @@ impl Host<Socket> for ThreadHost<'_> {
 
     fn count_source(&mut self) {
         self.admission.admit_source();
+    }
+
+    fn lasted(&mut self, session: &Session<Socket>) {
+        if let Some(log) = &session.service().access_log {
+            access_log::write(log, session, Event::Start, self.number, self.now_us);
+        }
+    }
+
+    fn ends(&mut self, _key: usize, session: &Session<Socket>, end: End) {
+        if let Some(log) = &session.service().access_log {
+            // A client that was refused has had no session, as far as anybody can see.
+            if !matches!(end, End::BadHeader | End::NotLetIn) {
+                access_log::write(log, session, Event::End(session.account_of(end)), self.number, self.now_us);
+            }
+        }
     }
 
     fn ended(&mut self, _key: usize, end: End) {

@@ -368,6 +368,7 @@ impl Lobby {
         self.admission.session_ended();
         let route = Route(&waiting.line.socket, SideName::Client);
         let line = waiting.service.named(&format_args!("lane {route} is not opened: {why}"));
+        let _level = waiting.service.log_scope();
         self.log(now, &line);
     }
 

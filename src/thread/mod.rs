@@ -7,6 +7,7 @@
 
 pub mod accepting;
 pub mod acceptor;
+mod access_log;
 pub mod change;
 pub mod dealing;
 pub mod dial;
@@ -107,8 +108,9 @@ pub struct IoThread {
     admission: Admission,
     drain: Drain,
     effort: Effort,
-    /// Its number, and where it says at its end what it has counted.
+    /// Which thread it is.
     number: usize,
+    /// Where it says at its end what it has counted.
     last_looks: Arc<LastLooks>,
     /// The zero of the milliseconds that sessions count.
     clock: Clock,
@@ -168,8 +170,8 @@ impl IoThread {
             self.receive();
             self.sessions.wake_due();
             self.accept();
-            let IoThread { sessions, sources, lobby, poll, admission, .. } = &mut self;
-            let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+            let IoThread { sessions, sources, lobby, poll, admission, number, .. } = &mut self;
+            let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
             lobby.run(sessions, host);
             sessions.run_sparse(host);
             sources.receive(sessions, host);
@@ -226,8 +228,8 @@ impl IoThread {
 
     #[inline(never)]
     fn obey(&mut self, message: Message) {
-        let IoThread { sessions, accepting, sources, lobby, poll, admission, .. } = self;
-        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        let IoThread { sessions, accepting, sources, lobby, poll, admission, number, .. } = self;
+        let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
         match message {
             Message::Client(client) => welcome(client, sessions, lobby, host),
             Message::Lane(lane) => lobby.receive(*lane, sessions, host),
@@ -272,8 +274,8 @@ impl IoThread {
         if self.accepting.is_idle() {
             return;
         }
-        let IoThread { sessions, accepting, lobby, poll, admission, .. } = self;
-        let host = &mut ThreadHost { registry: poll.registry(), admission, now: sessions.now() };
+        let IoThread { sessions, accepting, lobby, poll, admission, number, .. } = self;
+        let host = &mut ThreadHost::new(poll.registry(), admission, *number, sessions);
         accepting.accept(|client| welcome(client, sessions, lobby, host));
         if accepting.has_stopped() {
             accepting.close();
@@ -283,8 +285,7 @@ impl IoThread {
     /// Resets what is left when the time to drain is over.
     fn end_what_is_due(&mut self) {
         while let Some(whose) = self.drain.due() {
-            let now = self.sessions.now();
-            let host = &mut ThreadHost { registry: self.poll.registry(), admission: &self.admission, now };
+            let host = &mut ThreadHost::new(self.poll.registry(), &self.admission, self.number, &self.sessions);
             self.sessions.end_all(whose, End::Drain, host);
             if whose.is_none() {
                 return;

@@ -84,6 +84,11 @@ pub trait Host<E: Endpoint> {
         let _ = (key, session, outcome);
     }
 
+    /// A session has lasted for as long as its service's access log asks for.
+    fn lasted(&mut self, session: &Session<E>) {
+        let _ = session;
+    }
+
     /// A session has ended, and is closed next. It holds nothing any more, so that all it has done is known.
     fn ends(&mut self, key: usize, session: &Session<E>, end: End) {
         let _ = (key, session, end);
@@ -244,6 +249,7 @@ impl<E: Endpoint> Sessions<E> {
         header: Option<ProxyHeader>,
         host: &mut impl Host<E>,
     ) -> Option<usize> {
+        let _level = service.log_scope();
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let admitted = host.admit(key, &mut client, &service);
@@ -361,6 +367,7 @@ impl<E: Endpoint> Sessions<E> {
     pub fn remote_is_down(&mut self, remote: RemoteId, on_down: OnDown, host: &mut impl Host<E>) {
         for key in self.keys_of(None) {
             let session = &mut self.slab[key];
+            let _level = session.service().log_scope();
             let turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
             let outcome = match on_down {
                 OnDown::Reset if session.is_on(remote) => Some(Outcome::Ended(End::RemoteDown)),
@@ -380,12 +387,16 @@ impl<E: Endpoint> Sessions<E> {
     /// Runs a session and says how many bytes it delivered.
     fn run(&mut self, key: usize, budget: usize, host: &mut impl Host<E>) -> u64 {
         let Some(session) = self.slab.get_mut(key) else { return 0 };
+        let _level = session.service().log_scope();
         host.runs(key, budget);
         let before = session.moved();
         let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget };
         let outcome = session.run(&mut turn, &mut SessionDialer { host, key });
         let moved = session.moved() - before;
         host.ran(key, session, outcome);
+        if session.has_more() && !matches!(outcome, Outcome::Ended(_)) && session.has_lasted(self.now) {
+            host.lasted(session);
+        }
         if moved > 0 {
             self.dealing.directory.touch(key);
         }
@@ -396,6 +407,7 @@ impl<E: Endpoint> Sessions<E> {
     /// Offers datagrams to a source's session. `false`: there is none of this key.
     pub(super) fn offer(&mut self, key: usize, batch: &mut Batch, host: &mut impl Host<E>) -> bool {
         let Some(session) = self.slab.get_mut(key) else { return false };
+        let _level = session.service().log_scope();
         let mut turn = Turn { pools: &mut self.pools, now: self.now, now_us: self.now_us, budget: 0 };
         let outcome = session.offer(batch, &mut turn);
         self.after(key, outcome, host);
@@ -423,6 +435,7 @@ impl<E: Endpoint> Sessions<E> {
                 self.queue.forget(key);
                 self.dealing.forget(key, end, self.now);
                 let mut session = self.slab.remove(key);
+                let _level = session.service().log_scope();
                 self.left += u32::from(self.left < LEFT_BEFORE_WAIT && session.was_left(end));
                 session.release(&mut self.pools);
                 self.counters.ended(&session.summary(), end, self.now_us);

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
 
-use crate::support::{End, Kind, Line, Output, Proxy, Remote, Stream, TempDir, ended, until};
+use crate::support::{Address, End, Kind, Line, Output, Proxy, Remote, Stream, TempDir, ended, until};
 
 /// The thread and message of each line.
 fn texts(lines: &[Line]) -> Vec<(&str, &str)> {
@@ -366,4 +366,40 @@ fn a_name_that_a_peer_chose_cannot_forge_a_line() {
     proxy
         .log
         .wait("the client's name", |lines| lines.iter().any(|line| line.message.starts_with(&shown)).then_some(()));
+}
+
+#[test]
+fn a_service_can_have_a_level_of_its_own() {
+    let directory = TempDir::new();
+    let remote = Remote::new(Kind::V4);
+    let paths = ["loud", "plain", "quiet"].map(|name| directory.path().join(name));
+    let service = |number: usize, level: &str| {
+        let (path, name) = (paths[number].display(), ["loud", "plain", "quiet"][number]);
+        format!("[service.{name}]\nlisten = \"unix:{path}\"\nremote = \"{}\"\n{level}", remote.address)
+    };
+    let session = |number: usize| {
+        let address = Address::Path(paths[number].clone());
+        short_session(until("a proxy that listens", || Stream::connect(&address).ok()), &remote);
+    };
+    let text = format!("log-level = \"warn\"\n{}{}", service(0, "log-level = \"info\"\n"), service(1, ""));
+    let config = directory.file("some.toml", &text);
+    let proxy = Proxy::on(&[]).args(&["-c", config.to_str().expect("a path")]).start();
+    session(1);
+    session(0);
+    proxy.log.lines("disconnect ", 2);
+    let lines = proxy.stop();
+    let of_loud = format!("unix: -> unix:{} ", paths[0].display());
+    let clients: Vec<_> = lines.iter().filter(|line| line.message.contains(" client ")).collect();
+    assert_eq!(clients.len(), 2, "{lines:?}");
+    assert!(clients.iter().all(|line| line.message.contains(&of_loud)), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.thread == "main"), "{lines:?}");
+
+    let config = directory.file("few.toml", &(service(2, "log-level = \"warn\"\n") + &service(1, "")));
+    let proxy = Proxy::on(&[]).args(&["-c", config.to_str().expect("a path")]).start();
+    session(2);
+    session(1);
+    let lines = proxy.stop();
+    let clients: Vec<_> = lines.iter().filter(|line| line.message.starts_with("connect client")).collect();
+    assert_eq!(clients.len(), 1, "{lines:?}");
+    assert!(clients[0].message.contains(&paths[1].display().to_string()), "{lines:?}");
 }

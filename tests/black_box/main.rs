@@ -5,6 +5,7 @@
 //! tests of one subject. The soak runs only when it is asked for: see [`soak`].
 
 mod access;
+mod access_log;
 mod admission;
 mod balancing;
 mod caps;

@@ -226,6 +226,8 @@ fn service_of(
         refusals: Arc::default(),
         caps: Caps::new(caps, None).map(Box::new),
         inspectors: watch.map(|watch| Box::new(watch.inspectors())),
+        access_log: None,
+        log_level: None,
         pool: Arc::new(Pool::new(pool, members, 0, 0)),
         local: Default::default(),
         options: SocketOptions { no_delay: false, keepalive: None },

@@ -8,7 +8,6 @@ mod include;
 mod print;
 mod read;
 mod service;
-mod similar;
 pub mod source;
 mod syntax;
 mod value;

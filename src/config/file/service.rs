@@ -1,10 +1,11 @@
 //! One `[service.NAME]` table.
 
+use super::is_service_name;
 use super::source::{Errors, Place, Source};
 use super::syntax::{Entry, in_order, type_name};
 use super::value::{take, take_element};
-use super::{is_service_name, similar::similar};
 use crate::address::{Endpoints, Lookups};
+use crate::base::similar::similar;
 use crate::config::draft::{Problem, ServiceDraft};
 use crate::config::judge::{Culprit, problems};
 use crate::config::keys::{self, Scope, remote};

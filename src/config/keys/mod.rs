@@ -4,6 +4,7 @@
 //! its own function takes its value from either. So a new option is a field of the settings and an entry here.
 
 mod access;
+mod access_log;
 mod arguments;
 mod balancing;
 mod caps;
@@ -298,7 +299,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 12] = [
+const TABLES: [&[Key]; 13] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -310,6 +311,7 @@ const TABLES: [&[Key]; 12] = [
     balancing::KEYS,
     health::KEYS,
     striping::KEYS,
+    access_log::KEYS,
     program::KEYS,
 ];
 

@@ -3,6 +3,7 @@
 use super::{Group, Key, Kind, Place, Print, Scope, Shown, Value, alternatives};
 use crate::config::draft::Problem;
 use crate::log::LogSettings;
+use log::LevelFilter;
 use std::path::PathBuf;
 
 /// The words that `log-level` takes.
@@ -10,6 +11,25 @@ pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
 
 /// The shells that `completions` takes.
 pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
+/// The option that the process has, and a service in a file as well.
+const LOG_LEVEL: &str = "log-level";
+
+/// A level.
+const LEVEL: Option<Value> = Some(Value {
+    name: "<level>",
+    kind: Kind::Words(LEVELS),
+    expected: "\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"",
+});
+
+fn level(value: &str) -> Result<LevelFilter, Problem> {
+    let expected = || format!("expected {}", alternatives(LEVELS));
+    value.parse().map_err(|_| Problem::invalid("log level", value, &expected()))
+}
+
+fn shown_level(level: LevelFilter) -> Shown {
+    Shown::Text(level.as_str().to_ascii_lowercase())
+}
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -83,21 +103,15 @@ pub(super) const KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
-        long: "log-level",
-        value: Some(Value {
-            name: "<level>",
-            kind: Kind::Words(LEVELS),
-            expected: "\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"",
-        }),
+        long: LOG_LEVEL,
+        value: LEVEL,
         scope: Scope::Process {
             set: |process, value| {
-                let expected = || format!("expected {}", alternatives(LEVELS));
-                let level = value.parse().map_err(|_| Problem::invalid("log level", value, &expected()))?;
-                process.log.level = Some(level);
+                process.log.level = Some(level(value)?);
                 Ok(())
             },
             show: |process| match process.log {
-                LogSettings::Level(level) => Some(Shown::Text(level.as_str().to_ascii_lowercase())),
+                LogSettings::Level(level) => Some(shown_level(level)),
                 LogSettings::Environment => None,
             },
         },
@@ -109,6 +123,27 @@ pub(super) const KEYS: &[Key] = &[
              This option takes precedence over `-q` and `-v`, and all three over the variable `RUST_LOG`.",
         ],
         example: "\"info\"",
+        ..Key::USUAL
+    },
+    Key {
+        long: LOG_LEVEL,
+        value: LEVEL,
+        scope: Scope::Service {
+            set: |service, value| {
+                service.settings.log_level = Some(level(value)?);
+                Ok(())
+            },
+            show: |service| service.log_level.map(shown_level),
+        },
+        place: Place::File,
+        group: Group::Logging,
+        default: Some("that of the process"),
+        help: "log what concerns this service up to this level: error, warn, info, debug, trace, or off",
+        details: &[
+            "The least severe level that is logged of this service's clients, sessions and remotes: `error`, `warn`, \
+             `info`, `debug`, `trace`, or `off`. Without it, what the process logs holds.",
+        ],
+        example: "\"warn\"",
         ..Key::USUAL
     },
     Key {

@@ -1,6 +1,6 @@
 //! One service whose remotes are kept: what it asks for, what names stand for, and the remotes that come of both.
 
-use log::{info, warn};
+use log::{LevelFilter, info, warn};
 use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
@@ -15,6 +15,7 @@ use crate::config::loops::own_listener;
 use crate::config::settings::RemoteSettings;
 use crate::control::Running;
 use crate::control::resolver::{Found, Name};
+use crate::log::LevelScope;
 use crate::proxy_header::Version;
 use crate::service::local::LocalAddress;
 use crate::service::pool::{Member, Pool, Remote, RemoteId};
@@ -34,6 +35,7 @@ pub struct Wanted {
     /// The version of the PROXY header that remotes get.
     header: Option<Version>,
     local: LocalAddress,
+    log_level: Option<LevelFilter>,
 }
 
 impl Wanted {
@@ -47,6 +49,7 @@ impl Wanted {
             settings: settings.pool.clone(),
             header: settings.proxy.send,
             local: service.local.clone(),
+            log_level: service.log_level,
         }
     }
 }
@@ -141,6 +144,11 @@ impl Followed {
         followed
     }
 
+    /// What is logged as long as this lives is of this service.
+    pub fn log_scope(&self) -> Option<LevelScope> {
+        LevelScope::of(self.wanted.log_level)
+    }
+
     /// A line of the log, with the service's name before it where it has one.
     pub fn named(&self, line: impl Display) -> String {
         let name = &self.wanted.name;
@@ -184,6 +192,7 @@ impl Followed {
             Ok(found) => found,
             Err(reason) => {
                 if !std::mem::replace(&mut known.fails, true) {
+                    let _level = self.log_scope();
                     warn!("{}", self.named(format!("remote {argument} is left as it is: {reason}")));
                 }
                 return false;
@@ -191,6 +200,7 @@ impl Followed {
         };
         known.told = Some(found.clone());
         if std::mem::take(&mut known.fails) {
+            let _level = self.log_scope();
             info!("{}", self.named(format!("remote {argument} can be looked up again")));
         }
         let found = self.without_ours(number, found, listening);
@@ -250,6 +260,7 @@ impl Followed {
                     let line = format!(
                         "remote {argument}: {address} is left out, as it is the proxy's own listener {listener}"
                     );
+                    let _level = self.log_scope();
                     warn!("{}", self.named(line));
                 }
                 ours.insert(address.clone());
@@ -277,6 +288,7 @@ impl Followed {
                 (self.members, self.is_stale) = (members, true);
             }
             Err((remote, error)) => {
+                let _level = self.log_scope();
                 warn!("{}", self.named(format!("remote {remote} is left as it is: {}", error_text(&error))));
             }
         }
@@ -325,6 +337,7 @@ impl Followed {
             // Another weight or order.
             return;
         }
+        let _level = self.log_scope();
         info!("{}", self.named(format!("remote {argument}: {}", parts.join("; "))));
     }
 }

@@ -250,6 +250,7 @@ fn tell(service: &Followed, remote: &Arc<Remote>, became: Became, reason: &str, 
         Became::Down => (Level::Warn, "is down"),
     };
     let sessions = sessions_text(remote.sessions().into());
+    let _level = service.log_scope();
     log!(level, "{}", service.named(format_args!("remote {} {what}: {reason}; {sessions}", remote.name)));
     if became == Became::Down && !stays_in {
         let on_down = service.wanted.settings.on_down;

@@ -299,6 +299,11 @@ impl Proxy {
         self.child.0.try_wait().expect("a child").is_none()
     }
 
+    /// Waits for its end, however that comes.
+    pub fn ends(mut self) -> ExitStatus {
+        self.child.wait()
+    }
+
     /// Waits for its end, which must be a clean one.
     pub fn exits(&mut self) {
         let status = self.child.wait();
