@@ -5,6 +5,7 @@
 pub mod address;
 pub mod base;
 pub mod buffers;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
