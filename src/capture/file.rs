@@ -26,33 +26,41 @@ pub struct CaptureFile {
     number: u64,
     /// Bytes of whole blocks.
     length: u64,
-    /// Whether it could be cut where a write failed.
-    is_cut: bool,
+    state: State,
+}
+
+/// What the file is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It may be there from before, and is to be begun.
+    Opened,
+    /// There may be something behind the last whole block, which is to be cut off.
+    Cut,
+    /// It ends with a whole block.
+    Whole,
 }
 
 impl CaptureFile {
-    /// Begins a file. A capture that is there already is replaced, or is the first to be renamed where there is a rotation.
+    /// Opens a file, which the first batch begins. A capture that is there already is then replaced, or is the first to be
+    /// renamed where there is a rotation.
     ///
     /// # Errors
     ///
     /// The system's, or that there is something else than a capture.
-    pub fn open(path: &Path, rotation: Option<Rotation>) -> io::Result<CaptureFile> {
-        let is_replaced = match path.metadata() {
-            Ok(there) if there.is_file() => {
-                is_capture(path)?;
-                there.len() > 0
-            }
-            Ok(there) if there.file_type().is_char_device() => false,
+    pub fn open(path: &Path) -> io::Result<CaptureFile> {
+        match path.metadata() {
+            Ok(there) if there.is_file() => is_capture(path)?,
+            Ok(there) if there.file_type().is_char_device() => {}
             Ok(_) => return Err(io::Error::other("not a regular file")),
-            Err(_) => false,
-        };
-        if let (Some(rotation), true) = (rotation, is_replaced) {
-            rename(path, rotation.files)?;
+            Err(_) => {}
         }
-        let file = begin(path)?;
-        let mut this = CaptureFile { path: path.to_path_buf(), file, rotation, number: 0, length: 0, is_cut: true };
-        this.write_beginning()?;
-        Ok(this)
+        let file = append(path)?;
+        Ok(CaptureFile { path: path.to_path_buf(), file, rotation: None, number: 0, length: 0, state: State::Opened })
+    }
+
+    /// Settles what becomes of it.
+    pub fn set_rotation(&mut self, rotation: Option<Rotation>) {
+        self.rotation = rotation;
     }
 
     /// Its path.
@@ -65,6 +73,11 @@ impl CaptureFile {
         self.number
     }
 
+    /// Whether anything was written.
+    pub fn is_begun(&self) -> bool {
+        !matches!(self.state, State::Opened)
+    }
+
     /// How many bytes of one batch it is best given.
     pub fn batch_size(&self) -> u64 {
         const BATCH: u64 = 1 << 20;
@@ -73,26 +86,27 @@ impl CaptureFile {
 
     /// Whether it has no room for another batch of which the last record takes so many bytes.
     pub fn is_full(&self, last: u64) -> bool {
-        self.rotation.is_some_and(|rotation| self.length + self.batch_size() + last > rotation.size)
+        self.is_begun() && self.rotation.is_some_and(|rotation| self.length + self.batch_size() + last > rotation.size)
     }
 
-    /// Begins the next file.
-    ///
-    /// # Errors
-    ///
-    /// The system's: the file stays the one that it was.
-    pub fn rotate(&mut self) -> io::Result<()> {
-        let Some(rotation) = self.rotation else { return Ok(()) };
-        rename(&self.path, rotation.files)?;
-        self.file = begin(&self.path)?;
-        (self.number, self.length, self.is_cut) = (self.number + 1, 0, true);
-        self.write_beginning()
+    /// Has the next batch begin another file.
+    pub fn rotate(&mut self) {
+        (self.number, self.state) = (self.number + 1, State::Opened);
     }
 
-    fn write_beginning(&mut self) -> io::Result<()> {
+    fn begin(&mut self) -> io::Result<()> {
+        if let (Some(rotation), true) = (self.rotation, self.file.metadata()?.len() > 0) {
+            rename(&self.path, rotation.files)?;
+        }
+        self.file = append(&self.path)?;
+        (self.length, self.state) = (0, State::Cut);
         let mut batch = Batch::default();
         batch.begin_file();
-        self.write(&batch)
+        let begun = self.write(&batch);
+        if begun.is_err() {
+            self.state = State::Opened;
+        }
+        begun
     }
 
     /// Writes a batch, or nothing of it.
@@ -101,17 +115,23 @@ impl CaptureFile {
     ///
     /// The system's; the file then ends as before.
     pub fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        if !self.is_cut {
-            self.file.set_len(self.length)?;
-            self.is_cut = true;
+        match self.state {
+            State::Opened => self.begin()?,
+            State::Cut => self.cut()?,
+            State::Whole => {}
         }
         let written = write_all(&mut self.file, &mut batch.slices());
         match written {
-            Ok(()) => self.length += batch.bytes(),
+            Ok(()) => (self.length, self.state) = (self.length + batch.bytes(), State::Whole),
             // A part of a block would make what follows unreadable.
-            Err(_) => self.is_cut = self.file.set_len(self.length).is_ok(),
+            Err(_) => self.state = if self.cut().is_ok() { State::Whole } else { State::Cut },
         }
         written
+    }
+
+    /// Removes what is behind the last whole block.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.is_file() { self.file.set_len(self.length) } else { Ok(()) }
     }
 }
 
@@ -128,13 +148,9 @@ fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> 
     Ok(())
 }
 
-/// Opens a new file, or an old one which is emptied. What sessions say is nobody else's business.
-fn begin(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    Ok(file)
+/// Opens a file to add to it. What sessions say is nobody else's business.
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Fails if a file is there that is no capture and not empty: whoever named it may have meant another.
@@ -208,10 +224,11 @@ mod tests {
         let folder = Folder::new("rotation");
         let path = folder.0.join("x");
         let rotation = Rotation { size: 100_000, files: 3 };
-        let mut file = CaptureFile::open(&path, Some(rotation)).unwrap();
+        let mut file = CaptureFile::open(&path).unwrap();
+        file.set_rotation(Some(rotation));
         for n in 0..20 {
             if file.is_full(0) {
-                file.rotate().unwrap();
+                file.rotate();
             }
             file.write(&batch(n, 20_000)).unwrap();
         }
@@ -224,7 +241,10 @@ mod tests {
         assert!(fs::read(&path).unwrap().contains(&19));
         // The next program begins a new one as well.
         drop(file);
-        CaptureFile::open(&path, Some(rotation)).unwrap();
+        let mut file = CaptureFile::open(&path).unwrap();
+        file.set_rotation(Some(rotation));
+        assert!(fs::read(&path).unwrap().contains(&19));
+        file.write(&batch(77, 10)).unwrap();
         assert!(fs::read(folder.0.join("x.1")).unwrap().contains(&19));
     }
 
@@ -233,20 +253,25 @@ mod tests {
         let folder = Folder::new("other");
         let path = folder.0.join("x");
         fs::write(&path, "precious").unwrap();
-        let error = CaptureFile::open(&path, None).unwrap_err();
+        let error = CaptureFile::open(&path).unwrap_err();
         assert_eq!(error.to_string(), "there is a file that is no capture");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
-        assert_eq!(CaptureFile::open(&folder.0, None).unwrap_err().to_string(), "not a regular file");
+        assert_eq!(CaptureFile::open(&folder.0).unwrap_err().to_string(), "not a regular file");
         fs::write(&path, "").unwrap();
-        CaptureFile::open(&path, None).unwrap().write(&batch(1, 10)).unwrap();
-        let length = fs::metadata(&path).unwrap().len();
-        CaptureFile::open(&path, None).unwrap();
-        assert!(fs::metadata(&path).unwrap().len() < length);
+        CaptureFile::open(&path).unwrap().write(&batch(1, 10)).unwrap();
+        let written = fs::read(&path).unwrap();
+        let mut file = CaptureFile::open(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), written);
+        file.write(&batch(1, 10)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), written);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
-        assert_eq!(CaptureFile::open(Path::new("/dev/full"), None).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let mut file = CaptureFile::open(Path::new("/dev/full")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(file.write(&batch(1, 10)).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        }
     }
 }

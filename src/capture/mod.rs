@@ -52,10 +52,12 @@ struct OpenFile {
 #[derive(Debug)]
 pub struct Capture {
     queue: Queue,
+    /// What becomes of the file from when it is begun.
+    rotation: Mutex<Option<Rotation>>,
 }
 
 impl Capture {
-    /// Opens a file, or shares it with those who have it open already; in that case its rotation is the one that they have.
+    /// Opens a file, which [`begin`] begins, or shares it with those who have it open already, from then on with this rotation.
     ///
     /// # Errors
     ///
@@ -64,6 +66,7 @@ impl Capture {
         let mut open = open_files();
         if let Some(at) = open.iter().position(|file| file.path == path) {
             if let Some(capture) = open[at].capture.upgrade() {
+                *lock(&capture.rotation) = rotation;
                 return Ok(capture);
             }
             // What it has still to write would come behind what is written next.
@@ -71,13 +74,13 @@ impl Capture {
         }
         let (queue, ends) = queue::queue();
         let (ending, ended) = bounded(0);
-        let writer = Writer::new(path, rotation, clock, ends)?;
+        let writer = Writer::new(path, clock, ends)?;
         let body = move || {
             writer.run();
             drop(ending);
         };
         thread::Builder::new().name("capture".into()).spawn(body)?;
-        let capture = Arc::new(Capture { queue });
+        let capture = Arc::new(Capture { queue, rotation: Mutex::new(rotation) });
         open.push(OpenFile { path: path.to_path_buf(), capture: Arc::downgrade(&capture), ended });
         Ok(capture)
     }
@@ -86,6 +89,15 @@ impl Capture {
 /// How much was lost in all captures, each of which is a read or a datagram.
 pub fn lost() -> u64 {
     LOST.load(Relaxed)
+}
+
+/// Begins the files that are open and have not been begun: what was there before is replaced only now, as nothing can fail any
+/// more.
+pub fn begin() {
+    for capture in open_files().iter().filter_map(|file| file.capture.upgrade()) {
+        let rotation = *lock(&capture.rotation);
+        capture.queue.send_always(Record::Begin { rotation });
+    }
 }
 
 /// Has everything written that was captured, for at most a second. To be called when no session is left.
@@ -100,5 +112,10 @@ pub fn finish() {
 }
 
 fn open_files() -> MutexGuard<'static, Vec<OpenFile>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&OPEN)
+}
+
+/// What is locked here is whole at every point.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

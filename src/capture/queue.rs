@@ -2,9 +2,9 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::LOST;
+use super::{LOST, Rotation, lock};
 use crate::endpoint::{Names, SideName};
 use crate::inspect::Direction;
 
@@ -29,6 +29,8 @@ const RECORD_COST: usize = 128;
 /// What happened in a session.
 #[derive(Debug)]
 pub enum Record {
+    /// The file is to begin, if it has not, and this is to become of it.
+    Begin { rotation: Option<Rotation> },
     /// It begins.
     Open(Box<Opening>),
     /// This went one way.
@@ -132,7 +134,7 @@ impl Queue {
         self.shared.queued.fetch_sub(cost, Relaxed);
         LOST.fetch_add(1, Relaxed);
         if let Record::Close { session, .. } = record {
-            self.shared.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            lock(&self.shared.forgotten).push(session);
         }
         false
     }
@@ -180,7 +182,7 @@ impl QueueEnd {
 
     /// The sessions that have ended without a record of it, since this was asked last.
     pub fn forgotten(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.shared.forgotten.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.shared.forgotten))
     }
 }
 

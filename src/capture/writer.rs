@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::LOST;
 use super::addresses::ends;
-use super::file::{CaptureFile, Rotation};
+use super::file::CaptureFile;
 use super::pcapng::{Batch, Statistics};
 use super::queue::{MOST_BLOCK, Opening, QueueEnd, Record};
 use super::stream::{Place, Stream};
@@ -63,8 +63,8 @@ impl Writer {
     /// # Errors
     ///
     /// See [`CaptureFile::open`].
-    pub fn new(path: &Path, rotation: Option<Rotation>, clock: Clock, queue: QueueEnd) -> io::Result<Writer> {
-        let file = CaptureFile::open(path, rotation)?;
+    pub fn new(path: &Path, clock: Clock, queue: QueueEnd) -> io::Result<Writer> {
+        let file = CaptureFile::open(path)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = (now.as_micros() as u64).saturating_sub(clock.now_us());
         let lost = LOST.load(Relaxed);
@@ -110,10 +110,8 @@ impl Writer {
     fn write_from(&mut self, first: Record) -> bool {
         if self.file.is_full(2 * MOST_BLOCK as u64) {
             self.tell();
-            match self.file.rotate() {
-                Ok(()) => (self.written, self.lost_before) = (0, LOST.load(Relaxed)),
-                Err(error) => self.warn(&error),
-            }
+            self.file.rotate();
+            (self.written, self.lost_before) = (0, LOST.load(Relaxed));
         }
         let mut next = Some(first);
         let mut is_last = false;
@@ -181,6 +179,10 @@ impl Writer {
                     stream.close(&mut Place { at: at(time), file, batch, headers }, is_whole, by);
                 }
             }
+            Record::Begin { rotation } => {
+                queue.taken(&record);
+                self.file.set_rotation(rotation);
+            }
             Record::Finish => queue.taken(&record),
         }
     }
@@ -215,8 +217,11 @@ impl Writer {
         }
     }
 
-    /// Writes what was counted into the file.
+    /// Writes what was counted into the file, if it was begun.
     fn tell(&mut self) {
+        if !self.file.is_begun() {
+            return;
+        }
         let lost = LOST.load(Relaxed);
         let statistics = Statistics { written: self.written, lost: lost - self.lost_before };
         self.batch.statistics(self.at, statistics);

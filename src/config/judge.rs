@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::access;
 use super::balancing::OnDown;
+use super::capture;
 use super::hours;
 use super::limits;
 use super::origin;
@@ -36,6 +37,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
         .chain(limits::useless(service))
         .chain(source)
         .chain(proxy::problems(service))
+        .chain(capture::useless(service))
         .chain(useless_options(service))
         .map(option);
     let too_many = service.remotes.len() > RemoteSettings::MOST;

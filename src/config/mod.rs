@@ -3,6 +3,7 @@
 pub mod access;
 pub mod balancing;
 pub mod caps;
+pub mod capture;
 pub mod draft;
 pub mod escapes;
 pub mod file;

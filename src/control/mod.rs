@@ -2,6 +2,7 @@
 //!
 //! In the order in which a process lives: `start`, `listening`, `reload`, `shutdown`.
 
+mod captures;
 mod health;
 pub mod limits;
 pub mod listening;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock::Clock;
 use crate::base::error::error_text;
+use crate::capture;
 use crate::config::settings::{ServiceSettings, Settings};
 use crate::log::flush;
 use crate::service::Service;
@@ -87,6 +89,7 @@ pub fn run(settings: Settings, load: Option<Load>, signals: Signals) -> Result<(
     told(notify::ready(&format!("serving {}", control.services_text())));
     flush();
     control.serve(load);
+    capture::finish();
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::captures;
 use super::health::Health;
 use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
@@ -20,6 +21,7 @@ use crate::base::error::error_text;
 use crate::base::text::Escaped;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
+use crate::capture;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::endpoint::local::judge as judge_source;
@@ -57,6 +59,7 @@ pub(super) fn start(
     let most_sessions = descriptors.sessions(plan.descriptors(), &settings);
     info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
     let changes = listening.commit(plan);
+    capture::begin();
     // Before there is a thread whose lines could overtake these.
     flush();
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
@@ -118,8 +121,12 @@ pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, cloc
     for warning in judge_source(&settings.connect_from).map_err(|error| format!("{of}{error}"))? {
         warn!("{of}{warning}");
     }
-    let service = Service::new(settings, former, clock.now())
+    let mut service = Service::new(settings, former, clock.now())
         .map_err(|(remote, error)| format!("remote {remote}: {}", error_text(&error)))?;
+    let inspectors = captures::inspectors(&settings.capture, clock).map_err(|error| format!("{of}{error}"))?;
+    if !inspectors.is_empty() {
+        service.inspectors.get_or_insert_default().extend(&inspectors);
+    }
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }
 

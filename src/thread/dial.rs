@@ -41,7 +41,7 @@ impl ThreadHost<'_> {
         let dialling = Dialling { client: carries, client_ip, destination, local, stripe, now: self.now };
         let mut socket = Socket::connect(to, &service.options, &dialling)?;
         socket.register(self.registry, Place::Side { key, side: SideName::Remote, lane: None }.token())?;
-        if logs_routes() {
+        if logs_routes() || service.inspectors.is_some() {
             socket.complete_names();
         }
         Ok(socket)
@@ -65,7 +65,7 @@ pub fn lane_token(key: usize, side: SideName) -> impl Fn(Lane) -> Token {
 
 impl Host<Socket> for ThreadHost<'_> {
     fn admit(&mut self, key: usize, client: &mut Socket, service: &Service) -> io::Result<()> {
-        if logs_routes() {
+        if logs_routes() || service.inspectors.is_some() {
             client.complete_names();
         }
         client.apply(&service.options)?;

@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod balancing;
 mod caps;
+mod capture;
 mod health;
 mod hours;
 mod limits;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use access::RULES;
 pub use balancing::BALANCE;
+pub use capture::DUMP;
 pub use health::ON_DOWN;
 pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
@@ -58,6 +60,8 @@ pub enum Group {
     Health,
     /// Sessions over several connections.
     Striping,
+    /// What looks at bytes and changes them.
+    Inspection,
     /// What is logged.
     Logging,
     /// What prints something and exits; such a flag wins over all others.
@@ -66,7 +70,7 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 14] = [
+    pub const ALL: [Group; 15] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
@@ -79,6 +83,7 @@ impl Group {
         Group::Balancing,
         Group::Health,
         Group::Striping,
+        Group::Inspection,
         Group::Logging,
         Group::Information,
     ];
@@ -98,6 +103,7 @@ impl Group {
             Group::Balancing => "Balancing",
             Group::Health => "Health",
             Group::Striping => "Striping",
+            Group::Inspection => "Inspection",
             Group::Logging => "Logging",
             Group::Information => "Information",
         }
@@ -298,7 +304,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 12] = [
+const TABLES: [&[Key]; 13] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -310,6 +316,7 @@ const TABLES: [&[Key]; 12] = [
     balancing::KEYS,
     health::KEYS,
     striping::KEYS,
+    capture::KEYS,
     program::KEYS,
 ];
 
