@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod address;
 pub mod base;
 pub mod buffers;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::access;
 use super::access_log;
 use super::balancing::OnDown;
+use super::capture;
 use super::hours;
 use super::limits;
 use super::origin;
@@ -37,6 +38,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
         .chain(limits::useless(service))
         .chain(source)
         .chain(proxy::problems(service))
+        .chain(capture::useless(service))
         .chain(useless_options(service))
         .chain(access_log::useless(service))
         .map(option);

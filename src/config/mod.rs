@@ -4,6 +4,7 @@ pub mod access;
 pub mod access_log;
 pub mod balancing;
 pub mod caps;
+pub mod capture;
 pub mod draft;
 pub mod escapes;
 pub mod file;

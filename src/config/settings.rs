@@ -4,6 +4,7 @@ use super::access::AccessRule;
 use super::access_log::AccessLogSettings;
 use super::balancing::PoolSettings;
 use super::caps::CapSettings;
+use super::capture::CaptureSettings;
 use super::hours::HourSettings;
 use super::limits::LimitSettings;
 use super::origin::ConnectFrom;
@@ -84,6 +85,8 @@ pub struct ServiceSettings {
     pub on_reload: OnReload,
     /// What concerns its stripes.
     pub stripe: StripeSettings,
+    /// What is captured and dumped of its sessions.
+    pub capture: CaptureSettings,
     /// What else looks at its sessions, which only a program can ask for of which this is a library.
     pub inspectors: Inspectors,
     /// What is logged of its sessions.
@@ -184,6 +187,7 @@ impl ServiceSettings {
             half_close_timeout: None,
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
+            capture: CaptureSettings::default(),
             inspectors: Inspectors::default(),
             access_log: AccessLogSettings::default(),
             log_level: None,

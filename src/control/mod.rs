@@ -3,6 +3,7 @@
 //! In the order in which a process lives: `start`, `listening`, `reload`, `shutdown`.
 
 mod access_log;
+mod captures;
 mod health;
 pub mod limits;
 pub mod listening;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock::Clock;
 use crate::base::error::error_text;
+use crate::capture;
 use crate::config::settings::{ServiceSettings, Settings};
 use crate::log::flush;
 use crate::service::Service;
@@ -88,6 +90,7 @@ pub fn run(settings: Settings, load: Option<Load>, signals: Signals) -> Result<(
     told(notify::ready(&format!("serving {}", control.services_text())));
     flush();
     control.serve(load);
+    capture::finish();
     Ok(())
 }
 

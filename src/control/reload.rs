@@ -14,6 +14,7 @@ use super::reloader::Asker;
 use super::start::{judge_picked, most_sources, running};
 use super::{Control, Notice, Plan, Running, notify, shutdown, told, wanted};
 use crate::base::error::error_text;
+use crate::capture;
 use crate::config::judge::warnings;
 use crate::config::keys::{self, Key, Scope};
 use crate::config::settings::{OnReload, ProcessSettings, ServiceSettings, Settings};
@@ -167,6 +168,7 @@ impl Control {
         let restart = needs_restart(&self.settings.process, &settings.process);
         let drain_differs = self.settings.process.drain_timeout != settings.process.drain_timeout;
         let changes = self.listening.commit(plan);
+        capture::begin();
         let former = std::mem::replace(&mut self.services, services);
         self.services.iter().for_each(|running| running.service.take_effect());
         // What needs a restart stays as it is.

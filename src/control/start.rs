@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::access_log;
+use super::captures;
 use super::health::Health;
 use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
@@ -21,6 +22,7 @@ use crate::base::error::error_text;
 use crate::base::text::Escaped;
 use crate::buffers::pipe_pool::PipeBudget;
 use crate::buffers::splice::pipes_allowed;
+use crate::capture;
 use crate::config::loops::loops;
 use crate::config::settings::{ProcessSettings, RemoteSettings, ServiceSettings, Settings, ZeroCopy};
 use crate::endpoint::local::judge as judge_source;
@@ -58,6 +60,7 @@ pub(super) fn start(
     let most_sessions = descriptors.sessions(plan.descriptors(), &settings);
     info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
     let changes = listening.commit(plan);
+    capture::begin();
     // Before there is a thread whose lines could overtake these.
     flush();
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
@@ -125,6 +128,10 @@ pub(super) fn running(settings: &ServiceSettings, former: Option<&Service>, cloc
         allow(level);
     }
     service.access_log = access_log::open(&settings.access_log).map_err(|error| format!("{of}{error}"))?;
+    let inspectors = captures::inspectors(&settings.capture, clock).map_err(|error| format!("{of}{error}"))?;
+    if !inspectors.is_empty() {
+        service.inspectors.get_or_insert_default().extend(&inspectors);
+    }
     Ok(Running { settings: settings.clone(), service: Arc::new(service) })
 }
 

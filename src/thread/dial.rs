@@ -78,7 +78,7 @@ fn ip_of(client: &Caller<'_, Socket>) -> Option<IpAddr> {
 
 /// Whether the system is to be asked for the addresses of ours that sessions of this service have.
 fn needs_routes(service: &Service) -> bool {
-    logs_routes() || service.access_log.as_ref().is_some_and(|log| log.has_routes)
+    logs_routes() || service.inspectors.is_some() || service.access_log.as_ref().is_some_and(|log| log.has_routes)
 }
 
 /// The tokens of the lanes of a side of the session with this key.

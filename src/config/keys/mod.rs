@@ -8,6 +8,7 @@ mod access_log;
 mod arguments;
 mod balancing;
 mod caps;
+mod capture;
 mod health;
 mod hours;
 mod limits;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use access::RULES;
 pub use balancing::BALANCE;
+pub use capture::DUMP;
 pub use health::ON_DOWN;
 pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
@@ -59,6 +61,8 @@ pub enum Group {
     Health,
     /// Sessions over several connections.
     Striping,
+    /// What looks at bytes and changes them.
+    Inspection,
     /// What is logged.
     Logging,
     /// What prints something and exits; such a flag wins over all others.
@@ -67,7 +71,7 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 14] = [
+    pub const ALL: [Group; 15] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
@@ -80,6 +84,7 @@ impl Group {
         Group::Balancing,
         Group::Health,
         Group::Striping,
+        Group::Inspection,
         Group::Logging,
         Group::Information,
     ];
@@ -99,6 +104,7 @@ impl Group {
             Group::Balancing => "Balancing",
             Group::Health => "Health",
             Group::Striping => "Striping",
+            Group::Inspection => "Inspection",
             Group::Logging => "Logging",
             Group::Information => "Information",
         }
@@ -299,7 +305,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 13] = [
+const TABLES: [&[Key]; 14] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -312,6 +318,7 @@ const TABLES: [&[Key]; 13] = [
     health::KEYS,
     striping::KEYS,
     access_log::KEYS,
+    capture::KEYS,
     program::KEYS,
 ];
 
