@@ -74,3 +74,8 @@ fn the_examples_of_the_documentation_are_good() {
     }
     load(cproxy::cli::man_config::EXAMPLE);
 }
+
+#[test]
+fn the_documentation_has_every_metric() {
+    compare("docs/metrics.md", |_| cproxy::status::metrics::reference());
+}
