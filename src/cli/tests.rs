@@ -362,6 +362,12 @@ fn values_that_start_with_a_hyphen() {
 
 #[test]
 fn bad_values_of_new_options() {
+    for address in ["udp:127.0.0.1:80", "echo:", "framed:127.0.0.1:80", "srv:_http._tcp.example.com"] {
+        assert_eq!(
+            invalid(&["--status", address]),
+            format!("invalid status address {address}: expected a TCP address or a Unix socket (unix:)")
+        );
+    }
     let form = "expected a number with ms, s, m or h, such as 500ms, 30s, 5m or 1h";
     assert_eq!(invalid(&["--connect-timeout", "5x"]), format!("invalid connect timeout 5x: {form}"));
     assert_eq!(invalid(&["--connect-timeout=0"]), "invalid connect timeout 0: expected more than 0");

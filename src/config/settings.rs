@@ -42,6 +42,8 @@ pub struct ProcessSettings {
     pub drain_timeout: Duration,
     /// What is logged.
     pub log: LogSettings,
+    /// Where it is shown what the program is doing, with one address; `None`: nowhere.
+    pub status: Option<Endpoints>,
 }
 
 /// One service: its listeners, its remotes, and the policies for its sessions.
@@ -144,6 +146,7 @@ impl Default for ProcessSettings {
             reuse_port: false,
             drain_timeout: Self::DEFAULT_DRAIN_TIMEOUT,
             log: LogSettings::Environment,
+            status: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::health::{changes, needs_keeper};
 use super::resolver::Resolver;
+use super::status::Status;
 use crate::address::EndpointAddress;
 use crate::config::settings::{RemoteSettings, ServiceSettings, Settings};
 
@@ -45,7 +46,13 @@ impl Descriptors {
         let (listeners, io_threads, pipes) = (listeners as u64, self.io_threads as u64, self.pipes as u64);
         // A poll and its waker for each thread; one session too many for each thread that admits clients; and some to
         // spare for libraries.
-        let own = listeners + 3 * (io_threads + 1) + 2 * pipes + 2 * io_threads + 7 + self.health(settings);
+        let own = listeners
+            + 3 * (io_threads + 1)
+            + 2 * pipes
+            + 2 * io_threads
+            + 7
+            + self.health(settings)
+            + status(settings);
         let free = self.limit.saturating_sub(self.open + own);
         usize::try_from(free / per_session(settings) as u64).unwrap_or(usize::MAX).max(1)
     }
@@ -65,6 +72,11 @@ impl Descriptors {
         let resolver = if settings.services.iter().any(follows) { Resolver::DESCRIPTORS } else { 0 };
         (keeper + resolver + self.checks(settings)) as u64
     }
+}
+
+/// What the status page takes: its listener, poll and waker, and its readers.
+fn status(settings: &Settings) -> u64 {
+    if settings.process.status.is_some() { Status::DESCRIPTORS } else { 0 }
 }
 
 /// At most one descriptor of so many is for checks.
@@ -184,6 +196,15 @@ mod tests {
         assert_eq!(descriptors(20_000).checks(&settings), 16);
         let kept = (3 + 16 + Resolver::DESCRIPTORS).div_ceil(2);
         assert_eq!(descriptors(20_000).sessions(1, &settings), none - kept);
+    }
+
+    #[test]
+    fn the_status_page_has_descriptors_of_its_own() {
+        let descriptors = Descriptors { limit: 20_000, open: 4, io_threads: 1, pipes: 0 };
+        let mut settings = settings("udp:127.0.0.1:0");
+        let none = descriptors.sessions(1, &settings);
+        settings.process.status = Some(Endpoints::parse("127.0.0.1:0").unwrap());
+        assert_eq!(descriptors.sessions(1, &settings), none - Status::DESCRIPTORS as usize);
     }
 
     #[test]

@@ -26,9 +26,21 @@ enum Home {
 #[derive(Debug)]
 struct Entry {
     address: EndpointAddress,
+    /// The name of its service.
+    service: String,
     /// The port that the system picked, where it did.
     picked: Option<u16>,
     bound: Vec<(ListenerId, Home)>,
+}
+
+impl Entry {
+    /// Where it is, at the port that the system picked.
+    fn bound_address(&self) -> EndpointAddress {
+        match self.picked {
+            Some(port) => self.address.clone().with_port(port),
+            None => self.address.clone(),
+        }
+    }
 }
 
 /// A listener or a socket that was bound just now.
@@ -145,11 +157,16 @@ impl Listening {
 
     /// Everything that is listened on, at the ports that the system picked.
     pub fn addresses(&self) -> Vec<EndpointAddress> {
-        let address = |entry: &Entry| match entry.picked {
-            Some(port) => entry.address.clone().with_port(port),
-            None => entry.address.clone(),
-        };
-        self.entries.iter().map(address).collect()
+        self.entries.iter().map(Entry::bound_address).collect()
+    }
+
+    /// The same by the names of the services, as text.
+    pub fn by_service(&self) -> HashMap<&str, Vec<String>> {
+        let mut by_service: HashMap<&str, Vec<String>> = HashMap::new();
+        for entry in &self.entries {
+            by_service.entry(&entry.service).or_default().push(entry.bound_address().to_string());
+        }
+        by_service
     }
 
     fn no_changes(&self) -> Changes {
@@ -206,9 +223,10 @@ impl Listening {
     pub fn commit(&mut self, plan: Plan) -> Changes {
         let mut changes = self.no_changes();
         let entries = std::mem::take(&mut self.entries);
-        for (place, entry) in entries.into_iter().enumerate() {
+        for (place, mut entry) in entries.into_iter().enumerate() {
             match plan.kept.get(&place) {
                 Some((service, backlog)) => {
+                    entry.service.clone_from(&service.name);
                     for &(id, home) in &entry.bound {
                         changes.keep(home, Kept { id, service: service.clone(), backlog: *backlog });
                     }
@@ -224,7 +242,7 @@ impl Listening {
             }
         }
         for Addition { address, service, picked, bound } in plan.added {
-            let mut entry = Entry { address, picked, bound: Vec::new() };
+            let mut entry = Entry { address, service: service.name.clone(), picked, bound: Vec::new() };
             for (home, fresh) in bound {
                 let id = ListenerId::next();
                 log_listening(&fresh, &service);

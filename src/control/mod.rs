@@ -14,6 +14,7 @@ pub mod resolver;
 mod shutdown;
 pub mod signals;
 mod start;
+mod status;
 mod tidy;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -37,6 +38,7 @@ use listening::{Changes, Listening, Plan, Wanted};
 use reload::{Load, Reloading};
 use shutdown::Shutdown;
 use signals::Signals;
+use status::Status;
 use tidy::Tidy;
 
 /// How long the threads may take for what they are told about listeners, before nobody waits for them any longer.
@@ -71,6 +73,7 @@ struct Control {
     descriptors: Descriptors,
     room: Arc<Room>,
     health: Health,
+    status: Status,
     acceptor: Mailbox<Command>,
     io_threads: Vec<Mailbox<Message>>,
     notices: Receiver<Notice>,
@@ -119,6 +122,7 @@ impl Control {
             }
             flush();
         }
+        self.status.stop();
     }
 
     /// Waits for the next notice, and gives memory back meanwhile; `None`: the threads took too long to end.

@@ -179,6 +179,7 @@ impl Control {
         self.room.set_most_sessions(most_sessions);
         let most_checks = self.descriptors.checks(&self.settings);
         self.health.follow_if_possible(&self.services, self.listening.addresses(), most_checks);
+        self.status.follow(&self.services, &self.listening);
         self.tell(changes, most_sources(most_sessions, &self.settings));
 
         let (mut difference, replaced) = self.compare(former);
@@ -296,6 +297,7 @@ fn needs_restart(now: &ProcessSettings, wanted: &ProcessSettings) -> Vec<&'stati
         ("zero-copy", now.zero_copy != wanted.zero_copy),
         ("reuse-port", now.reuse_port != wanted.reuse_port),
         ("log-level", now.log != wanted.log),
+        ("status", now.status != wanted.status),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

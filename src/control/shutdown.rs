@@ -57,6 +57,7 @@ impl Shutdown {
             let timeout = control.settings.process.drain_timeout;
             info!("signal {signal}: no new clients, sessions may go on for {timeout:?}");
             control.health.stop();
+            control.status.drain();
             // It reports back when the last client has been dealt, so that no client comes after `Drain`.
             let _ = control.acceptor.send(Command::StopSoon);
             told(notify::stopping(timeout));

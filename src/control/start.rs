@@ -15,6 +15,7 @@ use super::limits::Descriptors;
 use super::listening::{Listening, Plan};
 use super::reload::Reloading;
 use super::signals::Signals;
+use super::status::{Place, Status};
 use super::tidy::Tidy;
 use super::{Control, Notice, Running, wanted};
 use crate::base::clock::Clock;
@@ -57,6 +58,8 @@ pub(super) fn start(
     // Before there is a thread: a failure leaves nothing behind.
     let plan = listening.prepare(&wanted(&services))?;
     judge_picked(&services, &plan)?;
+    let status = settings.process.status.as_ref();
+    let page = status.map(Place::bind).transpose().map_err(|error| one(format!("status page: {error}")))?.flatten();
     let most_sessions = descriptors.sessions(plan.descriptors(), &settings);
     info!("descriptor limit = {} ({most_sessions} sessions, {} pipes)", descriptors.limit(), descriptors.pipes());
     let changes = listening.commit(plan);
@@ -64,13 +67,22 @@ pub(super) fn start(
     // Before there is a thread whose lines could overtake these.
     flush();
     let room = Arc::new(Room::new(most_sessions, settings.process.io_threads + 1));
-    let io_threads = start_io_threads(&settings.process, clock, descriptors.pipes(), &room, sender).map_err(one)?;
+    let last_looks = Arc::new(LastLooks::new(settings.process.io_threads));
+    let io_threads =
+        start_io_threads(&settings.process, clock, descriptors.pipes(), &room, &last_looks, sender).map_err(one)?;
     let acceptor = start_acceptor(&io_threads, &room, clock, sender).map_err(one)?;
     hang_bells(&room, &io_threads, &acceptor, sender);
     let most_sources = most_sources(most_sessions, &settings);
     let mut health = Health::new(clock, &io_threads);
     let most_checks = descriptors.checks(&settings);
     health.follow(&services, listening.addresses(), most_checks).map_err(named("starting a thread")).map_err(one)?;
+    let status = match (page, status) {
+        (Some(page), Some(address)) => {
+            Status::start(page, address, &io_threads, &last_looks, clock).map_err(named("status page")).map_err(one)?
+        }
+        _ => Status::default(),
+    };
+    status.follow(&services, &listening);
     let control = Control {
         clock,
         settings,
@@ -79,6 +91,7 @@ pub(super) fn start(
         descriptors,
         room,
         health,
+        status,
         acceptor,
         io_threads,
         notices,
@@ -183,11 +196,11 @@ fn start_io_threads(
     clock: Clock,
     pipes: usize,
     room: &Arc<Room>,
+    last_looks: &Arc<LastLooks>,
     notices: &Sender<Notice>,
 ) -> Result<Vec<Mailbox<Message>>, String> {
     let pipes = Arc::new(PipeBudget::new(pipes, settings.io_threads));
     let lanes = lobby::Shared::default();
-    let last_looks = Arc::new(LastLooks::new(settings.io_threads));
     let mut mailboxes = Vec::new();
     for number in 0..settings.io_threads {
         let admission = Admission::new(room, number);

@@ -40,6 +40,19 @@ impl Reason {
         Reason::Header,
     ];
 
+    /// The word for it, as labels of counters have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Rules => "rules",
+            Reason::Hours => "hours",
+            Reason::Sessions => "max_sessions",
+            Reason::SourceSessions => "max_sessions_per_source",
+            Reason::Rate => "session_rate",
+            Reason::SourceRate => "session_rate_per_source",
+            Reason::Header => "bad_proxy_header",
+        }
+    }
+
     /// Why, to follow "by".
     fn text(self) -> &'static str {
         match self {

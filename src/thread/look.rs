@@ -36,7 +36,7 @@ impl LastLooks {
     }
 
     /// A thread ends.
-    pub(super) fn leave(&self, snapshot: ThreadSnapshot) {
+    pub(crate) fn leave(&self, snapshot: ThreadSnapshot) {
         if let Some(place) = self.0.get(snapshot.number) {
             let _ = place.set(snapshot);
         }

@@ -306,7 +306,8 @@ fn welcome(client: Client, sessions: &mut Sessions<Socket>, lobby: &mut Lobby, h
     }
 }
 
-fn readiness(event: &Event) -> Readiness {
+/// What an event says.
+pub fn readiness(event: &Event) -> Readiness {
     let error = event.is_error();
     let read_closed = event.is_read_closed();
     Readiness {

@@ -23,6 +23,7 @@ mod signals;
 mod soak;
 #[cfg(target_os = "linux")]
 mod source;
+mod status;
 #[cfg(target_os = "linux")]
 mod stripes;
 mod support;

@@ -38,6 +38,7 @@ fn process(random: &mut Random) -> ProcessSettings {
         },
         zero_copy: random.one(&[ZeroCopy::Auto, ZeroCopy::Never]),
         reuse_port: random.coin(),
+        status: random.coin().then(|| endpoints(random.one(&["127.0.0.1:8080", "[::]:80", "unix:/run/a b"]))),
         drain_timeout: if random.coin() { Duration::ZERO } else { duration(random) },
         log: random.one(&[
             LogSettings::Environment,
@@ -216,6 +217,7 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["--connect-timeout=1.5ms", "--connect-timeout=10"],
         &["--idle-timeout=0", "--idle-timeout=60"],
         &["--drain-timeout=0", "--drain-timeout=1000000h"],
+        &["--status=127.0.0.1:0", "--status=unix:/tmp/status"],
         &["-q", "-v", "-vv", "--log-level=off", "--log-level=INFO"],
         &["-l[::1]:5000", "--listen=unix:/tmp/a b"],
         &["-r127.0.0.1:23,weight=3", "-rlocalhost:23,max=1,backup", "-runix:/tmp/a,b,backup", "-rsrv:_a._tcp.b"],

@@ -16,6 +16,7 @@ mod origin;
 mod program;
 mod proxy;
 pub mod remote;
+mod status;
 mod striping;
 mod tuning;
 
@@ -65,13 +66,15 @@ pub enum Group {
     Inspection,
     /// What is logged.
     Logging,
+    /// What is told while the program runs.
+    Status,
     /// What prints something and exits; such a flag wins over all others.
     Information,
 }
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Group; 15] = [
+    pub const ALL: [Group; 16] = [
         Group::Original,
         Group::Configuration,
         Group::Performance,
@@ -86,6 +89,7 @@ impl Group {
         Group::Striping,
         Group::Inspection,
         Group::Logging,
+        Group::Status,
         Group::Information,
     ];
 
@@ -106,6 +110,7 @@ impl Group {
             Group::Striping => "Striping",
             Group::Inspection => "Inspection",
             Group::Logging => "Logging",
+            Group::Status => "Status",
             Group::Information => "Information",
         }
     }
@@ -305,7 +310,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 14] = [
+const TABLES: [&[Key]; 15] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -320,6 +325,7 @@ const TABLES: [&[Key]; 14] = [
     access_log::KEYS,
     capture::KEYS,
     program::KEYS,
+    status::KEYS,
 ];
 
 /// Every option, in the order in which they are shown.
