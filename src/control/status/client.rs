@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::Reach;
 use super::request::{Refusal, Request};
 use super::response::Response;
 use crate::endpoint::{Endpoint, Readiness, Socket};
@@ -54,8 +55,8 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Client<E> {
     pub(super) socket: E,
-    /// Only this machine reaches the page.
-    local: bool,
+    /// Who can reach the page.
+    reach: Reach,
     phase: Phase,
     /// When the phase began, or something was last taken of an answer.
     since: Instant,
@@ -70,10 +71,10 @@ pub(super) struct Client<E> {
 
 impl<E: Endpoint> Client<E> {
     /// One that has just been accepted.
-    pub(super) fn new(socket: E, local: bool, now: Instant) -> Client<E> {
+    pub(super) fn new(socket: E, reach: Reach, now: Instant) -> Client<E> {
         Client {
             socket,
-            local,
+            reach,
             phase: Phase::Reading,
             since: now,
             answers: 0,
@@ -155,7 +156,7 @@ impl<E: Endpoint> Client<E> {
 
     /// Takes a request from what has come, or reads more.
     fn read(&mut self, now: Instant) -> io::Result<()> {
-        match Request::parse(&self.input, self.local) {
+        match Request::parse(&self.input, self.reach) {
             Ok(Some((request, length))) => {
                 self.input.drain(..length);
                 self.enter(Phase::Waiting(request), now);
@@ -291,7 +292,7 @@ mod tests {
 
     fn client(says: &[&'static [u8]], takes: usize, now: Instant) -> Client<Peer> {
         let says = says.iter().copied().collect();
-        Client::new(Peer { says, takes, ..Peer::default() }, true, now)
+        Client::new(Peer { says, takes, ..Peer::default() }, Reach::Machine, now)
     }
 
     fn heard(client: &Client<Peer>) -> String {

@@ -63,8 +63,18 @@ struct Watched {
 #[derive(Debug)]
 pub(super) struct Place {
     listener: Listener,
-    /// Only this machine reaches it.
-    is_local: bool,
+    reach: Reach,
+}
+
+/// Who can reach the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Who may open a Unix socket.
+    Socket,
+    /// Who is on this machine.
+    Machine,
+    /// Who is on a network.
+    Network,
 }
 
 /// The thread, as the main thread sees it.
@@ -89,11 +99,12 @@ impl Place {
     pub(super) fn bind(status: &Endpoints) -> Result<Option<Place>, ListenError> {
         let Some(address) = status.addresses.first() else { return Ok(None) };
         let listener = Listener::bind(address, Binding { backlog: BACKLOG, shared: false, only_v6: false })?;
-        let is_local = match address {
-            EndpointAddress::Tcp(address) => address.ip().is_loopback(),
-            _ => true,
+        let reach = match address {
+            EndpointAddress::Tcp(address) if address.ip().is_loopback() => Reach::Machine,
+            EndpointAddress::Tcp(_) => Reach::Network,
+            _ => Reach::Socket,
         };
-        Ok(Some(Place { listener, is_local }))
+        Ok(Some(Place { listener, reach }))
     }
 
     /// Says where the page is, and who may see it.
@@ -103,7 +114,7 @@ impl Place {
                 let mut address = *address;
                 address.set_port(port);
                 info!("status page at http://{address}/");
-                if !self.is_local {
+                if self.reach == Reach::Network {
                     warn!(
                         "status page at http://{address}/: whoever reaches this address sees who is connected to whom"
                     );

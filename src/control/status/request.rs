@@ -3,6 +3,7 @@
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 use std::net::IpAddr;
 
+use super::Reach;
 use crate::status::page::Sort;
 
 /// How many lines of header a request may have.
@@ -55,8 +56,7 @@ pub(super) enum Refusal {
 
 impl Request {
     /// Reads a request from the beginning of what a client has sent, and returns how long it is; `None`: it is not whole.
-    /// `local`: only this machine reaches the page.
-    pub(super) fn parse(bytes: &[u8], local: bool) -> Result<Option<(Request, usize)>, Refusal> {
+    pub(super) fn parse(bytes: &[u8], reach: Reach) -> Result<Option<(Request, usize)>, Refusal> {
         let mut headers = [EMPTY_HEADER; MOST_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let length = match request.parse(bytes) {
@@ -78,7 +78,7 @@ impl Request {
         if has_body || headers.all("transfer-encoding").next().is_some() {
             return Err(Refusal::Bad);
         }
-        if local && !headers.all("host").all(is_this_machine) {
+        if reach == Reach::Machine && !headers.all("host").all(is_this_machine) {
             return Err(Refusal::Misdirected);
         }
         let keeps = match version {
@@ -146,7 +146,7 @@ mod tests {
     use crate::status::page::SortKey;
 
     fn request(text: &str) -> Result<Option<Request>, Refusal> {
-        Request::parse(text.as_bytes(), true).map(|found| found.map(|(request, _)| request))
+        Request::parse(text.as_bytes(), Reach::Machine).map(|found| found.map(|(request, _)| request))
     }
 
     fn target_of(line: &str) -> Target {
@@ -212,8 +212,10 @@ mod tests {
         {
             assert!(!is_this_machine(host), "{host}");
             let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            assert_eq!(Request::parse(text.as_bytes(), true), Err(Refusal::Misdirected));
-            assert!(Request::parse(text.as_bytes(), false).is_ok());
+            assert_eq!(Request::parse(text.as_bytes(), Reach::Machine), Err(Refusal::Misdirected));
+            for reach in [Reach::Socket, Reach::Network] {
+                assert!(Request::parse(text.as_bytes(), reach).is_ok());
+            }
         }
     }
 }

@@ -40,8 +40,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(10);
 
-/// So long after the last look at the page somebody still looks.
-const LOOKING: Duration = Duration::from_secs(5);
+/// So long after the last look at the page somebody still looks: a browser without a script does so each 5 s.
+const LOOKING: Duration = Duration::from_secs(8);
+
+/// Room for one more client.
+enum Room {
+    /// There is some.
+    Free,
+    /// This one makes it, which has asked for nothing for longest.
+    Of(usize),
+}
 
 /// The state of the thread.
 pub(super) struct Server {
@@ -133,8 +141,12 @@ impl Server {
     /// When the next note for the chart is due; `None`: at once, as there is none yet.
     fn note_at(&self) -> Option<Instant> {
         let noted = self.noted?;
-        let looks = self.looked.is_some_and(|looked| noted.saturating_duration_since(looked) < LOOKING);
-        Some(noted + if looks { SOON } else { LATER })
+        Some(noted + if self.is_looked_at(noted) { SOON } else { LATER })
+    }
+
+    /// Whether somebody looks at the page.
+    fn is_looked_at(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOKING)
     }
 
     /// Takes what threads have answered, and answers clients when it is complete.
@@ -152,7 +164,8 @@ impl Server {
             }
         }
         if self.note_at().is_none_or(|at| at <= now) {
-            self.gatherer.ask(false, now);
+            // With the sessions, so that whoever looks again is told how fast their bytes move.
+            self.gatherer.ask(self.is_looked_at(now), now);
         }
     }
 
@@ -224,16 +237,20 @@ impl Server {
             self.accept_at = None;
             self.may_accept = true;
         }
-        while self.may_accept && self.accept_at.is_none() && self.make_room() {
+        while self.may_accept && self.accept_at.is_none() {
+            let Some(room) = self.room() else { return };
             match self.place.listener.accept() {
                 Ok(mut socket) => {
+                    if let Room::Of(key) = room {
+                        self.clients.remove(key);
+                    }
                     let entry = self.clients.vacant_entry();
                     let key = entry.key();
                     if let Err(error) = socket.register(self.poll.registry(), Token(key)) {
                         debug!("status page: registering a client: {}", error_text(&error));
                         continue;
                     }
-                    entry.insert(SocketClient::new(socket, self.place.is_local, now));
+                    entry.insert(SocketClient::new(socket, self.place.reach, now));
                     self.go_on(key, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
@@ -247,15 +264,12 @@ impl Server {
         }
     }
 
-    /// Sees to it that there is room for one more client: the one that has asked for nothing for longest makes it.
-    fn make_room(&mut self) -> bool {
+    /// Where there is room for one more client; `None`: nowhere, until one has been answered or has taken too long.
+    fn room(&self) -> Option<Room> {
         if self.clients.len() < MOST_CLIENTS {
-            return true;
+            return Some(Room::Free);
         }
-        let idle = self.clients.iter().filter_map(|(key, client)| Some((client.idle_since()?, key))).min();
-        if let Some((_, key)) = idle {
-            self.clients.remove(key);
-        }
-        idle.is_some()
+        let idle = self.clients.iter().filter_map(|(key, client)| Some((client.idle_since()?, key)));
+        idle.min().map(|(_, key)| Room::Of(key))
     }
 }

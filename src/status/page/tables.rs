@@ -55,7 +55,7 @@ pub fn services(html: &mut String, view: &View<'_>) {
         put!(html, "<tr><th scope=\"row\">{}</th>", Html(service_name(name)));
         put!(html, "<td class=\"minor\">{}</td>", Html(&listeners.join(", ")));
         number(html, false, *sessions);
-        number(html, true, counters.begun);
+        number(html, true, Titled(counters.begun, &endings(service)));
         number(html, false, Known(rate.map(|rate| Bytes(rate[0]))));
         number(html, false, Known(rate.map(|rate| Bytes(rate[1]))));
         number(html, true, Bytes(counters.bytes[0] as f64));
@@ -63,7 +63,7 @@ pub fn services(html: &mut String, view: &View<'_>) {
         let connected = counters.connect_time.count();
         let mean = (connected > 0).then(|| counters.connect_time.sum as f64 / connected as f64 / 1e6);
         number(html, true, Known(mean.map(Short)));
-        number(html, true, Titled(failed(service), &endings(service)));
+        number(html, true, failed(service));
         let why: Vec<String> = refused.iter().filter(|(_, count)| *count > 0).map(labelled).collect();
         number(html, false, Titled(refused.iter().map(|(_, count)| count).sum(), &why.join(", ")));
         html.push_str("</tr>");
