@@ -335,6 +335,15 @@ pub fn haproxy_configuration(listen: SocketAddr, targets: &[SocketAddr], more: &
     )
 }
 
+/// What nginx calls [`NGINX_FORMAT`].
+pub const NGINX_FORMAT_NAME: &str = "visits";
+
+/// A line of its access log, for who asks for one: what is known of a session, as JSON.
+const NGINX_FORMAT: &str = "{\"time\":\"$time_iso8601\",\"client\":\"$remote_addr:$remote_port\",\
+    \"listener\":\"$server_addr:$server_port\",\"remote\":\"$upstream_addr\",\
+    \"connect_time\":\"$upstream_connect_time\",\"duration\":$session_time,\
+    \"upstream_bytes\":$bytes_received,\"downstream_bytes\":$bytes_sent,\"status\":$status}";
+
 /// A configuration for nginx that deals clients to `targets`, by these more lines of its `upstream` section; with one
 /// target, which needs none, they are of its `server` section.
 pub fn nginx_configuration(
@@ -363,7 +372,8 @@ pub fn nginx_configuration(
          pid {scratch}/nginx.pid;\n\
          error_log stderr crit;\n\
          events {{ worker_connections 20000; }}\n\
-         stream {{ {upstream}server {{ listen {listen}{udp}; {more}proxy_pass {to}; proxy_timeout 1h; }} }}\n"
+         stream {{ log_format {NGINX_FORMAT_NAME} escape=json '{NGINX_FORMAT}';\n\
+         {upstream}server {{ listen {listen}{udp}; {more}proxy_pass {to}; proxy_timeout 1h; }} }}\n"
     )
 }
 

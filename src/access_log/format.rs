@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_field() {
+        let page = include_str!("../../docs/access-log.md");
+        for (_, name, text) in Field::ALL {
+            assert!(page.contains(&format!("\n| `{name}` | {text} |\n")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_format_is_fields_and_the_text_between_them() {
         let text = |text: &str| Piece::Text(text.to_string());
         let format = Format::parse("<%{client}%{side}>\t5%% %{state}").unwrap();

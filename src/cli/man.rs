@@ -113,8 +113,10 @@ pub fn page() -> String {
         "`SIGHUP`",
         "With `--config`, read the configuration file again, and change what has changed. Sessions go on, and a listener \
          whose address stays keeps its clients. If anything is wrong, the log says so, and everything stays as it was. \
-         Without `--config`, the signal ends the program at once.",
+         Without `--config`, the signal ends the program at once, unless there is an `--access-log` in a file. Such files are opened \
+         again.",
     );
+    tagged(&mut page, "`SIGUSR1`", "Open the files of `--access-log` again, which may have been moved away.");
     tagged(&mut page, "`SIGPIPE`", "Ignored.");
 
     section(&mut page, "EXIT STATUS");

@@ -1,5 +1,6 @@
 //! How long a session waits for what the system has still to send, in a time of the tests' own.
 
+mod account;
 mod capped;
 mod down;
 mod header;

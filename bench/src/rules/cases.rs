@@ -22,6 +22,8 @@ pub enum Kind {
     SendProxy,
     /// Pings over sessions that began with such a header.
     SendProxyPing,
+    /// Connections as fast as can be, each of which has a line in a file.
+    AccessLog,
     /// A start with a million networks in a file.
     Networks(Family),
     /// [`CAPPED_SESSIONS`] sessions, each of them capped at [`CAP`].
@@ -61,6 +63,7 @@ pub fn all() -> Vec<Case> {
         case("all-rules", Kind::AllRules),
         case("send-proxy", Kind::SendProxy),
         case("send-proxy-ping", Kind::SendProxyPing),
+        case("access-log", Kind::AccessLog),
         case("networks-v4", Kind::Networks(Family::V4)),
         case("networks-v6", Kind::Networks(Family::V6)),
         case("capped-many", Kind::CappedMany),
@@ -77,6 +80,7 @@ impl Kind {
             Self::Refused(By::Rate) => &["--session-rate-per-source"],
             Self::AllRules => &["--allow", "--max-sessions-per-source", "--session-rate", "--session-rate-per-source"],
             Self::SendProxy | Self::SendProxyPing => &["--send-proxy"],
+            Self::AccessLog => &["--access-log"],
             Self::CappedMany | Self::CappedOne { .. } => &["--download-rate"],
         }
     }
@@ -155,6 +159,21 @@ impl Case {
                 known("p50, to the same", Unit::Ratio),
                 known("p50", Unit::Seconds),
             ],
+            Kind::AccessLog => {
+                let mut figures = vec![
+                    figure("rate to that without it", Unit::Ratio, Goal::AtLeast(0.95)),
+                    known("CPU per connection, to the same", Unit::Ratio),
+                    known("rate without it", Unit::PerSecond),
+                    known("rate", Unit::PerSecond),
+                ];
+                if peers.iter().any(|peer| peer.kind == PeerKind::Nginx) {
+                    figures.extend([
+                        figure("rate to that of nginx with its access log", Unit::Ratio, Goal::AtLeast(1.0)),
+                        known("rate of nginx with its access log", Unit::PerSecond),
+                    ]);
+                }
+                figures
+            }
             Kind::Networks(_) => vec![
                 figure("from the start until a byte is carried", Unit::Seconds, Goal::AtMost(1.0)),
                 known("the same without networks", Unit::Seconds),

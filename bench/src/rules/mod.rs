@@ -1,5 +1,5 @@
-//! The `rules` subcommand: what it costs to say who may come in, how much they get, and who the remote thinks they are,
-//! against what is to be reached.
+//! The `rules` subcommand: what it costs to say who may come in, how much they get, and who the remote thinks they are, and
+//! to write a line for each of them, against what is to be reached.
 //!
 //! [`cases`] has the loads and their goals; each of [`refused`], [`rate`], [`networks`] and [`capped`] runs some of them.
 //! [`flood`] is who offers more connections than anybody wants.
@@ -59,6 +59,7 @@ fn run(kind: Kind, kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
         Kind::AllRules => rate::all_rules(kit, round),
         Kind::SendProxy => rate::send_proxy(kit, round),
         Kind::SendProxyPing => rate::send_proxy_ping(kit, round),
+        Kind::AccessLog => rate::access_log(kit, round),
         Kind::Networks(family) => networks::run(kit, family),
         Kind::CappedMany => capped::many(kit),
         Kind::CappedOne { rate } => capped::one(kit, rate, round),

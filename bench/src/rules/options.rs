@@ -8,7 +8,7 @@ pub fn usage() -> String {
     let names: Vec<String> = cases::all().into_iter().map(|case| case.name).collect();
     let brief = format!(
         "Usage: cproxy-bench rules [OPTIONS]\n\n\
-         Measures what rules, limits, caps and the PROXY protocol cost those who use them.\n\
+         Measures what rules, limits, caps, the PROXY protocol and the access log cost those who use them.\n\
          HAProxy and nginx are measured beside it where they are installed.\n\
          Loads: {}.",
         names.join(", ")

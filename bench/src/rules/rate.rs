@@ -1,4 +1,4 @@
-//! How many connections a second, and pings, with rules, limits and headers, to those without.
+//! How many connections a second, and pings, with rules, limits, headers and an access log, to those without.
 
 use super::cases::Family;
 use super::networks;
@@ -6,6 +6,7 @@ use crate::contest::{CONNECT, Contestant, in_turns};
 use crate::failure::Failure;
 use crate::kit::{Kit, Server, written};
 use crate::load::Load;
+use crate::proxy::NGINX_FORMAT_NAME;
 use crate::server::Manner;
 
 /// Rules and limits that all clients of the loads keep to: ten networks, the last of which has the clients.
@@ -90,6 +91,28 @@ pub fn send_proxy(kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
     numbers.extend([plain.rate(), ours.rate(), reuse_port.rate(), ours.wait()]);
     if let [haproxy, _] = &proxies[3..] {
         numbers.extend([haproxy.rate(), haproxy.wait()]);
+    }
+    Ok(numbers)
+}
+
+/// Connections each of which has a line in a file, against those without, and against nginx's with its own.
+pub fn access_log(kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
+    let server = Server::start(3)?;
+    let one = |index: usize| written(&server.addresses[index..=index]);
+    let file = kit.file("access.log");
+    let mut proxies = vec![
+        Contestant::new(kit.cproxy(&one(0), &[])?),
+        Contestant::new(kit.cproxy(&one(1), &["--access-log", &file.to_string_lossy()])?),
+    ];
+    if let Some(nginx) = kit.nginx() {
+        let line = format!("access_log {} {NGINX_FORMAT_NAME}; ", kit.file("access.log").display());
+        proxies.push(Contestant::new(kit.peer(nginx, &server.addresses[2..], &line)?));
+    }
+    in_turns(&mut proxies, CONNECT, kit, &server, round)?;
+    let (without, with) = (&proxies[0], &proxies[1]);
+    let mut numbers = vec![with.rate_to(without), with.cost_to(without), without.rate(), with.rate()];
+    if let Some(nginx) = proxies.get(2) {
+        numbers.extend([with.rate_to(nginx), nginx.rate()]);
     }
     Ok(numbers)
 }
