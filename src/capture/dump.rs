@@ -3,16 +3,8 @@
 use log::info;
 use std::fmt::Write as _;
 
+use crate::config::capture::Form;
 use crate::inspect::{Direction, Inspection, Inspector, SessionFacts, Tap};
-
-/// How bytes are written in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// As text, with what cannot be printed escaped; a line of the log for each line.
-    Text,
-    /// As hexdump(1) does with `-C`: sixteen a line, with their place in the stream.
-    Hex,
-}
 
 /// The most bytes in a line of text.
 const MOST_TEXT: usize = 256;
@@ -35,6 +27,11 @@ impl Dump {
 
 impl Inspector for Dump {
     fn inspect(&self, session: &SessionFacts<'_>, direction: Direction) -> Inspection {
+        let SessionFacts { number, names, .. } = session;
+        if direction == Direction::Upstream {
+            let (client, listener, remote) = (&names.client, &names.listener, &names.remote);
+            info!("session {number}: client {client} to {listener}, and remote {remote}");
+        }
         let tap = Printer { form: self.form, session: session.number, direction, place: 0, line: String::new() };
         Inspection { taps: vec![Box::new(tap)], filters: Vec::new() }
     }

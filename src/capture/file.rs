@@ -6,15 +6,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::pcapng::{Batch, FIRST_BYTES};
-
-/// How large a file may become, and what becomes of it then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// The most bytes of a file.
-    pub size: u64,
-    /// How many files there are at most, the one that is written among them.
-    pub files: u32,
-}
+use crate::config::capture::Rotation;
 
 /// A file that packets are written to.
 #[derive(Debug)]

@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::base::clock::Clock;
+use crate::config::capture::Rotation;
 use queue::{Queue, Record};
 use writer::Writer;
 
-pub use dump::{Dump, Form};
-pub use file::Rotation;
+pub use dump::Dump;
 pub use recorder::Recorder;
 
 /// How long the end of the program, or a file that is opened again, waits for what is still to be written.

@@ -4,7 +4,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use super::{LOST, Rotation, lock};
+use super::{LOST, lock};
+use crate::config::capture::Rotation;
 use crate::endpoint::{Names, SideName};
 use crate::inspect::Direction;
 

@@ -252,8 +252,8 @@ fn begin(opening: &Opening, others: &mut u64) -> Stream {
     let names = &opening.names;
     let of = if opening.service.is_empty() { String::new() } else { format!("service {}: ", opening.service) };
     let description = format!(
-        "cproxy: {of}client {} to {}, from {} to remote {}",
-        names.client, names.listener, names.own, names.remote
+        "cproxy: {of}session {}, client {} to {}, from {} to remote {}",
+        opening.session, names.client, names.listener, names.own, names.remote
     );
     Stream::new(opening.session, ends(names, others), opening.has_datagrams, description, opening.most)
 }

@@ -4,7 +4,24 @@ use std::path::PathBuf;
 
 use super::settings::ServiceSettings;
 use crate::address::Network;
-use crate::capture::{Form, Rotation};
+
+/// How bytes are written in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As text, with what cannot be printed escaped; a line of the log for each line.
+    Text,
+    /// As hexdump(1) does with `-C`: sixteen a line, with their place in the stream.
+    Hex,
+}
+
+/// How large a file may become, and what becomes of it then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// The most bytes of a file.
+    pub size: u64,
+    /// How many files there are at most, the one that is written among them.
+    pub files: u32,
+}
 
 /// What is captured and dumped of the sessions of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -123,8 +123,9 @@ fn what_sessions_did_is_counted_as_the_access_log_has_it_and_nothing_is_left_of_
         }
     }
     for (labelled, value) in &values {
-        let is_summed = FIELDS.iter().any(|(_, metric, _)| labelled.starts_with(&format!("cproxy_service_{metric}_total")))
-            || labelled.starts_with("cproxy_service_sessions_ended_total");
+        let is_summed =
+            FIELDS.iter().any(|(_, metric, _)| labelled.starts_with(&format!("cproxy_service_{metric}_total")))
+                || labelled.starts_with("cproxy_service_sessions_ended_total");
         let logged = counted.remove(labelled).unwrap_or_default();
         assert!(!is_summed || *value == logged, "{labelled} is {value}, and {logged} by the access log:\n{lines}");
     }

@@ -9,6 +9,7 @@ mod access_log;
 mod admission;
 mod balancing;
 mod caps;
+mod capture;
 mod command_line;
 mod configuration;
 mod counters;

@@ -1,10 +1,11 @@
 //! What `--print-config` prints is read as the same settings.
 
 use crate::support::{Folder, Random, command, load, run};
-use cproxy::address::Endpoints;
+use cproxy::address::{Endpoints, Network};
 use cproxy::cli::Command;
 use cproxy::config::access::{AccessRule, Clients, Decision};
 use cproxy::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
+use cproxy::config::capture::{CaptureSettings, Form};
 use cproxy::config::file::print;
 use cproxy::config::origin::{ConnectFrom, useless};
 use cproxy::config::settings::{
@@ -114,6 +115,24 @@ fn remotes(random: &mut Random, all: &[&str]) -> Vec<RemoteSettings> {
     some.map(remote).collect()
 }
 
+fn capture(random: &mut Random) -> CaptureSettings {
+    let dump = random.one(&[None, Some(Form::Text), Some(Form::Hex)]);
+    if random.coin() {
+        return CaptureSettings { dump, ..CaptureSettings::default() };
+    }
+    let networks = ["10.0.0.0/8", "::1", "192.0.2.7"];
+    let network = |text: &&str| (Network::parse(text).expect(text), text.to_string());
+    let size = random.coin().then(|| CaptureSettings::MIN_SIZE + random.below(1 << 40));
+    CaptureSettings {
+        file: Some("/var/log/a 'b' \"c\".pcapng".into()),
+        only: networks[..random.below(4) as usize].iter().map(network).collect(),
+        bytes: random.coin().then(|| 1 + random.below(1 << 40)),
+        size,
+        files: if size.is_some() { 1 + random.below(65535) as u32 } else { CaptureSettings::DEFAULT_FILES },
+        dump,
+    }
+}
+
 fn rule(text: &str) -> AccessRule {
     let (word, clients) = text.split_once(' ').expect("two words");
     let decision = if word == "allow" { Decision::Allow } else { Decision::Deny };
@@ -177,6 +196,7 @@ fn service(random: &mut Random, number: usize) -> ServiceSettings {
         on_reload: random.one(&[OnReload::Keep, OnReload::Drain, OnReload::Reset]),
         stripe: stripe(random),
         pool: pool(random),
+        capture: capture(random),
         access,
         remotes: remotes(random, &remotes_of_all_kinds),
         ..ServiceSettings::new(
@@ -240,6 +260,7 @@ fn arguments(random: &mut Random) -> Vec<String> {
         &["--lane-source=127.0.0.1", "--lane-source=::1"],
         &["--lane-timeout=30", "--lane-timeout=1.5ms"],
         &["--stripe-window=64k", "--stripe-window=1g"],
+        &["--dump=hex", "--capture=/tmp/x --capture-size=1m", "--capture=x --capture-bytes=5"],
         &["--stripe-mode=redundant", "--stripe-mode=round-robin", "--stripe-mode=until-congested"],
     ] {
         if random.coin() {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::{Group, Key, Kind, Scope, Shown, Value, counted, one_or_several};
 use crate::address::Network;
 use crate::base::error::error_text;
-use crate::capture::Form;
-use crate::config::capture::CaptureSettings;
+use crate::config::capture::{CaptureSettings, Form};
 use crate::config::draft::{Problem, ServiceDraft};
 use crate::config::units::parse_size;
 
