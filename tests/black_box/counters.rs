@@ -73,10 +73,8 @@ fn what_sessions_did_is_counted_as_the_access_log_has_it_and_nothing_is_left_of_
     let proxy = Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")]).start();
     let page = proxy.log.line("status page at http://");
     let page = Address::parse(page.after("status page at http://").trim_end_matches('/'));
-    let listener = |service: &str, number| {
-        let lines = proxy.log.lines_with(&format!(", service {service}"), number + 1);
-        let address = lines[number].after("listening on ").split(" (fd=").next().expect("an address").to_string();
-        Address::parse(&address)
+    let listener = |service: &str, number: usize| {
+        proxy.log.lines_with(&format!(", service {service}"), number + 1)[number].listener()
     };
 
     let (stream, datagram) = (listener("echo", 0), listener("echo", 1));

@@ -290,13 +290,13 @@ impl<const SHORT: bool> Driver<SHORT> {
     fn note_refused(&self) {
         let said = dropped::said().so_far;
         let mut world = self.world.borrow_mut();
-        for direction in 0..2 {
+        for (direction, said) in said.into_iter().enumerate() {
             let (source, sink) =
                 if direction == 0 { (Some(0), self.dialling.remote) } else { (self.dialling.remote, Some(0)) };
             let (Some(source), Some(sink)) = (source, sink) else { continue };
             let (takes_end, broken) = (world.side(source).plan.takes_end, world.side(sink).known_broken());
             let passage = &mut world.passages[direction];
-            let refused = said[direction].saturating_sub(passage.dropped) as usize;
+            let refused = said.saturating_sub(passage.dropped) as usize;
             if refused == 0 || broken || passage.reads_in_run == 0 {
                 continue;
             }
