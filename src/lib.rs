@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod inspect;
 pub mod log;
+pub mod matcher;
 pub mod proxy_header;
 pub mod service;
 pub mod session;
