@@ -3,6 +3,10 @@
 //! An [`Inspector`] is asked once for each direction of a session what is to look at it there. Sessions that nobody inspects are
 //! untouched; those that are inspected go through buffers, and not through kernel pipes.
 
+pub mod reject;
+pub mod replace;
+pub mod rules;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

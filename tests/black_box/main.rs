@@ -15,6 +15,7 @@ mod configuration;
 mod counters;
 mod datagrams;
 mod faults;
+mod filters;
 mod hours;
 mod limits;
 mod log;

@@ -23,6 +23,7 @@ use super::random::{Random, contents};
 use super::sight::{Sight, Sights};
 use super::socket::{Armed, Conditions, Edges, Link, Socket};
 use super::traffic::{Means, Traffic};
+use super::watch::Watch;
 
 /// More calls than any run can need: a session that makes so many in one run loops.
 const MOST_CALLS_A_RUN: usize = 20_000;
@@ -39,8 +40,8 @@ pub struct Kernel {
     buffer_size: BufferSize,
     traffic: Traffic,
     pipes: PipePlan,
-    /// Whether the sessions are looked at.
-    watched: bool,
+    /// What looks at the sessions.
+    watch: Option<Watch>,
     sockets: Vec<Socket>,
     calls_in_run: usize,
     moved_in_run: u64,
@@ -48,6 +49,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Whether what was read is copied before it is sent.
+    pub fn makes_copies(&self) -> bool {
+        matches!(self.watch, Some(Watch::Filter | Watch::Filters))
+    }
+
     pub fn new(random: Random, plan: &Plan, tracing: bool) -> Kernel {
         Kernel {
             random,
@@ -59,7 +65,7 @@ impl Kernel {
             buffer_size: plan.buffer_size,
             traffic: Traffic::new(plan.pace == Pace::AlwaysBulk),
             pipes: plan.pipes,
-            watched: plan.watch.is_some(),
+            watch: plan.watch,
             sockets: Vec::new(),
             calls_in_run: 0,
             moved_in_run: 0,
@@ -735,7 +741,7 @@ impl Kernel {
     /// A buffer is for messages, or for bulk where there is no pipe.
     fn check_buffer(&self, id: usize, asked: usize) {
         let bulk = self.sockets[id].witness.traffic.is_bulk();
-        let must_copy = self.pipes.may_be_missing() || self.sockets[id].witness.splice_ended || self.watched;
+        let must_copy = self.pipes.may_be_missing() || self.sockets[id].witness.splice_ended || self.watch.is_some();
         self.check(id, !bulk || must_copy, "copies bulk though it could have a pipe");
         let most = match self.buffer_size {
             BufferSize::Growing(size) if bulk => LARGE_BUFFER.max(2 * size),
@@ -746,7 +752,7 @@ impl Kernel {
 
     fn check_pipe_to_fill(&self, id: usize, pipe: &SimPipe, limit: usize) {
         self.check(id, self.sockets[id].witness.traffic.is_bulk(), "reads messages into a pipe");
-        self.check(id, !self.watched, "reads into a pipe what is to be looked at");
+        self.check(id, self.watch.is_none(), "reads into a pipe what is to be looked at");
         self.check(id, pipe.contents.is_none(), "reads into a pipe that holds bytes");
         self.check(id, limit > 0, "reads nothing");
     }

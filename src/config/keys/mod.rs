@@ -11,6 +11,7 @@ mod caps;
 mod capture;
 mod health;
 mod hours;
+mod inspection;
 mod limits;
 mod origin;
 mod program;
@@ -29,6 +30,7 @@ pub use access::RULES;
 pub use balancing::BALANCE;
 pub use capture::DUMP;
 pub use health::ON_DOWN;
+pub use inspection::FILTERS;
 pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
 pub use proxy::{PROXY_DATAGRAMS, SEND_PROXY};
@@ -324,6 +326,7 @@ const TABLES: [&[Key]; 15] = [
     striping::KEYS,
     access_log::KEYS,
     capture::KEYS,
+    inspection::KEYS,
     program::KEYS,
     status::KEYS,
 ];
