@@ -52,5 +52,7 @@ pub fn example() -> Snapshot {
         ],
         sessions_all: 2,
         log_lines_lost: 0,
+        access_log_lines_lost: 0,
+        capture_records_lost: 0,
     }
 }

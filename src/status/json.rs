@@ -29,6 +29,8 @@ impl Json {
             json.field("at_ms", milliseconds(snapshot.at.duration_since(UNIX_EPOCH).unwrap_or_default()));
             json.field("uptime_ms", milliseconds(snapshot.uptime));
             json.field("log_lines_lost", snapshot.log_lines_lost);
+            json.field("access_log_lines_lost", snapshot.access_log_lines_lost);
+            json.field("capture_records_lost", snapshot.capture_records_lost);
             json.field("sessions_all", snapshot.sessions_all);
             json.objects("threads", &snapshot.threads, Json::thread);
             json.objects("services", &snapshot.services, Json::service);

@@ -25,6 +25,10 @@ pub struct Snapshot {
     pub sessions_all: u64,
     /// Lines of the log that nobody took.
     pub log_lines_lost: u64,
+    /// Lines of access logs that could not be written.
+    pub access_log_lines_lost: u64,
+    /// Records of captures for which there was no room.
+    pub capture_records_lost: u64,
 }
 
 /// What is known of a service.

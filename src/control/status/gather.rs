@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Watched;
 use crate::base::clock::Clock;
+use crate::capture;
 use crate::counters::{RemoteCounters, ServiceSeen, SessionRow, ThreadSnapshot, ThreadStatus};
+use crate::log;
 use crate::service::pool::{Member, State};
 use crate::service::refusals::Reason;
 use crate::status::snapshot::{RemoteStatus, ServiceStatus, Snapshot};
@@ -169,6 +171,7 @@ impl Gatherer {
             sessions.sort_unstable_by_key(moved);
             sessions.truncate(MOST_ROWS);
         }
+        let lost = log::lost();
         Snapshot {
             at: SystemTime::now(),
             uptime: Duration::from_micros(self.clock.now_us()),
@@ -177,7 +180,9 @@ impl Gatherer {
             threads,
             services: self.services.iter().map(|service| self.service(service, &mut services)).collect(),
             sessions,
-            log_lines_lost: 0,
+            log_lines_lost: lost.log,
+            access_log_lines_lost: lost.access_log,
+            capture_records_lost: capture::lost(),
         }
     }
 

@@ -46,6 +46,18 @@ pub(super) const METRICS: &[Metric] = &[
         "Lines of the log that were lost, as standard output did not take them.",
         Process(|snapshot| snapshot.log_lines_lost),
     ),
+    counter(
+        "cproxy_access_log_lines_lost",
+        None,
+        "Lines of access logs that were lost, as they could not be written.",
+        Process(|snapshot| snapshot.access_log_lines_lost),
+    ),
+    counter(
+        "cproxy_capture_records_lost",
+        None,
+        "Records of captures that were lost, as there was no room for them.",
+        Process(|snapshot| snapshot.capture_records_lost),
+    ),
     gauge(
         "cproxy_thread_answering",
         None,

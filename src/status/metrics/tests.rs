@@ -37,6 +37,8 @@ fn snapshot() -> Snapshot {
         sessions: Vec::new(),
         sessions_all: 4,
         log_lines_lost: 7,
+        access_log_lines_lost: 0,
+        capture_records_lost: 0,
     }
 }
 

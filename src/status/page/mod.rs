@@ -91,8 +91,13 @@ fn overview(html: &mut String, view: &View<'_>) {
         put!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
     html.push_str("</dl></header>");
-    if snapshot.log_lines_lost > 0 {
-        put!(html, "<p class=\"warning\">{} lines of the log were lost.</p>", snapshot.log_lines_lost);
+    let lost = [
+        ("lines of the log", snapshot.log_lines_lost),
+        ("lines of access logs", snapshot.access_log_lines_lost),
+        ("records of captures", snapshot.capture_records_lost),
+    ];
+    for (what, count) in lost.into_iter().filter(|(_, count)| *count > 0) {
+        put!(html, "<p class=\"warning\">Lost: {count} {what}.</p>");
     }
 }
 
