@@ -125,9 +125,22 @@ impl Output {
         self.why = why.to_string();
     }
 
+    /// How long what was lost may still go untold; `None`: all of it has been told.
+    pub(super) fn may_be_told_in(&self) -> Option<Duration> {
+        let wait = self.told_at.map_or(Duration::ZERO, |at| TOLD_EACH.saturating_sub(at.elapsed()));
+        (self.lost > self.told).then_some(wait)
+    }
+
     /// Has the log say how many lines were lost, if it has not said so lately.
-    fn tell(&mut self, path: &Path) {
-        if self.lost == self.told || self.told_at.is_some_and(|at| at.elapsed() < TOLD_EACH) {
+    pub(super) fn tell(&mut self, path: &Path) {
+        if self.may_be_told_in() == Some(Duration::ZERO) {
+            self.tell_now(path);
+        }
+    }
+
+    /// Has the log say how many lines were lost since it last said so.
+    pub(super) fn tell_now(&mut self, path: &Path) {
+        if self.lost == self.told {
             return;
         }
         warn!("access log {}: {} lines lost: {}", path.display(), self.lost - self.told, self.why);

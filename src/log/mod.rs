@@ -174,9 +174,12 @@ impl Logger {
         lines::collect(&lock(&self.outboxes))
     }
 
+    fn has_lines(&self) -> bool {
+        lock(&self.outboxes).iter().any(|outbox| !lock(outbox).is_empty())
+    }
+
     fn collect_is_due(&self) -> bool {
-        let has_lines = |outbox: &Outbox| !lock(outbox).is_empty();
-        self.finish.load(Ordering::SeqCst) || lock(&self.outboxes).iter().any(has_lines) || sink::is_due()
+        self.finish.load(Ordering::SeqCst) || self.has_lines() || sink::is_due()
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::file::Output;
 use super::lines::{Lines, Outbox, collect, lock};
@@ -172,10 +173,30 @@ pub(super) fn write() -> bool {
         any |= file.write();
         let is_closed = Arc::strong_count(&file) == 1;
         if is_closed {
+            // There will be no other time for what has not been told.
+            lock(&file.output).tell_now(&file.path);
             LOST_BEFORE.fetch_add(file.lost.load(Relaxed), Relaxed);
         }
     }
     any
+}
+
+/// Has the log say how many lines were lost, where that is due. Returns when it is due again.
+pub(super) fn tell() -> Option<Duration> {
+    let files = lock(&FILES);
+    let wait = |file: &Arc<FileSink>| {
+        let mut output = lock(&file.output);
+        output.tell(&file.path);
+        output.may_be_told_in()
+    };
+    files.iter().filter_map(wait).min()
+}
+
+/// Has the log say how many lines were lost and have not been told, as there will be no other time for that.
+pub(super) fn tell_now() {
+    for file in lock(&FILES).iter() {
+        lock(&file.output).tell_now(&file.path);
+    }
 }
 
 /// Whether there is something to write.

@@ -42,6 +42,11 @@ pub(super) fn run_writer(logger: &Logger) {
             continue;
         }
         if finish {
+            sink::tell_now();
+            flush();
+            if logger.has_lines() {
+                continue;
+            }
             logger.finished.store(true, Ordering::SeqCst);
             return;
         }
@@ -58,7 +63,14 @@ pub(super) fn run_writer(logger: &Logger) {
                 }
             }
             while !logger.writer_awake.load(Ordering::SeqCst) {
-                thread::park();
+                // What is told wakes this thread.
+                let next = sink::tell();
+                flush();
+                match next {
+                    _ if logger.writer_awake.load(Ordering::SeqCst) => {}
+                    Some(wait) => thread::park_timeout(wait),
+                    None => thread::park(),
+                }
             }
         }
     }
