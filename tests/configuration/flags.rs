@@ -35,6 +35,8 @@ fn values(key: &Key) -> Vec<String> {
             "srv:_http._tcp.web.internal,max=2",
             "srv:web.internal",
         ],
+        // A path that is relative is so to the folder of a file.
+        Some(Kind::File) => &["", "/absent/a file", "/absent/é"],
         Some(_) => &[
             "0",
             "1",
