@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use crate::base::clock::Clock;
 use crate::config::capture::Rotation;
@@ -64,6 +64,7 @@ impl Capture {
     /// The system's, or that there is something else than a capture.
     pub fn open(path: &Path, rotation: Option<Rotation>, clock: Clock) -> io::Result<Arc<Capture>> {
         let mut open = open_files();
+        open.retain(|file| file.path == path || file.ended.try_recv() != Err(TryRecvError::Disconnected));
         if let Some(at) = open.iter().position(|file| file.path == path) {
             if let Some(capture) = open[at].capture.upgrade() {
                 *lock(&capture.rotation) = rotation;
