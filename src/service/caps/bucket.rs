@@ -4,12 +4,18 @@ use std::num::NonZeroU64;
 
 use super::BURST;
 
-/// How long a session that has used up everything is left to save, in milliseconds, at the most: the rest up to
-/// [`BURST`] is for threads that are late.
-const PAUSE: u64 = 80;
+/// How long a session that has used up everything is left to save, in milliseconds, at the most. Each run costs about the
+/// same, whatever it moves, so it is long; the rest up to [`BURST`] is for the ticks of timers and for threads that are late.
+const PAUSE: u64 = 95;
+
+/// The same for one to which something is owed, as its thread was late: what is owed has to fit beside what comes in.
+const PAUSE_OWED: u64 = 70;
+
+/// The same for one to which more than a [`BURST`] is owed, as its thread is late each time.
+const PAUSE_LATE: u64 = 40;
 
 /// It need not save more than this, in bytes: it would not get cheaper.
-const ENOUGH: u64 = 256 << 10;
+const ENOUGH: u64 = 1 << 20;
 
 /// The most that is owed to a session that was run too late, in [`BURST`]s.
 const MOST_OWED: i64 = 10;
@@ -44,8 +50,11 @@ impl Bucket {
 
     /// Bytes that are worth waiting for.
     pub fn portion(&self) -> u64 {
-        // What is owed has to fit beside what comes in until the thread runs the session.
-        let pause = if self.owed > 0 { PAUSE / 2 } else { PAUSE };
+        let pause = match self.owed {
+            0 => PAUSE,
+            owed if owed <= self.depth() => PAUSE_OWED,
+            _ => PAUSE_LATE,
+        };
         (self.rate.saturating_mul(pause) / 1000).clamp(1, ENOUGH)
     }
 

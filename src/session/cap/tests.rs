@@ -186,7 +186,9 @@ fn a_session_gets_its_own_rate_and_never_more_at_once_than_a_tenth_of_a_second_a
             assert!(scene.most_in(window) <= most, "seed {seed}: {} in {window} ms", scene.most_in(window));
         }
         if bytes <= 125_000 {
-            assert!(scene.runs <= 10 * 30, "seed {seed}: {} runs", scene.runs);
+            // Each run costs about the same, whatever it moves.
+            let most = if lateness == 0 { 10 * 11 } else { 10 * 15 };
+            assert!(scene.runs <= most, "seed {seed}: {} runs, late by {lateness}", scene.runs);
         }
     }
 }
