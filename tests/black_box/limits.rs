@@ -186,15 +186,13 @@ fn a_loop_whose_client_has_left_comes_to_an_end() {
     }
 }
 
-/// An address that nobody else can get, for somebody who listens with `SO_REUSEADDR`.
+/// An address that nobody else can get.
 fn reserved(kind: Kind, directory: &TempDir) -> (Option<socket2::Socket>, Address) {
-    let Address::Tcp(any) = kind.fresh(directory) else { return (None, kind.fresh(directory)) };
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(any), socket2::Type::STREAM, None).expect("a socket");
-    socket.set_reuse_address(true).expect("a socket");
-    socket.bind(&any.into()).expect("a free port");
-    let address = socket.local_addr().expect("an address").as_socket().expect("an address");
-    (Some(socket), Address::Tcp(address))
+    if !kind.is_tcp() {
+        return (None, kind.fresh(directory));
+    }
+    let (socket, address) = Address::reserved();
+    (Some(socket), address)
 }
 
 /// A datagram that is sent round by another program gets another's room each time: now and then it does not.

@@ -260,7 +260,8 @@ fn a_reload_that_fails_leaves_everything_as_it_was_and_can_be_repeated() {
     fails("not toml at all", &["cproxy.toml:1:"]);
     fails("", &["no service"]);
     // All that cannot be bound is named, and what could be bound is not kept.
-    let free = Remote::new(Kind::V4).address.to_string();
+    let (_held, free) = Address::reserved();
+    let free = free.to_string();
     let bad = service("b", &taken.address.to_string(), &to, "")
         + &service("c", "192.0.2.1:5", &to, "")
         + &service("d", &free, &to, "");
@@ -393,8 +394,8 @@ fn sources_keep_their_sessions() {
 fn a_socket_of_sources_that_was_removed_can_be_had_back() {
     for threads in ["1", "2"] {
         let remote = Remote::new(Kind::Udp);
-        // A port that is free, and that the file can name.
-        let address = Remote::new(Kind::Udp).address;
+        // A port that is free, and that the file can name, at an address that no other test takes a port at.
+        let address = Remote::at(Address::parse("udp:127.80.0.8:0"), 0, None).address;
         let other = format!("io-threads = {threads}\n") + &service("a", "127.0.0.1:0", "echo:", "");
         let text = other.clone() + &service("dns", &address.to_string(), &remote.address.to_string(), "");
         let configured = Configured::start(&text);
