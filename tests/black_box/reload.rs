@@ -176,7 +176,7 @@ fn a_session_keeps_the_settings_with_which_it_began() {
     let listener = configured.listener("a");
     let mut old = configured.session("a", &remotes[0]);
     works(&mut old);
-    let said = configured.reload(&text(1, "idle-timeout = \"300ms\""));
+    let said = configured.reload(&text(1, "idle-timeout = \"2500ms\""));
     assert_eq!(
         said[1..],
         [
@@ -190,7 +190,7 @@ fn a_session_keeps_the_settings_with_which_it_began() {
     let mut new = (client.another(), remotes[1].accept());
     works(&mut new);
     assert_eq!(client.end(), End::Reset);
-    not_before(start, Duration::from_millis(300));
+    not_before(start, Duration::from_millis(2500));
     // What ended the new one has not ended the old one.
     works(&mut old);
 }
@@ -771,8 +771,10 @@ fn reloads_under_load_fail_no_client() {
                 .collect();
             let start = Instant::now();
             let mut number = 0;
+            let has_failed =
+                || configured.proxy.log.so_far().iter().any(|line| line.message.starts_with("reload failed: "));
             // Ended by whichever comes last, so that a slow machine reloads as well.
-            while start.elapsed() < Duration::from_secs(seconds) || configured.results() < 20 {
+            while start.elapsed() < Duration::from_secs(seconds) || configured.results() < 20 || !has_failed() {
                 number += 1;
                 fs::write(&configured.path, text(number)).expect("the file");
                 configured.proxy.signal(libc::SIGHUP);
@@ -786,7 +788,6 @@ fn reloads_under_load_fail_no_client() {
         });
         assert!(served.load(Ordering::Relaxed) > 0);
         let lines = configured.proxy.log.so_far();
-        assert!(lines.iter().any(|line| line.message.starts_with("reload failed: ")));
         assert!(
             !lines.iter().any(|line| line.message.contains(": reset by ") || line.message.contains("connect failed"))
         );
