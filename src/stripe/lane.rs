@@ -28,8 +28,8 @@ const STALE_RTOS: u64 = 4;
 /// What is assumed of a lane of which nothing is known, in bytes a second.
 const GUESSED_RATE: u64 = 12_500_000;
 
-/// How long a rate is believed of a lane that has nothing to send, in microseconds, if it is less than what is guessed of a
-/// new lane: a lane that was slow once would get nothing for ever, and so would never show that it is not.
+/// How long a rate is believed that nothing confirms, in microseconds, if it is less than what is guessed of a new lane: a
+/// lane that was slow once would get nothing for ever, or a few bytes now and then, and so would never show that it is not.
 const RATE_BELIEVED: u64 = 5_000_000;
 
 /// Rates are measured over so many microseconds at least.
@@ -61,6 +61,8 @@ pub(super) struct Lane {
     least: u64,
     /// Bytes a second, once it is known.
     rate: Option<u64>,
+    /// When the rate was measured last while the lane was busy, or was found to be higher.
+    confirmed_at: u64,
     /// When the measurement of the rate began, how much had arrived, and the least that was under way since.
     measured: (u64, u64, u64),
     progress_at: u64,
@@ -92,6 +94,7 @@ impl Lane {
             variation: round_trip.unwrap_or(0) / 2,
             least: round_trip.unwrap_or(u64::MAX),
             rate: None,
+            confirmed_at: now,
             measured: (now, 0, 0),
             progress_at: now,
             heard_at: now,
@@ -200,7 +203,7 @@ impl Lane {
 
     /// Forgets a rate that is too old to keep the lane from being used.
     pub(super) fn forget_old_rate(&mut self, now: u64) {
-        let old = self.in_flight() == 0 && now >= self.progress_at + RATE_BELIEVED;
+        let old = self.in_flight() == 0 && now >= self.confirmed_at + RATE_BELIEVED;
         if old && self.rate.is_some_and(|rate| rate < GUESSED_RATE) {
             self.rate = None;
         }
@@ -228,6 +231,9 @@ impl Lane {
         let bytes = self.arrived - arrived;
         let sample = (bytes * SECOND / time).max(1);
         let busy = self.rate.is_some_and(|rate| least > bytes_in(rate, self.least_round_trip()));
+        if busy || self.rate.is_none_or(|rate| sample > rate) {
+            self.confirmed_at = now;
+        }
         self.rate = match self.rate {
             None if bytes < EXTRA_IN_FLIGHT / 2 => None,
             None => Some(sample),

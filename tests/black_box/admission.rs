@@ -10,7 +10,7 @@ use std::thread;
 
 #[cfg(target_os = "linux")]
 use crate::support::Relay;
-use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, SetOnDrop, Stream, TempDir, until};
+use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, SetOnDrop, Stream, TempDir, at_once, until};
 
 /// The first refusal for this reason, as the log has it.
 fn first(reason: &str) -> String {
@@ -180,8 +180,8 @@ fn each_source_begins_so_many_sessions_in_a_time() {
 
 #[test]
 fn a_datagram_for_which_there_is_no_room_is_dropped_and_counted() {
-    for limit in ["--max-sessions=1", "--max-sessions-per-source=1"] {
-        let proxy = Proxy::on(&[Kind::Udp]).args(&["-r", "echo:", limit, "--idle-timeout=200ms", "-v"]).start();
+    let is_dropped = |limit: &str| {
+        let proxy = Proxy::on(&[Kind::Udp]).args(&["-r", "echo:", limit, "--idle-timeout=2500ms", "-v"]).start();
         let connect = || Peer::connect(&proxy.listeners[0]).expect("a socket");
         let mut one = connect();
         one.send("one");
@@ -198,7 +198,8 @@ fn a_datagram_for_which_there_is_no_room_is_dropped_and_counted() {
         let find = |start: &str| lines.iter().position(|line| line.message.starts_with(start)).expect("a line");
         assert!(find(&first(limit[2..].split('=').next().expect("a name"))) < find("disconnect client to proxy "));
         assert_eq!(lines.iter().filter(|line| line.message.contains("dropped")).count(), 0);
-    }
+    };
+    at_once(["--max-sessions=1", "--max-sessions-per-source=1"], is_dropped);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, TempDir, ended, run, skip};
+use crate::support::{Address, End, Kind, Line, Peer, Proxy, Remote, TempDir, ended, run, skip, until};
 
 const LISTEN: &str = "127.0.0.1:0";
 const REMOTE: &str = "127.0.0.1:9";
@@ -234,13 +234,21 @@ fn both_wildcards_can_be_listened_at() {
     }
     for kind in ["", "udp:", "framed:"] {
         for flags in [&[][..], &["-t", "2", "--reuse-port"]] {
-            let port = Remote::new(Kind::V4).address.port();
-            let [v4, v6] = ["0.0.0.0", "[::]"].map(|host| format!("{kind}{host}:{port}"));
             // In either order.
-            for listeners in [[&v4, &v6], [&v6, &v4]] {
-                let arguments = ["-l", listeners[0], "-l", listeners[1], "-r", "echo:"];
-                let proxy = Proxy::on(&[]).args(&arguments).args(flags).start();
-                proxy.log.lines("listening on ", 2);
+            for hosts in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
+                // Somebody else may have the port by then, and so it is another one each time.
+                let (_proxy, port) = until("a port that is free", || {
+                    let port = Remote::new(Kind::V4).address.port();
+                    let listeners = hosts.map(|host| format!("{kind}{host}:{port}"));
+                    let arguments = ["-l", &listeners[0], "-l", &listeners[1], "-r", "echo:"];
+                    let mut proxy = Proxy::on(&[]).args(&arguments).args(flags).start();
+                    let listens = until("a proxy that listens or has ended", || {
+                        let lines = proxy.log.so_far();
+                        let count = lines.iter().filter(|line| line.message.starts_with("listening on ")).count();
+                        if count >= 2 { Some(true) } else { (!proxy.runs()).then_some(false) }
+                    });
+                    listens.then_some((proxy, port))
+                });
                 for host in ["127.0.0.1", "::1"] {
                     let mut peer = Peer::connect(&Address::parse(&format!("{kind}{host}:{port}"))).expect("a listener");
                     if kind.is_empty() {

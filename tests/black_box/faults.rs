@@ -84,7 +84,7 @@ fn a_reset_is_noticed_behind_bytes_that_nobody_takes() {
             let (mut source, mut sink) = if upstream { (client, server) } else { (server, client) };
             source.send("x");
             sink.wait_for_unread(1);
-            let sent = 1 + fill(&mut source);
+            let sent = 1 + fill(&proxy, &mut source);
             source.reset();
             assert!(proxy.log.line("fd ").message.ends_with(" errno 104: Connection reset by peer"));
             let (received, end) = sink.rest();
@@ -96,13 +96,14 @@ fn a_reset_is_noticed_behind_bytes_that_nobody_takes() {
     }
 }
 
-/// Sends until nothing more is taken, for a while: all buffers on the way are full then.
-fn fill(source: &mut Stream) -> usize {
+/// Sends until nothing more is taken, for a while, though the proxy is not kept from working: all buffers on the way are full
+/// then.
+fn fill(proxy: &Proxy, source: &mut Stream) -> usize {
     const WHILE: usize = 50;
     source.socket.set_nonblocking(true).expect("a socket");
     let bytes = vec![1; 1 << 20];
     let (mut sent, mut in_vain) = (0, 0);
-    while in_vain < WHILE {
+    while in_vain < WHILE || !waits(proxy) {
         assert!(sent < 1 << 30, "the proxy holds all this");
         match source.write(&bytes) {
             Ok(n) => (sent, in_vain) = (sent + n, 0),
@@ -113,6 +114,14 @@ fn fill(source: &mut Stream) -> usize {
         }
     }
     sent
+}
+
+/// Whether the proxy has nothing to do.
+fn waits(proxy: &Proxy) -> bool {
+    #[cfg(target_os = "linux")]
+    return crate::support::system::sleeps(proxy.pid());
+    #[cfg(not(target_os = "linux"))]
+    return proxy.pid() != 0;
 }
 
 /// What a side had said when it was reset is delivered to who reads, and then the reset.
@@ -147,14 +156,14 @@ fn what_came_before_a_reset_is_delivered() {
 #[test]
 fn what_came_before_a_reset_is_kept_no_longer_than_the_idle_timeout() {
     let remote = Remote::new(Kind::V4);
-    let proxy = Proxy::between(Kind::V4, &remote).args(&["--idle-timeout", "1s"]).start();
+    let proxy = Proxy::between(Kind::V4, &remote).args(&["--idle-timeout", "2500ms"]).start();
     let (mut client, mut server) = proxy.session(&remote);
-    fill(&mut server);
+    fill(&proxy, &mut server);
     let start = Instant::now();
     server.reset();
     proxy.log.line("fd ");
     assert_eq!(proxy.end().how, "reset by remote");
-    not_before(start, Duration::from_secs(1));
+    not_before(start, Duration::from_millis(2500));
     assert_eq!(client.rest().1, End::Reset);
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::system::{
-    accept_queue, descriptor_flags, is_listening, memory, open_descriptors, processor_time, udp_queue,
+    accept_queue, descriptor_flags, is_listening, memory, open_descriptors, processor_time, rests, udp_queue,
 };
 use crate::support::{
     Address, End, Ended, Kind, Output, Peer, Proxy, Remote, Stream, TempDir, descriptors, ended, is_silent, until,
@@ -56,11 +56,7 @@ fn running_out_of_descriptors_pauses_accepting() {
         server.send("welcome");
         client.expect("welcome");
     }
-    // That something does not happen can only be waited for: in a second, one that spins uses up to a hundred ticks.
-    let before = processor_time(proxy.pid());
-    thread::sleep(Duration::from_secs(1));
-    let ticks = processor_time(proxy.pid()) - before;
-    assert!(ticks <= 15, "{ticks} hundredths of a second of processor time in a pause");
+    rests(proxy.pid(), Duration::from_secs(1), "a pause");
     assert!(waiting.iter().all(Stream::is_silent));
     let pauses = || count(&proxy, "out of descriptors: ");
     assert_eq!(pauses(), 1);
@@ -102,9 +98,9 @@ fn a_session_that_ends_lets_the_next_client_in_at_once() {
             waits.push(start.elapsed());
         }
         waits.sort_unstable();
-        // Whoever looks every 100 ms only takes about that for each, and a busy machine delays not all of them.
-        let most = waits[CLIENTS / 4];
-        assert!(most < Duration::from_millis(50), "a quarter of {CLIENTS} clients came in within {most:?}");
+        // Whoever looks every 100 ms only takes about that for each; a busy machine may delay most of them, and not all.
+        let most = waits[CLIENTS / 30];
+        assert!(most < Duration::from_millis(50), "the fastest of {CLIENTS} clients came in within {most:?}");
     }
 }
 
@@ -190,15 +186,13 @@ fn a_loop_whose_client_has_left_comes_to_an_end() {
     }
 }
 
-/// An address that nobody else can get, for somebody who listens with `SO_REUSEADDR`.
+/// An address that nobody else can get.
 fn reserved(kind: Kind, directory: &TempDir) -> (Option<socket2::Socket>, Address) {
-    let Address::Tcp(any) = kind.fresh(directory) else { return (None, kind.fresh(directory)) };
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(any), socket2::Type::STREAM, None).expect("a socket");
-    socket.set_reuse_address(true).expect("a socket");
-    socket.bind(&any.into()).expect("a free port");
-    let address = socket.local_addr().expect("an address").as_socket().expect("an address");
-    (Some(socket), Address::Tcp(address))
+    if !kind.is_tcp() {
+        return (None, kind.fresh(directory));
+    }
+    let (socket, address) = Address::reserved();
+    (Some(socket), address)
 }
 
 /// A datagram that is sent round by another program gets another's room each time: now and then it does not.

@@ -176,7 +176,7 @@ fn a_session_keeps_the_settings_with_which_it_began() {
     let listener = configured.listener("a");
     let mut old = configured.session("a", &remotes[0]);
     works(&mut old);
-    let said = configured.reload(&text(1, "idle-timeout = \"300ms\""));
+    let said = configured.reload(&text(1, "idle-timeout = \"2500ms\""));
     assert_eq!(
         said[1..],
         [
@@ -190,7 +190,7 @@ fn a_session_keeps_the_settings_with_which_it_began() {
     let mut new = (client.another(), remotes[1].accept());
     works(&mut new);
     assert_eq!(client.end(), End::Reset);
-    not_before(start, Duration::from_millis(300));
+    not_before(start, Duration::from_millis(2500));
     // What ended the new one has not ended the old one.
     works(&mut old);
 }
@@ -260,7 +260,8 @@ fn a_reload_that_fails_leaves_everything_as_it_was_and_can_be_repeated() {
     fails("not toml at all", &["cproxy.toml:1:"]);
     fails("", &["no service"]);
     // All that cannot be bound is named, and what could be bound is not kept.
-    let free = Remote::new(Kind::V4).address.to_string();
+    let (_held, free) = Address::reserved();
+    let free = free.to_string();
     let bad = service("b", &taken.address.to_string(), &to, "")
         + &service("c", "192.0.2.1:5", &to, "")
         + &service("d", &free, &to, "");
@@ -393,8 +394,8 @@ fn sources_keep_their_sessions() {
 fn a_socket_of_sources_that_was_removed_can_be_had_back() {
     for threads in ["1", "2"] {
         let remote = Remote::new(Kind::Udp);
-        // A port that is free, and that the file can name.
-        let address = Remote::new(Kind::Udp).address;
+        // A port that is free, and that the file can name, at an address that no other test takes a port at.
+        let address = Remote::at(Address::parse("udp:127.80.0.8:0"), 0, None).address;
         let other = format!("io-threads = {threads}\n") + &service("a", "127.0.0.1:0", "echo:", "");
         let text = other.clone() + &service("dns", &address.to_string(), &remote.address.to_string(), "");
         let configured = Configured::start(&text);
@@ -770,8 +771,10 @@ fn reloads_under_load_fail_no_client() {
                 .collect();
             let start = Instant::now();
             let mut number = 0;
+            let has_failed =
+                || configured.proxy.log.so_far().iter().any(|line| line.message.starts_with("reload failed: "));
             // Ended by whichever comes last, so that a slow machine reloads as well.
-            while start.elapsed() < Duration::from_secs(seconds) || configured.results() < 20 {
+            while start.elapsed() < Duration::from_secs(seconds) || configured.results() < 20 || !has_failed() {
                 number += 1;
                 fs::write(&configured.path, text(number)).expect("the file");
                 configured.proxy.signal(libc::SIGHUP);
@@ -785,7 +788,6 @@ fn reloads_under_load_fail_no_client() {
         });
         assert!(served.load(Ordering::Relaxed) > 0);
         let lines = configured.proxy.log.so_far();
-        assert!(lines.iter().any(|line| line.message.starts_with("reload failed: ")));
         assert!(
             !lines.iter().any(|line| line.message.contains(": reset by ") || line.message.contains("connect failed"))
         );

@@ -119,7 +119,7 @@ fn checks_come_from_where_sessions_come_from() {
     let remote = Remote::new(Kind::V4);
     let source = format!("{}:20000-20000", ours(6));
     let flags = ["--source", &source, "--check-interval=50ms", "--check-send=PING", "--check-expect=PONG"];
-    let _proxy = Proxy::between(Kind::V4, &remote).args(&flags).start();
+    let _proxy = Proxy::between(Kind::V4, &remote).args(&flags).args(&["--check-timeout=30s"]).start();
     for _ in 0..2 {
         let mut check = remote.accept();
         check.expect("PING");

@@ -67,12 +67,12 @@ struct Crowd {
 pub fn run(plan: Plan) -> Result<Vec<Client>, Failure> {
     let poll = Poll::new()?;
     let mut crowd = Crowd { plan, poll, there: HashMap::new(), staying: VecDeque::new(), clients: Vec::new() };
-    let end = crowd.comes(plan.clients).after(plan.patience);
     let mut events = Events::with_capacity(256);
     while crowd.clients.len() < plan.clients || !crowd.there.is_empty() {
         interrupt::check()?;
         let now = Moment::now();
-        if now >= end {
+        let end = crowd.end();
+        if end.is_some_and(|end| now >= end) {
             break;
         }
         while crowd.clients.len() < plan.clients && crowd.comes(crowd.clients.len()) <= now {
@@ -81,7 +81,7 @@ pub fn run(plan: Plan) -> Result<Vec<Client>, Failure> {
         while crowd.staying.front().is_some_and(|&(until, _)| until <= now) {
             crowd.leave();
         }
-        let next = crowd.next().unwrap_or(end).from_now().min(interrupt::SLICE);
+        let next = crowd.next().or(end).map_or(interrupt::SLICE, |at| at.from_now().min(interrupt::SLICE));
         // mio rounds up to whole milliseconds, which is near enough.
         poll_once(&mut crowd.poll, &mut events, next)?;
         for Token(index) in events.iter().map(|event| event.token()) {
@@ -100,6 +100,12 @@ impl Crowd {
     /// When the client at this index comes.
     fn comes(&self, index: usize) -> Moment {
         self.plan.start.after(self.plan.every * index as u32)
+    }
+
+    /// When all are given up that are still there; `None` as long as some are to come, which a busy machine may make late.
+    fn end(&self) -> Option<Moment> {
+        let last = self.clients.last().filter(|_| self.clients.len() == self.plan.clients)?;
+        Some(last.begun.after(self.plan.patience))
     }
 
     /// When something is to be done, whatever happens.

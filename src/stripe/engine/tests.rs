@@ -380,3 +380,30 @@ fn a_lane_that_was_slow_once_is_tried_again() {
     sender.tick(now);
     assert!(sender.lane_report(0).rate.is_none());
 }
+
+/// A few bytes now and then do not show that it is faster, and do not confirm that it is slow either.
+#[test]
+fn a_lane_that_was_slow_once_is_tried_again_though_it_carries_a_little() {
+    let mut pair = Pair::new(CONFIG, 1);
+    let sender = &mut pair.ends[0];
+    let mut burst = Burst::default();
+    let (mut now, mut sent) = (0, 0);
+    let mut send = |sender: &mut Engine, bytes: usize, now| {
+        sender.write(&vec![1; bytes]);
+        while sender.next_burst(&mut burst, now).is_some() {
+            sent += burst.frames.iter().map(|frame| frame.payload.end - frame.payload.start).sum::<u64>();
+        }
+        Frame::Ack(Ack { cumulative: sent, window_end: 1 << 20, on_this_lane: sent, delay: 0 })
+    };
+    let ack = send(sender, 100_000, now);
+    now += 1_000_000;
+    sender.received(0, ack, None, now).unwrap();
+    assert!(sender.lane_report(0).rate.is_some_and(|rate| rate < 1_000_000));
+    for _ in 0..60 {
+        let ack = send(sender, 10, now);
+        now += 100_000;
+        sender.received(0, ack, None, now).unwrap();
+        sender.tick(now);
+    }
+    assert!(sender.lane_report(0).rate.is_none());
+}

@@ -36,10 +36,15 @@ fn one_session_tries_it_again_after_a_while() {
     let start = Instant::now();
     let out = format!("remote {} is out: ", servers[0].address);
     // On a slow machine two failures may be too far apart to count together.
-    let failures = until("failures that count together", || {
+    let mut clients_so_far = 0;
+    until("failures that count together", || {
         assert_eq!(client(&proxy).1, 1);
-        proxy.log.so_far().iter().any(|line| line.message.starts_with(&out)).then(|| attempts(&servers))
+        clients_so_far += 1;
+        proxy.log.so_far().iter().any(|line| line.message.starts_with(&out)).then_some(())
     });
+    // Lines of different threads may be out of order: what each client has tried is there when it says where it is.
+    proxy.log.lines("connect complete ", clients_so_far);
+    let failures = attempts(&servers);
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..3 {

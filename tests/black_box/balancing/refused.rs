@@ -11,7 +11,17 @@ fn a_remote_that_refuses_datagrams_is_left_alone() {
     for kind in [Kind::Udp, Kind::Datagram] {
         let (refusing, works) = (Remote::new(kind), Remote::new(kind));
         let gone = refusing.address.clone();
-        drop(refusing);
+        // Who has a port keeps it, so that nobody else gets it: it refuses datagrams that come from others.
+        let _held = match kind {
+            Kind::Udp => {
+                refusing.socket.connect(&gone.socket_address()).expect("itself");
+                Some(refusing)
+            }
+            _ => {
+                drop(refusing);
+                None
+            }
+        };
         let setup = Proxy::on(&[kind]).to(&gone).to(&works.address);
         let proxy = setup.args(&["--max-fails", "2", "--fail-timeout", "1h"]).start();
         // Each second one comes to the one that refuses, until it is out; whoever tries again is served.

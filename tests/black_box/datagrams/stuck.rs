@@ -6,28 +6,11 @@ use socket2::Socket;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::system::{memory, processor_time, send_trains, udp_queue};
+use crate::support::system::{memory, rests, send_trains, udp_queue};
 use crate::support::{Kind, Proxy, Remote, descriptors, frame, until};
 
 /// How long is looked whether the proxy works.
 const WATCHED: Duration = Duration::from_secs(1);
-
-/// The processor time it may use in that time, in hundredths of a second.
-const IDLE: u64 = 10;
-
-/// Checks that the proxy has nothing to do, once what led to this is over.
-fn rests(proxy: &Proxy, what: &str) {
-    let mut used = Vec::new();
-    for _ in 0..8 {
-        let before = processor_time(proxy.pid());
-        thread::sleep(WATCHED);
-        used.push(processor_time(proxy.pid()) - before);
-        if used.last() <= Some(&IDLE) {
-            return;
-        }
-    }
-    panic!("{what}: {used:?} hundredths of a second of processor time, each in {WATCHED:?}");
-}
 
 #[test]
 fn a_unix_client_that_reads_nothing_costs_nothing_and_can_go_on() {
@@ -41,7 +24,7 @@ fn a_unix_client_that_reads_nothing_costs_nothing_and_can_go_on() {
             client.send_to(text(index, number).as_bytes(), &listener);
         }
     }
-    rests(&proxy, "clients that do not read");
+    rests(proxy.pid(), WATCHED, "clients that do not read");
     // Another one is served meanwhile.
     let mut bystander = proxy.peer();
     for round in 0..100 {
@@ -86,7 +69,7 @@ fn peers_that_do_not_read_cost_nothing() {
         let kind = kinds[usize::from(!upstream)];
         let sent = send_until_it_blocks(&source.stream.socket, kind == Kind::Framed);
         assert!(sent > 0, "{kinds:?}");
-        rests(&proxy, &format!("{kinds:?}, upstream {upstream}"));
+        rests(proxy.pid(), WATCHED, &format!("{kinds:?}, upstream {upstream}"));
         for number in 0..10 {
             assert_eq!(String::from_utf8_lossy(&sink.receive()), format!("{number:0>1000}"), "{kinds:?}");
         }

@@ -149,7 +149,7 @@ fn a_server_that_refuses_resets_the_client() {
     let relay = Relay::to(&far.listeners[0]);
     let near = near_to(&relay, &[]);
     let mut client = near.connect();
-    client.send("hello");
+    client.send_unless_cut_off("hello");
     assert_eq!(client.end(), End::Reset);
     assert_eq!(far.end().how, "connect failed");
     assert_eq!(near.end().how, "reset by remote");

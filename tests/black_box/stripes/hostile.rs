@@ -2,12 +2,11 @@
 
 use super::count;
 use std::io::{Read, Write};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hand::{Hand, OPENING, ack, data, number};
-use crate::support::system::{memory, processor_time, wakeups};
-use crate::support::{End, Kind, Proxy, Remote, Stream, ended};
+use crate::support::system::{memory, rests};
+use crate::support::{End, Kind, Proxy, Remote, Stream, ended, until};
 
 /// The far end of stripes, with a small window.
 fn far(remote: &Remote) -> Proxy {
@@ -101,8 +100,10 @@ fn lanes_of_sessions_that_are_not_known_are_refused() {
     let mut server = remote.accept();
     lanes[31].data(0, b"hello");
     server.expect("hello");
-    assert_eq!(count(&far, "connect client "), 2);
     assert!(remote.has_nobody());
+    // What is logged is read later than it happens.
+    far.log.lines("connect client ", 2);
+    assert_eq!(count(&far, "connect client "), 2);
 }
 
 /// It waits for a server that does not read, and is over all the same.
@@ -225,14 +226,17 @@ fn lanes_that_are_closed_as_soon_as_they_are_open_are_dialled_more_and_more_rare
     }
     // Pauses of half of 100, 200, 400 and 800 ms at the least.
     assert!(before.elapsed() > Duration::from_millis(750), "{:?}", before.elapsed());
-    // One on which something comes is dialled again at once if it is lost.
-    let mut lane = accept_lane(&remote);
-    lane.send(number(5, 1));
-    lane.send(number(4, 1));
-    assert_eq!(Hand(lane).next_of(5), number(5, 1));
-    let before = Instant::now();
-    accept_lane(&remote);
-    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    // One on which something comes is dialled again at once if it is lost, and not after a pause, which would be longer
+    // each time. A busy machine may look like that now and then.
+    until("a lane that is dialled again at once", || {
+        let mut lane = accept_lane(&remote);
+        lane.send(number(5, 1));
+        lane.send(number(4, 1));
+        assert_eq!(Hand(lane).next_of(5), number(5, 1));
+        let before = Instant::now();
+        accept_lane(&remote);
+        (before.elapsed() < Duration::from_secs(1)).then_some(())
+    });
 }
 
 /// The acceptor's part of an opening, by hand.
@@ -305,10 +309,5 @@ fn a_lane_that_is_not_answered_keeps_nobody_busy() {
 
 /// Whether a proxy sleeps, and wakes up but a few times.
 fn is_idle(proxy: &Proxy) {
-    let work = || (wakeups(proxy.pid()), processor_time(proxy.pid()));
-    let before = work();
-    thread::sleep(Duration::from_millis(500));
-    let after = work();
-    let (count, time) = (after.0 - before.0, after.1 - before.1);
-    assert!(count < 60 && time < 10, "it woke up {count} times, and worked for {time}0 ms");
+    rests(proxy.pid(), Duration::from_millis(500), "a proxy that has nothing to do");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Chain, near_to, transfer, works};
-use crate::support::{End, Kind, Proxy, Random, Relay, Remote, TempDir, not_before};
+use crate::support::{End, Kind, Proxy, Random, Relay, Remote, TempDir, at_once, not_before};
 
 const MIB: usize = 1 << 20;
 
@@ -184,17 +184,19 @@ fn striped_sessions_that_do_not_end_are_reset_when_they_have_drained() {
 
 #[test]
 fn an_idle_striped_session_is_ended_by_either_end() {
-    for near_counts in [true, false] {
-        let idle = ["--idle-timeout", "500ms"];
+    let ends = |near_counts: bool| {
+        let idle = ["--idle-timeout", "2500ms"];
         let chain = if near_counts { Chain::new(&idle, &[]) } else { Chain::new(&[], &idle) };
         let mut session = chain.session();
-        works(&mut session);
+        // It is idle from some moment in this on.
         let start = Instant::now();
+        works(&mut session);
         assert_eq!([session.0.end(), session.1.end()], [End::Reset; 2], "near: {near_counts}");
-        not_before(start, Duration::from_millis(400));
+        not_before(start, Duration::from_millis(2500));
         drop(session);
         chain.is_empty();
         let counts = if near_counts { &chain.near } else { &chain.far };
         assert_eq!(counts.end().how, "idle timeout");
-    }
+    };
+    at_once([true, false], ends);
 }

@@ -1,6 +1,8 @@
 //! Keys, and connections that never become lanes.
 
 use std::fs;
+use std::io::Read;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hand::OPENING;
@@ -41,7 +43,7 @@ fn without_the_same_key_no_session_starts_and_both_logs_say_why() {
     for (near, far, near_says, far_says) in cases {
         let chain = Chain::new(&near, &far);
         let mut client = chain.near.connect();
-        client.send("hello");
+        client.send_unless_cut_off("hello");
         assert_eq!(client.end(), End::Reset);
         chain.near.log.lines_with(near_says, 1);
         chain.far.log.lines_with(far_says, 1);
@@ -171,23 +173,33 @@ fn garbage_is_closed_and_silence_after_three_seconds() {
 #[test]
 fn no_more_than_256_wait_at_once() {
     const BUSY: &[u8] = b"CPST\x01\x06\x00\x00";
-    let chain = Chain::both(&["-t", "1"]);
-    let connect = |said: &[u8]| {
-        let mut stream = Stream::connect(&chain.far.listeners[0]).expect("a proxy that listens");
-        stream.send(said);
-        stream
-    };
-    let mut silent: Vec<Stream> = (0..10).map(|number| connect(&OPENING[..number % 8])).collect();
-    // What comes behind an answer would be taken for a frame.
-    let mut answered = connect(OPENING);
-    answered.receive(24);
-    let mut others: Vec<Stream> = (0..256).map(|_| connect(b"CP")).collect();
-    for stream in &mut silent {
-        assert_eq!(stream.rest(), (BUSY.to_vec(), End::Eof));
-    }
-    assert_eq!(answered.end(), End::Eof);
-    assert!(others.iter_mut().filter(|stream| !stream.is_silent()).count() < 50);
-    works(&mut chain.session());
+    // After this, silence is ended anyway.
+    const OPENING_TIMEOUT: Duration = Duration::from_secs(3);
+    until("a machine that is fast enough", || {
+        let chain = Chain::both(&["-t", "1"]);
+        let connect = |said: &[u8]| {
+            let mut stream = Stream::connect(&chain.far.listeners[0]).expect("a proxy that listens");
+            stream.send_unless_cut_off(said);
+            stream
+        };
+        let start = Instant::now();
+        let mut silent: Vec<Stream> = (0..10).map(|number| connect(&OPENING[..number % 8])).collect();
+        // What comes behind an answer would be taken for a frame.
+        let mut answered = connect(OPENING);
+        let answer = answered.read_exact(&mut [0; 24]);
+        let mut others: Vec<Stream> = (0..256).map(|_| connect(b"CP")).collect();
+        let told: Vec<_> = silent.iter_mut().map(Stream::rest).collect();
+        let nothing = answered.rest();
+        let loud = others.iter_mut().filter(|stream| !stream.is_silent()).count();
+        if start.elapsed() >= OPENING_TIMEOUT {
+            return None;
+        }
+        assert!(told.iter().all(|told| *told == (BUSY.to_vec(), End::Eof)), "{told:?}");
+        assert_eq!((answer.ok(), nothing), (Some(()), (Vec::new(), End::Eof)));
+        assert!(loud < 50, "{loud}");
+        works(&mut chain.session());
+        Some(())
+    });
 }
 
 /// Few of them wait at once, and sessions begin and go on.
@@ -201,7 +213,6 @@ fn ten_thousand_that_open_half_a_lane_disturb_nobody() {
         let mut session = chain.session();
         works(&mut session);
         let base = open_descriptors(chain.far.pid()).len();
-        let mut most = 0;
         let mut kept = std::collections::VecDeque::new();
         let opening = if key.is_some() { keyed_opening()[..50].to_vec() } else { OPENING.to_vec() };
         for number in 0..HALF_OPEN {
@@ -214,11 +225,18 @@ fn ten_thousand_that_open_half_a_lane_disturb_nobody() {
             if number % 500 == 0 {
                 works(&mut session);
                 works(&mut chain.session());
-                most = most.max(open_descriptors(chain.far.pid()).len());
+                // Those on their way from the acceptor are not counted among them: a thread that has not had its turn may
+                // have many of them to close.
+                let is_bounded = |_| {
+                    let most = base + 256 + 200;
+                    open_descriptors(chain.far.pid()).len() < most || {
+                        thread::sleep(Duration::from_millis(50));
+                        false
+                    }
+                };
+                assert!((0..20).any(is_bounded), "many more descriptors than the {base} before");
             }
         }
-        // Those on their way from the acceptor are not counted among them.
-        assert!(most < base + 256 + 200, "{most} descriptors, {base} before");
         works(&mut session);
         until("the end of the openings", || (open_descriptors(chain.far.pid()).len() <= base + 8).then_some(()));
         drop(session);

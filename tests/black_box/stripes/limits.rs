@@ -6,15 +6,23 @@ use std::time::{Duration, Instant};
 use super::hand::Hand;
 use super::{count, near_to, works};
 use crate::hours::zone_at;
+use crate::support::system::sleeps;
 use crate::support::{Kind, Proxy, Relay, Remote, Stream, until};
 
-/// Opens sessions until the next one is not served, and says how many were.
-fn fill(near: &Proxy, remote: &Remote) -> Vec<(Stream, Stream)> {
+/// Opens sessions until one of the proxies is full, and the next one is not served; says how many were.
+fn fill(full: &Proxy, near: &Proxy, remote: &Remote) -> Vec<(Stream, Stream)> {
     let mut sessions = Vec::new();
-    remote.socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket");
+    remote.socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+    let pauses = || count(full, "out of descriptors");
+    let before = pauses();
     loop {
         let mut client = near.connect();
-        let Ok((server, _)) = remote.socket.accept() else { break };
+        // On a busy machine it may only be slow: neither of them is to have anything to do.
+        let served = until("a session, or a proxy that is full", || match remote.socket.accept() {
+            Ok((server, _)) => Some(Some(server)),
+            Err(_) => (pauses() > before && sleeps(full.pid()) && sleeps(near.pid())).then_some(None),
+        });
+        let Some(server) = served else { break };
         let mut server = Stream::new(server).expect("a socket");
         client.write_all(b"x").expect("a client");
         server.expect("x");
@@ -46,8 +54,7 @@ fn the_far_end_runs_out_of_descriptors_and_all_room_comes_back() {
         // With one lane it is known how many sessions fit.
         let counts = ["1", "4", "1"].map(|lanes| {
             let near = near_to(&relay, &["--lanes", lanes]);
-            let mut sessions = fill(&near, &remote);
-            far.log.line("out of descriptors");
+            let mut sessions = fill(&far, &near, &remote);
             sessions.iter_mut().for_each(works);
             let count = sessions.len();
             // Some go, and others come in.
@@ -71,8 +78,7 @@ fn the_near_end_runs_out_of_descriptors_and_all_room_comes_back() {
     let to = format!("stripe:{}", relay.address);
     let near = Proxy::on(&[Kind::V4]).args(&["-r", &to, "-t", "2"]).descriptors(60, 100).start();
     let counts = [(); 2].map(|()| {
-        let mut sessions = fill(&near, &remote);
-        near.log.line("out of descriptors");
+        let mut sessions = fill(&near, &near, &remote);
         sessions.iter_mut().for_each(works);
         let count = sessions.len();
         drop(sessions);
@@ -88,8 +94,8 @@ fn a_lane_joins_a_session_when_the_time_of_new_ones_is_over() {
     let remote = Remote::new(Kind::V4);
     // On a slow machine it may be six before the session is there.
     for seconds_left in [2, 10, 50] {
-        let start = Instant::now();
         let zone = zone_at(18 * 3600 - seconds_left);
+        let start = Instant::now();
         let setup = Proxy::between(Kind::Stripe, &remote).env("TZ", &zone);
         let far = setup.args(&["--allow-time", "08:00-18:00"]).start();
         let mut hand = Hand::open(&far.listeners[0], 1, 0);

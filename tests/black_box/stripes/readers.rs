@@ -10,15 +10,16 @@ use crate::support::{End, Random, Stream, drink, until};
 
 const MIB: u64 = 1 << 20;
 
-/// Sends what a seed repeats until nothing is taken any more, and says how much that was.
-fn send_until_full(stream: &mut Stream, seed: u64) -> usize {
+/// Sends what a seed repeats until nothing is taken any more, and says how much that was: no less than is asked for.
+fn send_until_full(stream: &mut Stream, seed: u64, least: usize) -> usize {
     let (mut random, mut sent) = (Random(seed), 0);
     stream.socket.set_nonblocking(true).expect("a socket");
     let mut refused = 0;
     // On a busy machine this may be too early, which does no harm.
-    while refused < 100 {
+    while refused < 100 || sent < least {
         let (piece, mut taken) = (random.bytes(1 << 16), 0);
-        while taken < piece.len() && refused < 100 {
+        while taken < piece.len() && (refused < 100 || sent + taken < least) {
+            assert!(refused < 10_000, "no more than {sent} bytes");
             match stream.socket.send(&piece[taken..]) {
                 Ok(count) => (taken, refused) = (taken + count, 0),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -43,8 +44,7 @@ fn a_reader_that_stops_costs_no_more_than_the_window() {
         let before = [&chain.near, &chain.far].map(|proxy| memory(proxy.pid(), "VmHWM"));
         let (client, server) = session;
         let (mut writer, mut reader) = if by_client { (client, server) } else { (server, client) };
-        let sent = send_until_full(&mut writer, 5);
-        assert!(sent > 1 << 20, "{sent} bytes");
+        let sent = send_until_full(&mut writer, 5, 1 << 20);
         for (proxy, before) in [&chain.near, &chain.far].into_iter().zip(before) {
             let now = memory(proxy.pid(), "VmHWM");
             assert!(now < before + 4 * MIB, "{now} bytes of memory after {before}");
@@ -75,7 +75,7 @@ fn many_readers_that_are_stuck_hold_nobody_up() {
     stuck.iter_mut().for_each(works);
     let before = [&chain.near, &chain.far].map(|proxy| memory(proxy.pid(), "VmHWM"));
     let sent: Vec<usize> = thread::scope(|scope| {
-        let fill = |(number, (client, _)): (usize, &mut (Stream, Stream))| send_until_full(client, number as u64);
+        let fill = |(number, (client, _)): (usize, &mut (Stream, Stream))| send_until_full(client, number as u64, 1);
         let fillers: Vec<_> = stuck.iter_mut().enumerate().map(|one| scope.spawn(move || fill(one))).collect();
         fillers.into_iter().map(|filler| filler.join().expect("a filler")).collect()
     });

@@ -137,6 +137,17 @@ impl Address {
         }
     }
 
+    /// An address of TCP that nobody else gets while the socket is there, but for somebody who listens at it with
+    /// `SO_REUSEADDR`, as the proxy does.
+    pub fn reserved() -> (Socket, Address) {
+        let any = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let socket = any.socket().expect("a socket");
+        socket.set_reuse_address(true).expect("a socket");
+        socket.bind(&any.socket_address()).expect("a free port");
+        let address = any.bound(&socket);
+        (socket, address)
+    }
+
     /// As the socket calls want it.
     pub fn socket_address(&self) -> SockAddr {
         match self {

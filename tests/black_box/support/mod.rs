@@ -43,6 +43,12 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Does the same with each of these, with all at once, so that their waits overlap.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, act: impl Fn(T) + Sync) {
+    let act = &act;
+    std::thread::scope(|scope| cases.into_iter().for_each(|case| drop(scope.spawn(move || act(case)))));
+}
+
 /// Sets a flag when it is dropped, however that comes about.
 pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 

@@ -22,7 +22,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Stream {
     pub socket: Socket,
-    /// It was reset before the system had told that it was connected, which reading and writing tell then.
+    /// It was reset before the system had told that it was connected, or before something was sent: reading and writing
+    /// tell it then.
     was_reset: bool,
 }
 
@@ -55,6 +56,16 @@ impl Stream {
     /// Sends all of it.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.write_all(bytes.as_ref()).expect("a peer that takes bytes");
+    }
+
+    /// Sends all of it, unless the stream has been cut off by then, which reading tells: a timeout may have been sooner.
+    pub fn send_unless_cut_off(&mut self, bytes: impl AsRef<[u8]>) {
+        match self.write_all(bytes.as_ref()) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                self.was_reset = true;
+            }
+            result => result.expect("a peer that takes bytes"),
+        }
     }
 
     /// Sends until that fails because the stream was cut off, or panics after `most` bytes; how many it took.

@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use super::Address;
 
@@ -38,6 +40,35 @@ pub fn processor_time(pid: u32) -> u64 {
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     // utime and stime, numbers 14 and 15 in proc(5); the first field here is number 3.
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+/// Whether all threads of a process wait for something. One that only waits for a processor does not, nor does one that is
+/// stopped.
+pub fn sleeps(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    tasks.flatten().all(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") S ")))
+}
+
+/// Checks that a process does next to nothing in this time, once what led to that is over; a busy machine may take longer
+/// for it. One that spins never rests. That something does not happen can only be waited for.
+pub fn rests(pid: u32, time: Duration, what: &str) {
+    const TRIES: usize = 8;
+    // A spinning thread wakes up all the time, or uses all of it.
+    let most_ticks = (time.as_millis() as u64 / 100).max(5);
+    let most_wakeups = time.as_millis() as u64 / 8;
+    let work = || (processor_time(pid), wakeups(pid));
+    let mut used = Vec::new();
+    for _ in 0..TRIES {
+        let before = work();
+        thread::sleep(time);
+        let after = work();
+        let (ticks, count) = (after.0 - before.0, after.1 - before.1);
+        if ticks <= most_ticks && count <= most_wakeups {
+            return;
+        }
+        used.push((ticks, count));
+    }
+    panic!("{what}: hundredths of a second of processor time, and wake-ups, each time in {time:?}: {used:?}");
 }
 
 /// How often the threads of a process have gone to sleep.
