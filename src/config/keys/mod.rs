@@ -312,7 +312,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 15] = [
+const TABLES: [&[Key]; 16] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
