@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use super::{LOST, lock};
 use crate::config::capture::Rotation;
@@ -128,9 +129,15 @@ impl Queue {
     pub fn offer(&self, record: Record) -> bool {
         let most = if matches!(record, Record::Moved(_)) { MOST_QUEUED - RESERVE } else { MOST_QUEUED };
         let cost = record.cost();
-        if self.shared.queued.fetch_add(cost, Relaxed) + cost <= most {
+        let queued = self.shared.queued.fetch_add(cost, Relaxed) + cost;
+        if queued <= most {
             // Without its thread, nobody waits for it.
-            return self.records.send(record).is_ok();
+            let is_sent = self.records.send(record).is_ok();
+            if queued > MOST_QUEUED / 2 {
+                // Where all cores are busy, the writer may only wait for one of them.
+                thread::yield_now();
+            }
+            return is_sent;
         }
         self.shared.queued.fetch_sub(cost, Relaxed);
         LOST.fetch_add(1, Relaxed);
