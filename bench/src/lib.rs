@@ -11,6 +11,8 @@
 //!
 //! `rules` measures what it costs to say who may come in, how much they get, and who the remote thinks they are.
 //!
+//! `look` measures what it costs that somebody looks at what the proxy does.
+//!
 //! A newcomer finds "what is measured" in [`load`], "how one measurement goes" in [`measure`], and "which proxies" in
 //! [`proxy`].
 #![cfg(target_os = "linux")]
@@ -31,6 +33,7 @@ pub mod introduction;
 pub mod kit;
 pub mod limits;
 pub mod load;
+pub mod look;
 pub mod measure;
 pub mod metric;
 pub mod options;
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
     match arguments.next().as_deref() {
         Some("compare") => compare::main(&arguments.collect::<Vec<_>>()),
         Some("balance") => balance::main(&arguments.collect::<Vec<_>>()),
+        Some("look") => look::main(&arguments.collect::<Vec<_>>()),
         Some("rules") => rules::main(&arguments.collect::<Vec<_>>()),
         Some("stripe") => stripe::main(&arguments.collect::<Vec<_>>()),
         Some(process::SERVER_COMMAND) => server::main(&arguments.collect::<Vec<_>>()),
@@ -78,6 +82,12 @@ pub fn main() -> ExitCode {
 }
 
 fn print_usage() {
-    let usages = [options::usage, stripe::options::usage, balance::options::usage, rules::options::usage];
-    println!("{}", usages.map(|usage| usage()).join("\n"));
+    let usages = [
+        options::usage(),
+        stripe::options::usage(),
+        balance::options::usage(),
+        rules::options::usage(),
+        look::options::usage(),
+    ];
+    println!("{}", usages.join("\n"));
 }
