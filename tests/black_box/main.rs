@@ -11,6 +11,7 @@ mod balancing;
 mod caps;
 mod command_line;
 mod configuration;
+mod counters;
 mod datagrams;
 mod faults;
 mod hours;

@@ -25,6 +25,8 @@ scrape_configs:
   the remote that it was connected to last.
 - The label `service` has the name of the service; it is empty for the service of the command line. The label `remote`
   has the remote's address, or what was written where it stands for several addresses.
+- A client whose PROXY header is bad, or names somebody who is not let in, has a session until then: it is counted with
+  the ending `bad_proxy_header` or `not_let_in`, and has no line in the access log.
 - No label has the address of a client: there are no more values than there are services and remotes.
 - The buckets of histograms end at powers of four: 16 us, 64 us, 256 us, and so on for times, up to 19 hours, and 16
   bytes, 64 bytes, 256 bytes, and so on for sizes, up to 64 GiB.
