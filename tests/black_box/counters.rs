@@ -2,16 +2,35 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::support::{Address, Kind, Peer, Proxy, Remote, Stream, TempDir, until};
 
-/// The values of the metrics at this address, by name and labels, and the names of those that come and go.
-fn metrics(page: &Address) -> (HashMap<String, f64>, Vec<String>) {
+/// What the status page at this address says at `/metrics`.
+fn text(page: &Address) -> String {
     let mut stream = Stream::connect(page).expect("a status page");
     stream.send("GET /metrics HTTP/1.0\r\n\r\n");
     let (answer, _) = stream.rest();
     let answer = String::from_utf8(answer).expect("text");
-    let (_, text) = answer.split_once("\r\n\r\n").expect("a header");
+    answer.split_once("\r\n\r\n").expect("a header").1.to_string()
+}
+
+/// Has Prometheus' own tool, where it is installed, look for what is wrong with metrics.
+fn judge(text: &str) {
+    let mut tool = Command::new("promtool");
+    tool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut tool) = tool.spawn() else {
+        return eprintln!("promtool is not installed: the metrics are not checked with it");
+    };
+    tool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("a tool that reads");
+    let said = tool.wait_with_output().expect("a tool that ends");
+    let lines = [said.stdout, said.stderr].concat();
+    assert!(said.status.success() && lines.is_empty(), "{}", String::from_utf8_lossy(&lines));
+}
+
+/// The values of metrics, by name and labels, and the names of those that come and go.
+fn metrics(text: &str) -> (HashMap<String, f64>, Vec<String>) {
     let value = |line: &str| {
         let (labelled, value) = line.rsplit_once(' ').expect("a value");
         (labelled.to_string(), value.parse().expect("a number"))
@@ -73,8 +92,9 @@ fn what_sessions_did_is_counted_as_the_access_log_has_it_and_nothing_is_left_of_
     let proxy = Proxy::on(&[]).args(&["-c", path.to_str().expect("a path")]).start();
     let page = proxy.log.line("status page at http://");
     let page = Address::parse(page.after("status page at http://").trim_end_matches('/'));
-    let listener = |service: &str, number: usize| {
-        proxy.log.lines_with(&format!(", service {service}"), number + 1)[number].listener()
+    let listener = |service: &str, number| {
+        let line = proxy.log.lines_with(&format!(", service {service}"), number + 1).remove(number);
+        line.listener()
     };
 
     let (stream, datagram) = (listener("echo", 0), listener("echo", 1));
@@ -88,9 +108,10 @@ fn what_sessions_did_is_counted_as_the_access_log_has_it_and_nothing_is_left_of_
     sender.expect("a datagram");
     Stream::connect(&listener("nobody", 0)).expect("a listener").end();
 
+    judge(&text(&page));
     let service = |name: &str, more: &str| format!("{{service=\"{name}\"{more}}}");
     let (values, gauges) = until("the end of all sessions", || {
-        let (values, gauges) = metrics(&page);
+        let (values, gauges) = metrics(&text(&page));
         let ends = ["echo", "nobody"].map(|name| {
             let of = service(name, "");
             let begun = values[&format!("cproxy_service_sessions_begun_total{of}")];

@@ -32,6 +32,11 @@ pub fn all() -> Vec<Case> {
     ]
 }
 
+/// How many of so many sessions a proxy with these descriptors can have: two for each, and some for pipes and itself.
+pub fn allowed(sessions: usize, descriptors: u64) -> usize {
+    sessions.min(descriptors.saturating_sub(1000) as usize / 2)
+}
+
 impl Case {
     /// Whether a word of `--only` means it.
     pub fn is_meant_by(&self, word: &str) -> bool {
@@ -60,6 +65,7 @@ impl Case {
                 known("p99 of pings without a page", Unit::Seconds),
                 known("p99 of pings", Unit::Seconds),
                 known("size of the page", Unit::Bytes),
+                known("sessions", Unit::Times),
             ],
         }
     }

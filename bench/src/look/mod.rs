@@ -46,6 +46,6 @@ fn look(common: Common) -> Result<ExitCode, Failure> {
 fn run(kind: Kind, kit: &Kit, round: usize) -> Result<Vec<f64>, Failure> {
     match kind {
         Kind::Page(load) => page::seen(kit, load, round),
-        Kind::Many { open } => page::many(kit, open, round),
+        Kind::Many { open } => page::many(kit, cases::allowed(open, kit.descriptors), round),
     }
 }

@@ -118,5 +118,6 @@ pub fn many(kit: &Kit, open: usize, round: usize) -> Result<Vec<f64>, Failure> {
         median(plain.tails.iter().copied()),
         median(page.tails.iter().copied()),
         page.median_of_seen(|seen| seen.size as f64),
+        open as f64,
     ])
 }
