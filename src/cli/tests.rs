@@ -95,7 +95,7 @@ fn defaults_are_the_tables() {
             "the system's maximum" => "2147483647",
             "info" => continue, // RUST_LOG stands before it.
             // They cannot be asked for.
-            "no access log" | "no such line" => continue,
+            "no access log" | "no such line" | "no page" => continue,
             "the system's choice" | "no key" | "always" | "no header" | "everybody" | "any number" => continue,
             "nothing" => "",
             // A given size is kept to, the default one may grow; and the default depends on the client, or on the interval.

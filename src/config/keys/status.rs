@@ -12,7 +12,7 @@ pub(super) const KEYS: &[Key] = &[Key {
         show: |process| process.status.as_ref().map(|status| Shown::Text(status.argument.clone())),
     },
     group: Group::Status,
-    default: Some("off"),
+    default: Some("no page"),
     help: "show what the program is doing at this address, to a browser, to Prometheus and to cproxy top",
     details: &[
         "Show what the program is doing, by HTTP, at this address: a TCP address, as `127.0.0.1:8080`, or a Unix socket, \
