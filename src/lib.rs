@@ -22,6 +22,8 @@ pub mod session;
 pub mod status;
 pub mod stripe;
 pub mod thread;
+#[cfg(feature = "top")]
+pub mod top;
 
 use ::log::{error, warn};
 use std::ffi::OsString;
@@ -51,6 +53,14 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>, inspectors: &Insp
             add(inspectors, &mut settings);
             serve(*settings, source.map(|source| load(source, inspectors.clone())), &warnings)
         }
+        Command::Top { address, is_once } => match top(&address, is_once) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(line) => {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(io::stderr(), "cproxy: {line}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
         Command::Reload(pid) => match control::reloader::ask(pid) {
             Ok(line) => print(&format!("{line}\n"), ExitCode::SUCCESS),
@@ -83,6 +93,15 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>, inspectors: &Insp
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "top")]
+use top::run as top;
+
+/// Where the program was built without it.
+#[cfg(not(feature = "top"))]
+fn top(_: &str, _: bool) -> Result<(), String> {
+    Err("this program was built without the command top".to_string())
 }
 
 /// What a reload calls: in the log, each error is one line.
