@@ -36,12 +36,21 @@ use config::file::{ConfigError, ConfigSource};
 use config::settings::Settings;
 use control::reload::Load;
 use control::signals::Signals;
+use inspect::Inspectors;
 use log::LogSettings;
 
 /// Runs the program with its arguments (without its own name) and says how it ends.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(arguments, &Inspectors::default())
+}
+
+/// The same for a program that has inspectors of its own: these look at the sessions of all services, behind what options ask for.
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>, inspectors: &Inspectors) -> ExitCode {
     match cli::parse(arguments) {
-        Command::Run(settings, warnings, source) => serve(*settings, source.map(load), &warnings),
+        Command::Run(mut settings, warnings, source) => {
+            add(inspectors, &mut settings);
+            serve(*settings, source.map(|source| load(source, inspectors.clone())), &warnings)
+        }
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
         Command::Reload(pid) => match control::reloader::ask(pid) {
             Ok(line) => print(&format!("{line}\n"), ExitCode::SUCCESS),
@@ -77,8 +86,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What a reload calls: in the log, each error is one line.
-fn load(source: ConfigSource) -> Load {
-    Arc::new(move || source.load().map_err(|errors| errors.iter().map(ConfigError::one_line).collect()))
+fn load(source: ConfigSource, inspectors: Inspectors) -> Load {
+    Arc::new(move || {
+        let settings = source.load().map(|mut settings| {
+            add(&inspectors, &mut settings);
+            settings
+        });
+        settings.map_err(|errors| errors.iter().map(ConfigError::one_line).collect())
+    })
+}
+
+/// Has these look at the sessions of all services.
+fn add(inspectors: &Inspectors, settings: &mut Settings) {
+    settings.services.iter_mut().for_each(|service| service.inspectors.extend(inspectors));
 }
 
 fn serve(settings: Settings, load: Option<Load>, warnings: &[String]) -> ExitCode {

@@ -5,7 +5,7 @@ use crate::address::Lookups;
 use crate::config::draft::{Missing, Problem, ProcessDraft, ServiceDraft, Wishes};
 use crate::config::file::{self, ConfigSource, Overrides};
 use crate::config::judge::{problems, warnings};
-use crate::config::keys::{Key, Scope};
+use crate::config::keys::{FILTERS, Key, Scope};
 use crate::config::loops::loops;
 use crate::config::settings::Settings;
 use std::fmt::Write;
@@ -41,8 +41,9 @@ impl<'a> CommandLine<'a> {
                 set(&mut self.process, value)
             }
             Scope::Service { .. } if self.has_file && !key.is_in_file() => Err(Problem::Usage(format!(
-                "{} is a rule of a service: with --config (-c), it belongs in the file, as one of `access`",
-                spelling(key)
+                "{} is a rule of a service: with --config (-c), it belongs in the file, as one of `{}`",
+                spelling(key),
+                if FILTERS.contains(&key.long) { "inspect" } else { "access" }
             ))),
             Scope::Service { .. } if self.has_file => Err(Problem::Usage(format!(
                 "{} is an option of a service: with --config (-c), it belongs in the file",

@@ -9,6 +9,7 @@ pub mod draft;
 pub mod escapes;
 pub mod file;
 pub mod hours;
+pub mod inspection;
 pub mod judge;
 pub mod keys;
 pub mod limits;

@@ -6,6 +6,7 @@ use super::balancing::PoolSettings;
 use super::caps::CapSettings;
 use super::capture::CaptureSettings;
 use super::hours::HourSettings;
+use super::inspection::RuleSettings;
 use super::limits::LimitSettings;
 use super::origin::ConnectFrom;
 use super::proxy::ProxySettings;
@@ -87,6 +88,8 @@ pub struct ServiceSettings {
     pub stripe: StripeSettings,
     /// What is captured and dumped of its sessions.
     pub capture: CaptureSettings,
+    /// What is rejected and replaced in its sessions.
+    pub rules: RuleSettings,
     /// What else looks at its sessions, which only a program can ask for of which this is a library.
     pub inspectors: Inspectors,
     /// What is logged of its sessions.
@@ -188,6 +191,7 @@ impl ServiceSettings {
             on_reload: OnReload::Keep,
             stripe: StripeSettings::default(),
             capture: CaptureSettings::default(),
+            rules: RuleSettings::default(),
             inspectors: Inspectors::default(),
             access_log: AccessLogSettings::default(),
             log_level: None,

@@ -5,6 +5,7 @@
 
 pub mod reject;
 pub mod replace;
+pub mod rules;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Ends a session in whose bytes an expression matches, before the match's last byte has gone on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Filter, Then, Verdict};
 use crate::matcher::{Matcher, Scan};
@@ -12,12 +13,15 @@ pub struct Rejecter {
     scan: Scan,
     /// What the log calls it.
     name: Arc<str>,
+    /// How long a byte is held by which a match would end.
+    wait: Duration,
 }
 
 impl Rejecter {
-    /// One for a stream, or for datagrams, of which it has seen nothing. The log calls it so.
-    pub fn new(matcher: Arc<Matcher>, name: Arc<str>) -> Rejecter {
-        Rejecter { scan: matcher.begin(None, 0), matcher, name }
+    /// One for a stream, or for datagrams, of which it has seen nothing. The log calls it so. A byte that may end a match is held for
+    /// this long.
+    pub fn new(matcher: Arc<Matcher>, name: Arc<str>, wait: Duration) -> Rejecter {
+        Rejecter { scan: matcher.begin(None, 0), matcher, name, wait }
     }
 }
 
@@ -45,6 +49,10 @@ impl Filter for Rejecter {
         self.bytes(datagram, Then::End, output)
     }
 
+    fn patience(&self) -> Option<Duration> {
+        Some(self.wait)
+    }
+
     fn reason(&self) -> String {
         self.name.to_string()
     }
@@ -52,12 +60,13 @@ impl Filter for Rejecter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PATIENCE;
     use super::*;
 
     /// What goes on of these reads, and whether the session ends.
     fn run(regex: &str, reads: &[&str], then: Then) -> (Vec<String>, bool) {
         let matcher = Arc::new(Matcher::new(regex).unwrap());
-        let mut rejecter = Rejecter::new(matcher, "it".into());
+        let mut rejecter = Rejecter::new(matcher, "it".into(), PATIENCE);
         let (mut left, mut passed) = (Vec::new(), Vec::new());
         for read in reads {
             left.extend_from_slice(read.as_bytes());
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn each_datagram_is_one_by_itself() {
-        let mut rejecter = Rejecter::new(Arc::new(Matcher::new("^ab|cd$").unwrap()), "it".into());
+        let mut rejecter = Rejecter::new(Arc::new(Matcher::new("^ab|cd$").unwrap()), "it".into(), PATIENCE);
         let mut see = |datagram: &str| rejecter.datagram(datagram.as_bytes(), &mut Vec::new()) == Verdict::End;
         assert_eq!(["a", "b", "c", "d", "xab", "cdx", ""].map(&mut see), [false; 7]);
         assert_eq!(["abx", "xcd", "cd"].map(&mut see), [true; 3]);

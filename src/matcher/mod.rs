@@ -4,6 +4,7 @@
 //! All of them are deterministic, so a byte costs one step, and the state of a search is a number.
 
 mod begun;
+pub mod replacement;
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
@@ -200,6 +201,7 @@ impl Finder {
     /// The end of the leftmost match, if it is certain without another byte.
     pub fn advance(&self, scan: &mut Scan, input: &[u8]) -> Option<usize> {
         let found = self.matcher.advance(scan, input, false);
+        let found = found.or_else(|| scan.matched.filter(|_| self.matcher.is_last(scan.state)));
         found.or_else(|| self.matcher.is_certain(scan).then_some(input.len()))
     }
 

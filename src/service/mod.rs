@@ -28,6 +28,7 @@ use crate::address::{EndpointAddress, Endpoints};
 use crate::base::random::random;
 use crate::config::settings::{OnReload, RemoteSettings, ServiceSettings};
 use crate::inspect::Inspectors;
+use crate::inspect::rules::Rules;
 use crate::log::LevelScope;
 use access::Access;
 use caps::Caps;
@@ -164,7 +165,7 @@ impl Service {
             proxy: ProxyOptions::new(&settings.proxy),
             hours: Hours::new(&settings.hours).map(Box::new),
             caps: Caps::new(&settings.caps, former.and_then(|former| former.caps.as_deref())).map(Box::new),
-            inspectors: (!settings.inspectors.is_empty()).then(|| Box::new(settings.inspectors.clone())),
+            inspectors: inspectors(settings),
             options: SocketOptions::new(settings),
             local: LocalAddress::new(&settings.connect_from, former.map(|former| &former.local)),
             stripe: Arc::new(StripeOptions::new(&settings.stripe, settings.connect_timeout)),
@@ -182,6 +183,16 @@ impl Service {
             caps.take_effect();
         }
     }
+}
+
+/// All that looks at the sessions of a service: what its options ask for, and then what an embedder does.
+fn inspectors(settings: &ServiceSettings) -> Option<Box<Inspectors>> {
+    let mut inspectors = Inspectors::default();
+    if let Some(rules) = Rules::new(&settings.rules) {
+        inspectors.add(Arc::new(rules));
+    }
+    inspectors.extend(&settings.inspectors);
+    (!inspectors.is_empty()).then(|| Box::new(inspectors))
 }
 
 /// The remotes that are asked for, each once. One that is known, by where it is, is the same one. `apart`: each address is a

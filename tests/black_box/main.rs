@@ -13,6 +13,7 @@ mod command_line;
 mod configuration;
 mod datagrams;
 mod faults;
+mod filters;
 mod hours;
 mod limits;
 mod log;

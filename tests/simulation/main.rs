@@ -12,6 +12,7 @@ mod datagrams;
 mod dealing;
 mod dialer;
 mod header;
+mod inspecting;
 mod kernel;
 mod peer;
 mod pipe;

@@ -214,6 +214,8 @@ pub fn misplaced(name: &str) -> Option<String> {
     let key = keys::named(name)?;
     Some(if keys::RULES.contains(&name) {
         format!("`{name}` is one of the rules of `access`, as their order counts: access = [\"{name} 10.0.0.0/8\"]")
+    } else if keys::FILTERS.contains(&name) {
+        format!("`{name}` is one of the rules of `inspect`, as their order counts: inspect = [\"{name} ...\"]")
     } else if !key.is_in_file() {
         format!("`{name}` can only be given on the command line")
     } else if key.is_of_service() {

@@ -11,6 +11,7 @@ mod caps;
 mod capture;
 mod health;
 mod hours;
+mod inspection;
 mod limits;
 mod origin;
 mod program;
@@ -28,6 +29,7 @@ pub use access::RULES;
 pub use balancing::BALANCE;
 pub use capture::DUMP;
 pub use health::ON_DOWN;
+pub use inspection::FILTERS;
 pub use limits::WHEN_FULL;
 pub use program::{LEVELS, SHELLS};
 pub use proxy::{PROXY_DATAGRAMS, SEND_PROXY};
@@ -305,7 +307,7 @@ impl Key {
 }
 
 /// The options by what they are about, each in the order in which it is shown.
-const TABLES: [&[Key]; 14] = [
+const TABLES: [&[Key]; 15] = [
     arguments::KEYS,
     tuning::KEYS,
     origin::KEYS,
@@ -319,6 +321,7 @@ const TABLES: [&[Key]; 14] = [
     striping::KEYS,
     access_log::KEYS,
     capture::KEYS,
+    inspection::KEYS,
     program::KEYS,
 ];
 

@@ -1,8 +1,9 @@
+use super::super::PATIENCE;
 use super::*;
 use regex::bytes::RegexBuilder;
 
 fn replacer(regex: &str, text: &str, window: usize) -> Replacer {
-    Replacer::new(Arc::new(Replacement::new(regex, text.as_bytes().to_vec(), window).unwrap()))
+    Replacer::new(Arc::new(Replacement::new(regex, text.as_bytes().to_vec()).unwrap()), window, PATIENCE)
 }
 
 /// A flow's part: it shows what is left again, with more behind it.
@@ -48,6 +49,7 @@ fn only_what_may_become_a_match_is_held() {
         after_each("secret", "S", &["a sec", "ret", " s", "s", "e", "e", "(end)"]),
         ["a ", "S", " ", "s", "", "see", ""]
     );
+    assert_eq!(after_each("hue", "X", &["hu", "e\n", "hue "]), ["", "X\n", "X "]);
     // Nothing that comes could make another match of this.
     assert_eq!(after_each("foo|foobar", "X", &["foo", "bar"]), ["X", "bar"]);
     assert_eq!(after_each("foobar|foo", "X", &["foo", "b", "ar", "foo", "d"]), ["", "", "X", "", "Xd"]);
@@ -90,7 +92,7 @@ fn groups_are_known_in_the_text() {
         ("(", "b", "unclosed group"),
         ("a.{20}b", "b", "its automaton would need more than 4 MiB"),
     ] {
-        assert_eq!(Replacement::new(regex, text.into(), 10).unwrap_err(), error, "{regex}");
+        assert_eq!(Replacement::new(regex, text.into()).unwrap_err(), error, "{regex}");
     }
     assert_eq!(after_each("é|\\xff", "e", &["caf\u{e9}"]), ["cafe"]);
 }
@@ -146,11 +148,11 @@ fn however_the_bytes_come_it_is_what_one_replacement_of_all_would_be() {
         r"a\Bb",
     ] {
         let whole = RegexBuilder::new(regex).unicode(false).build().unwrap();
-        let what = Arc::new(Replacement::new(regex, b"<$0>".to_vec(), 100_000).unwrap());
+        let what = Arc::new(Replacement::new(regex, b"<$0>".to_vec()).unwrap());
         for _ in 0..100 {
             let length = below(40);
             let text: Vec<u8> = (0..length).map(|_| b"aaabbbcc \n"[below(10)]).collect();
-            let mut flow = Flow::new(Replacer::new(what.clone()));
+            let mut flow = Flow::new(Replacer::new(what.clone(), 100_000, PATIENCE));
             let mut at = 0;
             while at < text.len() {
                 let to = text.len().min(at + 1 + below(8));
