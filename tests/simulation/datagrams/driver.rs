@@ -281,8 +281,30 @@ impl<const SHORT: bool> Driver<SHORT> {
             world.see(Sight::Spent);
         }
         self.note_open();
+        self.note_refused();
         self.observe();
         self.after(outcome);
+    }
+
+    /// What was read in this run and found no room is dropped, if its sender does not rely on delivery.
+    fn note_refused(&self) {
+        let said = dropped::said().so_far;
+        let mut world = self.world.borrow_mut();
+        for (direction, said) in said.into_iter().enumerate() {
+            let (source, sink) =
+                if direction == 0 { (Some(0), self.dialling.remote) } else { (self.dialling.remote, Some(0)) };
+            let (Some(source), Some(sink)) = (source, sink) else { continue };
+            let (takes_end, broken) = (world.side(source).plan.takes_end, world.side(sink).known_broken());
+            let passage = &mut world.passages[direction];
+            let refused = said.saturating_sub(passage.dropped) as usize;
+            if refused == 0 || broken || passage.reads_in_run == 0 {
+                continue;
+            }
+            assert!(!takes_end, "datagrams are dropped though their sender could be made to wait");
+            let first = passage.refuse(refused);
+            let least = passage.kept_size() + first.length + SLOT_COST as usize;
+            assert!(least > self.pools.kept.share(), "a datagram is dropped though there is room for it: {least}");
+        }
     }
 
     /// When the client offers datagrams next, if it has no connection.
