@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::base::error::error_text;
+use crate::config::caps::CapName;
 
 /// What became of datagrams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub enum Undelivered {
     NoRoom,
     /// The next endpoint takes nothing now, and too much is kept for others that do not.
     NoMemory,
+    /// This cap lets nothing go on now, and there is no room to keep more.
+    HeldBack(CapName),
     /// Nobody is there to send it to.
     NoPeer,
     /// No session could be had for the client.
@@ -62,6 +65,7 @@ impl fmt::Display for Undelivered {
             Undelivered::Error(number) => f.write_str(&error_text(&io::Error::from_raw_os_error(*number))),
             Undelivered::NoRoom => f.write_str("the next endpoint takes no more"),
             Undelivered::NoMemory => f.write_str("the next endpoint takes no more, and too much is kept for others"),
+            Undelivered::HeldBack(cap) => write!(f, "{cap} allows no more"),
             Undelivered::NoPeer => f.write_str("no address to send them to"),
             Undelivered::NoSession => f.write_str("no session for the client"),
             Undelivered::BadHeader => f.write_str("bad PROXY header"),

@@ -1,5 +1,6 @@
 //! How fast bytes may move, as a service asks for it.
 
+use std::fmt;
 use std::num::NonZeroU64;
 
 /// Caps, in bytes a second; `None`: as fast as can be.
@@ -13,4 +14,29 @@ pub struct CapSettings {
     pub total_upload: Option<NonZeroU64>,
     /// From remotes to clients, in all sessions of the service together.
     pub total_download: Option<NonZeroU64>,
+}
+
+/// One of the caps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CapName {
+    /// [`CapSettings::upload`].
+    Upload,
+    /// [`CapSettings::download`].
+    Download,
+    /// [`CapSettings::total_upload`].
+    TotalUpload,
+    /// [`CapSettings::total_download`].
+    TotalDownload,
+}
+
+/// The option by which it is asked for.
+impl fmt::Display for CapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CapName::Upload => "upload-rate",
+            CapName::Download => "download-rate",
+            CapName::TotalUpload => "total-upload-rate",
+            CapName::TotalDownload => "total-download-rate",
+        })
+    }
 }

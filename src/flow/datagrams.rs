@@ -12,6 +12,7 @@ use crate::buffers::batch::{Batch, Counts, Encoding, MAX_DATAGRAM, Undelivered};
 use crate::buffers::kept::{Kept, KeptMemory};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
+use crate::config::caps::CapName;
 use crate::endpoint::{Carries, Endpoint, Received, send_encoded};
 use crate::inspect::Inspection;
 use crate::proxy_header::{Parsed, parse};
@@ -36,10 +37,19 @@ pub struct DatagramFlow {
     /// Each datagram begins with a header of the PROXY protocol, of which nothing goes on.
     headers: bool,
     counts: Counts,
-    /// Bytes that may be sent; `None`: any number.
-    allowed: Option<u64>,
+    /// What a cap allows; `None`: there is none.
+    allowed: Option<Allowed>,
     /// What looks at the datagrams.
     inspected: Option<Box<Inspected>>,
+}
+
+/// What a cap allows.
+#[derive(Debug, Clone, Copy)]
+struct Allowed {
+    /// Bytes that may be sent.
+    bytes: u64,
+    /// The cap that allows no more.
+    cap: CapName,
 }
 
 /// Where a flow stands.
@@ -125,8 +135,8 @@ impl DatagramFlow {
     }
 
     /// Has it send no more bytes than these, and keep the rest, until it is told otherwise. One datagram may be larger.
-    pub fn allow(&mut self, bytes: u64) {
-        self.allowed = Some(bytes);
+    pub fn allow(&mut self, bytes: u64, cap: CapName) {
+        self.allowed = Some(Allowed { bytes, cap });
     }
 
     /// See [`super::Flow::pump`].
@@ -142,7 +152,8 @@ impl DatagramFlow {
         let stopped = loop {
             self.check_rejected()?;
             if !self.send_kept(sink, pools)? {
-                break if self.allowed == Some(0) && sink.ready.writable { Stopped::Spent } else { Stopped::Blocked };
+                let spent = self.allowed.is_some_and(|allowed| allowed.bytes == 0);
+                break if spent && sink.ready.writable { Stopped::Spent } else { Stopped::Blocked };
             }
             if self.state != State::Open {
                 break Stopped::Drained;
@@ -202,8 +213,15 @@ impl DatagramFlow {
             self.send(batch, sink, &mut pools.encoded)?;
         }
         let kept = self.kept.as_ref().map_or(0, |kept| kept.batch.size());
-        batch.drop_beyond(MOST_KEPT.saturating_sub(kept), Undelivered::NoRoom);
-        batch.drop_beyond(pools.kept.share().saturating_sub(kept), Undelivered::NoMemory);
+        let (no_room, no_memory) = match self.allowed {
+            // What is kept though something may be sent, a sink has not taken.
+            Some(Allowed { bytes, cap }) if bytes == 0 || kept == 0 => {
+                (Undelivered::HeldBack(cap), Undelivered::HeldBack(cap))
+            }
+            _ => (Undelivered::NoRoom, Undelivered::NoMemory),
+        };
+        batch.drop_beyond(MOST_KEPT.saturating_sub(kept), no_room);
+        batch.drop_beyond(pools.kept.share().saturating_sub(kept), no_memory);
         self.keep(batch, &mut pools.kept);
         Ok(())
     }
@@ -324,16 +342,17 @@ impl DatagramFlow {
     #[inline(never)]
     fn send_allowed<E: Endpoint>(
         &mut self,
-        allowed: u64,
+        allowed: Allowed,
         batch: &mut Batch,
         sink: &mut Side<E>,
         encoded: &mut Vec<u8>,
     ) -> Result<(), Broken> {
         let before = self.counts.moved;
-        let apart = batch.set_apart_beyond(allowed);
+        let apart = batch.set_apart_beyond(allowed.bytes);
         let sent = self.send_all(batch, sink, encoded);
         batch.bring_back(apart);
-        self.allowed = Some(allowed.saturating_sub(self.counts.moved - before));
+        let bytes = allowed.bytes.saturating_sub(self.counts.moved - before);
+        self.allowed = Some(Allowed { bytes, ..allowed });
         if let Err(Broken::Sink(error)) = &sent {
             batch.drop_all(Undelivered::Error(error_number(error)));
             self.count(batch);

@@ -13,6 +13,7 @@ use std::io;
 use crate::buffers::batch::{Batch, Counts};
 use crate::buffers::pipe_pool::Pipe;
 use crate::buffers::pools::Pools;
+use crate::config::caps::CapName;
 use crate::endpoint::Endpoint;
 use crate::inspect::Inspection;
 use bytes::ByteFlow;
@@ -137,10 +138,10 @@ impl<P: Pipe> Flow<P> {
         }
     }
 
-    /// Has a flow of datagrams send no more bytes than these until it is told otherwise.
-    pub fn allow(&mut self, bytes: usize) {
+    /// Has a flow of datagrams send no more bytes than these, which this cap allows, until it is told otherwise.
+    pub fn allow(&mut self, bytes: usize, cap: CapName) {
         if let Flow::Datagrams(flow) = self {
-            flow.allow(bytes as u64);
+            flow.allow(bytes as u64, cap);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use crate::config::caps::CapName;
 use crate::service::caps::{Bucket, Caps, SharedCap};
 
 /// What a session knows of its caps, upstream and downstream.
@@ -90,6 +91,14 @@ impl SessionCaps {
         })
     }
 
+    /// Which cap it is that lets each flow move no more than it may now; `None`: it has none.
+    pub(super) fn names(&self) -> [Option<CapName>; 2] {
+        let of = |flow: usize, [own, total]: [CapName; 2]| {
+            self.caps[flow].as_ref().map(|cap| if cap.is_held_by_total() { total } else { own })
+        };
+        [of(0, [CapName::Upload, CapName::TotalUpload]), of(1, [CapName::Download, CapName::TotalDownload])]
+    }
+
     /// Which flows have a cap.
     pub(super) fn which(&self) -> [bool; 2] {
         self.caps.each_ref().map(Option::is_some)
@@ -155,6 +164,16 @@ impl Cap {
             Held::Nothing | Held::Waiting { .. } => 0,
         });
         own.min(shared)
+    }
+
+    /// Whether the total allows less than the own cap.
+    fn is_held_by_total(&self) -> bool {
+        let own = self.own.as_ref().map(Bucket::available);
+        self.share.as_ref().is_some_and(|share| match share.held {
+            Held::Waiting { .. } => true,
+            Held::Granted { left, .. } => own.is_none_or(|own| left < own),
+            Held::Nothing => own.is_none(),
+        })
     }
 
     /// Something is to be moved.

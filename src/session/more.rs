@@ -100,9 +100,9 @@ impl<E: Endpoint> Session<E> {
         caps.count([self.upstream.counted(), self.downstream.counted()]);
         let budgets = caps.budgets(turn.budget, turn.now);
         let flows = [&mut self.upstream, &mut self.downstream];
-        for ((flow, budget), is_capped) in flows.into_iter().zip(budgets).zip(caps.which()) {
-            if is_capped {
-                flow.allow(budget);
+        for ((flow, budget), cap) in flows.into_iter().zip(budgets).zip(caps.names()) {
+            if let Some(cap) = cap {
+                flow.allow(budget, cap);
             }
         }
         budgets

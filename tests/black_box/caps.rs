@@ -123,6 +123,6 @@ fn datagrams_beyond_the_cap_are_dropped_and_counted() {
     for number in 0..end.upstream / 1000 {
         assert!(remote.receive_from().0.starts_with(number.to_string().as_bytes()));
     }
-    let warned = lines.iter().any(|line| line.message.contains("the next endpoint takes no more"));
+    let warned = lines.iter().any(|line| line.message.ends_with("the last one because: upload-rate allows no more"));
     assert!(warned, "{lines:?}");
 }

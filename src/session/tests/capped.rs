@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use super::*;
 use crate::buffers::batch::Undelivered;
-use crate::config::caps::CapSettings;
+use crate::config::caps::{CapName, CapSettings};
 use crate::service::caps::{BURST, Caps};
 
 /// Numbers of a seed.
@@ -140,7 +140,7 @@ fn what_the_cap_leaves_no_room_for_is_dropped_and_counted() {
     let dropped = scene.session.progress().dropped;
     let kept = (256 << 10) / 1016;
     assert_eq!(dropped, (COUNT - 1 - kept) as u64);
-    assert_eq!(scene.session.upstream.counts().why, Some(Undelivered::NoRoom));
+    assert_eq!(scene.session.upstream.counts().why, Some(Undelivered::HeldBack(CapName::Upload)));
     let until = 1000 * (kept + 2) as u64;
     go_on(&mut scene, until, 1000, 1000);
     assert!(*scene.remote.heard.borrow() == said[..=kept]);
