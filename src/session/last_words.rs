@@ -50,6 +50,9 @@ impl<E: Endpoint> Session<E> {
             Ok(Stopped::Drained) | Err(Broken::Source(_)) => true,
             Ok(Stopped::Blocked) => !flow.keeps() && !speaker.ready.readable,
             Ok(Stopped::Spent) => {
+                if let Some(then) = pending_error(listener, name) {
+                    return Outcome::Ended(first(end, then));
+                }
                 self.note_progress(before, turn);
                 self.note_spent([of == SideName::Client, of == SideName::Remote]);
                 return Outcome::Spent;

@@ -1,5 +1,7 @@
 //! A session that does more in a run than others: it has lanes, caps, or times of its own.
 
+use super::end::pending_error;
+use super::relay::Progress;
 use super::{Dialer, Outcome, Phase, Session, Turn};
 use crate::endpoint::{Endpoint, SideName};
 use crate::flow::{Flow, Side};
@@ -114,8 +116,26 @@ impl<E: Endpoint> Session<E> {
         caps.is_some_and(|caps| caps.which()[0])
     }
 
-    /// Notes which flows could go on, were it not for their budgets.
+    /// What a run comes to that began with `before`, and in which these flows have spent their budgets.
     #[cold]
+    pub(super) fn spent(&mut self, spent: [bool; 2], before: Progress, turn: &mut Turn<'_, E::Pipe>) -> Outcome {
+        self.note_spent(spent);
+        let capped = self.terms.as_ref().and_then(|terms| terms.caps.as_ref()).map_or([false; 2], |caps| caps.which());
+        // A cap may hold a flow back for long, and until then nothing is read that could say so.
+        if spent[0] && capped[0] {
+            if let Some(end) = pending_error(&mut self.client, SideName::Client) {
+                return self.begin_last_words(SideName::Client, end, before, turn);
+            }
+        }
+        if let (true, Some(remote)) = (spent[1] && capped[1], &mut self.remote) {
+            if let Some(end) = pending_error(remote, SideName::Remote) {
+                return self.begin_last_words(SideName::Remote, end, before, turn);
+            }
+        }
+        Outcome::Spent
+    }
+
+    /// Notes which flows could go on, were it not for their budgets.
     pub(super) fn note_spent(&mut self, spent: [bool; 2]) {
         if let Some(caps) = self.terms.as_mut().and_then(|terms| terms.caps.as_mut()) {
             caps.note_spent(spent);

@@ -153,8 +153,7 @@ impl<E: Endpoint> Session<E> {
         let has_moved = self.note_progress(before, turn);
         let spent = [matches!(up, Ok(Stopped::Spent)), matches!(down, Ok(Stopped::Spent))];
         if spent != [false; 2] {
-            self.note_spent(spent);
-            return Outcome::Spent;
+            return self.spent(spent, before, turn);
         }
         if !has_moved && self.own_deadline().is_some_and(|at| at <= turn.now) {
             if let Some(end) = self.silent(turn.now) {

@@ -343,6 +343,19 @@ impl ServicePlan {
         }
     }
 
+    /// How long caps may hold back a flow in each direction, in milliseconds, of so many sessions at the most.
+    pub fn held_for(&self, sessions: u64) -> [Option<u64>; 2] {
+        // A session's own cap lets it go on when a portion of 95 ms has come in.
+        let own = |_: NonZeroU64| 95;
+        // All have one reservation at the most, of 60 ms or 2 KiB.
+        let total = |rate: NonZeroU64| sessions * (2048_u64 * 1000).div_ceil(rate.get()).max(60);
+        let CapSettings { upload, download, total_upload, total_download } = self.caps;
+        [(upload, total_upload), (download, total_download)].map(|(of_session, of_all)| {
+            let (own, total) = (of_session.map(own), of_all.map(total));
+            (own.is_some() || total.is_some()).then(|| own.unwrap_or(0) + total.unwrap_or(0))
+        })
+    }
+
     /// The service's remotes.
     pub fn members(&self) -> Vec<Member> {
         members(&self.remotes, self.most)

@@ -7,7 +7,7 @@ use cproxy::service::Service;
 use cproxy::service::pool::Member;
 use cproxy::session::{End, Outcome, Session};
 use cproxy::thread::sessions::Sessions;
-use cproxy::thread::timers::TICK;
+use cproxy::thread::timers::{FINE_TICK, TICK};
 
 use super::super::dialer::Hold;
 use super::super::kernel::SimSocket;
@@ -32,10 +32,11 @@ impl SimHost {
         let number = entry.number;
         assert_eq!(session.moved(), entry.sent, "session {number} counts wrongly what it delivered");
         assert_eq!(session.is_bulk(), self.is_bulk(entry), "session {number} is wrong about whether it carries bulk");
-        // One that shares a cap with others may have to ask for its part, and run again.
-        if outcome == Outcome::Spent && !entry.is_capped {
-            assert!(kernel.moved_in_run() > 0, "session {number} moved nothing and wants to run again");
-        }
+        // One that has caps may have to ask for its part, for each flow once, and run again.
+        let in_vain = outcome == Outcome::Spent && kernel.moved_in_run() == 0;
+        let asks = entry.held_for.iter().flatten().count();
+        assert!(!in_vain || entry.spent_in_vain.get() < asks, "session {number} moved nothing and wants to run again");
+        entry.spent_in_vain.set(if in_vain { entry.spent_in_vain.get() + 1 } else { 0 });
         if outcome == Outcome::Waiting {
             let client = kernel.socket(entry.client);
             let header = &client.header_in;
@@ -46,9 +47,12 @@ impl SimHost {
             let corked = entry.sockets().into_iter().any(|id| corked(kernel.socket(id)));
             assert!(!corked, "session {number} has a header wait for bytes that do not come");
         }
-        // What a cap holds back is found to be over when its time comes.
-        if outcome == Outcome::Waiting && !entry.is_capped {
-            for (source, sink) in entry.flows() {
+        if outcome == Outcome::Waiting {
+            for (flow, (source, sink)) in entry.flows().into_iter().enumerate() {
+                // What a cap holds back is found to be over when its time comes.
+                if self.may_be_held(entry, flow, session.deadline(), kernel.now) {
+                    continue;
+                }
                 let (source, sink) = (kernel.socket(source), kernel.socket(sink));
                 let over = source.known_broken() && (sink.known_broken() || !source.is_owed(sink));
                 assert!(!over, "session {number} goes on though a socket failed");
@@ -151,7 +155,7 @@ impl SimHost {
         match entry.opened {
             Some(_) => {
                 // What a cap holds back is not idle, and only the session knows how long it does.
-                let idle = entry.timeouts.idle.filter(|_| !entry.is_capped)?;
+                let idle = entry.timeouts.idle.filter(|_| entry.held_for == [None; 2])?;
                 // It is found only in the next idle timeout that a peer takes no more of what was sent to it before.
                 let progress = self.last_progress(entry);
                 // One that is ending looks at it more often, and may have seen some that was taken since.
@@ -167,6 +171,11 @@ impl SimHost {
             }
             None => entry.dialling.deadline(),
         }
+    }
+
+    /// Whether a cap may hold this flow back, as the session has a timer that is not later than the cap can be.
+    fn may_be_held(&self, entry: &Entry, flow: usize, timer: Option<u64>, now: u64) -> bool {
+        entry.held_for[flow].zip(timer).is_some_and(|(most, timer)| timer <= now + most + FINE_TICK)
     }
 
     /// When a byte last moved, or was taken by a peer, or a side was last found to have broken.
@@ -196,13 +205,12 @@ impl SimHost {
     pub fn check_stuck<const SHORT: bool>(&self, sessions: &Sessions<SimSocket<SHORT>>) {
         let kernel = self.kernel.borrow();
         for (key, entry) in self.living() {
-            // What a cap holds back goes on when its time comes.
-            if entry.is_capped && sessions.timer(key).is_some() {
-                continue;
-            }
             for id in entry.sockets() {
                 let socket = kernel.socket(id);
-                let unknown = socket.witness.closed || socket.unregistered();
+                let flow = if socket.side == SideName::Client { 0 } else { 1 };
+                // What it had said is read first, when the time of a cap comes.
+                let is_held = self.may_be_held(entry, flow, sessions.timer(key), kernel.now);
+                let unknown = socket.witness.closed || socket.unregistered() || is_held;
                 assert!(
                     !socket.broken || unknown || socket.known_broken(),
                     "session {} overlooks that socket {id} broke",
@@ -218,8 +226,9 @@ impl SimHost {
                 let left = remote.writable() && !remote.known_broken();
                 assert!(!left, "session {} leaves a header unsent", entry.number);
             } else if remote.told_connected() {
-                for (source, sink) in entry.flows() {
-                    check_flow_stuck(entry.number, kernel.socket(source), kernel.socket(sink));
+                for (flow, (source, sink)) in entry.flows().into_iter().enumerate() {
+                    let is_held = self.may_be_held(entry, flow, sessions.timer(key), kernel.now);
+                    check_flow_stuck(entry.number, kernel.socket(source), kernel.socket(sink), is_held);
                 }
             }
         }
@@ -329,11 +338,13 @@ impl SimHost {
 }
 
 /// A flow that no event will move must be one that cannot move.
-fn check_flow_stuck(number: usize, source: &Socket, sink: &Socket) {
+fn check_flow_stuck(number: usize, source: &Socket, sink: &Socket, is_held: bool) {
     if sink.known_broken() || sink.known_left() {
         // Nothing more goes there.
     } else if source.received > sink.sent {
         assert!(!sink.writable(), "session {number} holds bytes that its sink would take");
+    } else if is_held && !source.read_to_the_end() {
+        // It is read when the time of its cap comes, of which the session has a timer.
     } else if source.known_broken() {
         assert_eq!(source.received, source.arrived, "session {number} leaves unread what its source had said");
     } else if source.read_to_the_end() {

@@ -5,12 +5,12 @@ use cproxy::endpoint::Endpoint;
 use cproxy::service::{RemoteAddress, Service, ServiceId, Timeouts};
 use cproxy::session::{Caller, Dial, End, Outcome, Session};
 use cproxy::thread::sessions::Host;
+use std::cell::Cell;
 use std::io;
 
 use super::super::dialer::{Dialling, Hold};
-use super::super::header::ProxyPlan;
 use super::super::kernel::{SharedKernel, SimSocket};
-use super::super::plan::{Plan, SessionPlan};
+use super::super::plan::{Plan, ServicePlan, SessionPlan};
 use super::super::promise::Promise;
 use super::super::sight::Sight;
 use super::super::traffic::Means;
@@ -23,8 +23,10 @@ pub struct Entry {
     pub number: usize,
     pub client: usize,
     pub service: ServiceId,
-    /// How fast its bytes may move is limited, which may hold it back.
-    pub is_capped: bool,
+    /// How long a cap may hold its upstream and its downstream flow back at the most, where there is one.
+    pub held_for: [Option<u64>; 2],
+    /// In so many runs in a row nothing moved, and it wanted to run again.
+    pub spent_in_vain: Cell<usize>,
     pub timeouts: Timeouts,
     /// When its client came.
     pub came: u64,
@@ -86,15 +88,16 @@ impl SimHost {
     }
 
     /// A client has come, whose session is about to start. Returns its socket.
-    pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service, proxy: Option<ProxyPlan>) -> usize {
+    pub fn expect(&mut self, number: usize, plan: SessionPlan, service: &Service, of: &ServicePlan) -> usize {
         let client = self.kernel.borrow_mut().accept(number, &plan.client, plan.header.as_ref());
         let now = self.kernel.borrow().now;
-        let header = proxy.map(|proxy| proxy.onward(client, plan.header.as_ref())).unwrap_or_default();
+        let header = of.proxy.map(|proxy| proxy.onward(client, plan.header.as_ref())).unwrap_or_default();
         self.coming = Some(Entry {
             number,
             client,
             service: service.id,
-            is_capped: service.caps.is_some(),
+            held_for: of.held_for(self.keys.len() as u64),
+            spent_in_vain: Cell::new(0),
             timeouts: service.timeouts,
             came: now,
             dialling: Dialling::new(client, plan.remotes, service, header),

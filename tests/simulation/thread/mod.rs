@@ -246,8 +246,8 @@ impl<const SHORT: bool> Thread<SHORT> {
         while let Some(index) = self.expected.iter().position(|(_, session)| session.arrival <= self.now) {
             let (number, session) = self.expected.remove(index);
             let service = self.services[session.service].clone();
-            let proxy = self.plan.services[session.service].proxy;
-            let client = self.host.expect(number, session, &service, proxy);
+            let plan = &self.plan.services[session.service];
+            let client = self.host.expect(number, session, &service, plan);
             let socket = SimSocket::new(&self.host.kernel, client);
             let key = self.sessions.start(socket, service, None, &mut self.host);
             assert_eq!(key, self.host.keys[number], "whether a session has started is not what is said");
