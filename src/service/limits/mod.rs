@@ -55,8 +55,12 @@ struct Usage {
 }
 
 /// The place of a session among those that are counted; it is given back when this is dropped.
+// It is boxed, as a client on its way to its thread has room for one though its service has no limits.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct Ticket(Box<Place>);
+
+#[derive(Debug)]
+struct Place {
     usage: Arc<Usage>,
     /// It is one of the sessions of the service.
     has_place: bool,
@@ -154,8 +158,8 @@ impl Limits {
             Ok(known)
         })?;
         if per_source.max_sessions.is_some() {
-            let without_place = || Ticket { usage: self.usage.clone(), has_place: false, source: None };
-            let before = ticket.get_or_insert_with(without_place).source.replace(source);
+            let without_place = || Ticket::new(&self.usage, false);
+            let before = ticket.get_or_insert_with(without_place).0.source.replace(source);
             before.into_iter().for_each(|before| self.usage.sources.leave(before));
         }
         Ok(ticket)
@@ -205,11 +209,17 @@ impl Usage {
     fn place(self: &Arc<Usage>, most: u32) -> Option<Ticket> {
         let count = |sessions| (sessions < most).then_some(sessions + 1);
         self.sessions.fetch_update(AcqRel, Acquire, count).ok()?;
-        Some(Ticket { usage: self.clone(), has_place: true, source: None })
+        Some(Ticket::new(self, true))
     }
 }
 
-impl Drop for Ticket {
+impl Ticket {
+    fn new(usage: &Arc<Usage>, has_place: bool) -> Ticket {
+        Ticket(Box::new(Place { usage: usage.clone(), has_place, source: None }))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         if let Some(source) = self.source {
             self.usage.sources.leave(source);
