@@ -105,16 +105,18 @@ impl Pool {
     /// all threads share.
     pub fn new(settings: &PoolSettings, members: Vec<Member>, seed: u64, now: u64) -> Pool {
         let policy = Policy::new(settings);
-        let set = ArcSwap::from_pointee(Set::new(members, &policy, now));
+        let set = Set::new(members, &policy, now);
+        let on_the_way = OnTheWay::default();
+        on_the_way.look_at(&set);
         Pool {
             policy,
-            set,
+            set: ArcSwap::from_pointee(set),
             // A remote that is known already may be out.
             retry_at: AtomicU64::new(now),
             cursor: Cursor::default(),
             seed,
             keeper: OnceLock::new(),
-            on_the_way: OnTheWay::default(),
+            on_the_way,
             waiters: OnceLock::new(),
         }
     }
@@ -131,7 +133,9 @@ impl Pool {
 
     /// Replaces the remotes, or makes their set anew where what is known of them has changed. Only the keeper calls this.
     pub fn replace(&self, members: Vec<Member>, now: u64) {
-        self.set.store(Arc::new(Set::new(members, &self.policy, now)));
+        let set = Set::new(members, &self.policy, now);
+        self.on_the_way.look_at(&set);
+        self.set.store(Arc::new(set));
         self.retry_at.fetch_min(now, AcqRel);
         self.tell_waiters();
     }

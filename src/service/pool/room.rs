@@ -1,7 +1,7 @@
 //! Room in a pool whose remotes may have only so many sessions: who is on the way to a place, and who waits for one.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,8 @@ use crate::service::waiters::Waiters;
 pub(super) struct OnTheWay {
     reserved: AtomicU64,
     waiting: AtomicU64,
+    /// Some set of the pool had limits, so that clients need a place. Most pools never have any, and need not look.
+    is_limited: AtomicBool,
 }
 
 /// A place for a client that has been let in and has no lease yet. It is dropped when the client's session has chosen its
@@ -40,6 +42,13 @@ pub(super) struct Freed {
 const ONE_CHANGE: u64 = 1 << 32;
 
 impl OnTheWay {
+    /// This set is the pool's from now on.
+    pub(super) fn look_at(&self, set: &Set) {
+        if set.has_limits() {
+            self.is_limited.store(true, Release);
+        }
+    }
+
     fn count(&self) -> u64 {
         self.reserved.load(Acquire) % ONE_CHANGE
     }
@@ -78,6 +87,9 @@ impl Pool {
     ///
     /// There is none.
     pub fn reserve(self: &Arc<Pool>, now: impl Fn() -> u64) -> Result<Option<Reservation>, Full> {
+        if !self.on_the_way.is_limited.load(Acquire) {
+            return Ok(None);
+        }
         loop {
             let before = self.on_the_way.reserved.load(Acquire);
             // Whoever is on the way takes a lease first and gives up the place then, so nobody is overlooked.

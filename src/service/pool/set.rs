@@ -96,6 +96,11 @@ impl Set {
         self.next_step
     }
 
+    /// Whether any of its remotes may have only so many sessions.
+    pub(super) fn has_limits(&self) -> bool {
+        self.has_limits
+    }
+
     /// How many more sessions there may be on those that are in use; `None`: any number.
     pub fn room(&self) -> Option<u64> {
         if !self.has_limits {
