@@ -3,6 +3,9 @@
 //! What has come of a match is the way from the beginning of its automaton to any state of it. So this is that automaton with all
 //! its arrows turned round: it begins in all states at once, and has found a beginning where the other one begins.
 
+// Errors are those of the crate, and are made at the start of the program only.
+#![expect(clippy::result_large_err)]
+
 use regex_automata::nfa::thompson::{BuildError, Builder, NFA, State, Transition};
 use regex_automata::util::primitives::StateID;
 

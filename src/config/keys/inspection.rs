@@ -100,7 +100,7 @@ pub(super) const KEYS: &[Key] = &[
             },
             show: |service| {
                 let window = service.rules.window;
-                (window != RuleSettings::DEFAULT_WINDOW).then(|| Shown::Number(window as u64))
+                (window != RuleSettings::DEFAULT_WINDOW).then_some(Shown::Number(window as u64))
             },
         },
         default: Some("64k"),
