@@ -222,7 +222,9 @@ mod tests {
         assert!(fish(TABLE).contains("complete -c cproxy -s k -l key -r -F -d 'it\\'s [a: b] \\\\ file'\n"));
         let file = script("bash").expect("a script");
         assert!(
-            file.contains(&format!("        -c|--config|--stripe-key|--access-log)\n{BASH_FILE}            ;;\n")),
+            file.contains(&format!(
+                "        -c|--config|--stripe-key|--capture|--access-log)\n{BASH_FILE}            ;;\n"
+            )),
             "{file}"
         );
         assert!(bash(TABLE).contains(&format!("        -k|--key)\n{BASH_FILE}            ;;\n")));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::address::{EndpointAddress, UnixAddress};
 use crate::config::balancing::{Balance, CheckSettings, OnDown, PoolSettings};
+use crate::config::keys::Kind;
 use crate::config::settings::{BufferSize, IdleTimeout};
 use crate::log::LogSettings;
 use ::log::LevelFilter;
@@ -89,8 +90,11 @@ fn defaults() {
 fn defaults_are_the_tables() {
     for flag in keys::flags() {
         let Some(default) = flag.default else { continue };
+        let is_word_or_file = flag.value.is_some_and(|value| matches!(value.kind, Kind::Words(_) | Kind::File));
         let value = match default {
             // They cannot be asked for.
+            "none" if is_word_or_file => continue,
+            "all sessions" | "all" | "no limit" => continue,
             "none" | "off" => "0",
             "the system's maximum" => "2147483647",
             "info" => continue, // RUST_LOG stands before it.
