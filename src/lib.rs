@@ -21,6 +21,8 @@ pub mod session;
 pub mod status;
 pub mod stripe;
 pub mod thread;
+#[cfg(feature = "top")]
+pub mod top;
 
 use ::log::{error, warn};
 use std::ffi::OsString;
@@ -41,6 +43,14 @@ use log::LogSettings;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments) {
         Command::Run(settings, warnings, source) => serve(*settings, source.map(load), &warnings),
+        Command::Top { address, is_once } => match top(&address, is_once) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(line) => {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(io::stderr(), "cproxy: {line}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Print(text) => print(&text, ExitCode::SUCCESS),
         Command::Reload(pid) => match control::reloader::ask(pid) {
             Ok(line) => print(&format!("{line}\n"), ExitCode::SUCCESS),
@@ -73,6 +83,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "top")]
+use top::run as top;
+
+/// Where the program was built without it.
+#[cfg(not(feature = "top"))]
+fn top(_: &str, _: bool) -> Result<(), String> {
+    Err("this program was built without the command top".to_string())
 }
 
 /// What a reload calls: in the log, each error is one line.

@@ -67,7 +67,7 @@ fn synopsis() -> String {
         }
         let _ = write!(line, " {part}");
     }
-    let _ = writeln!(text, "{line}\n  cproxy -c <file> [<options>]");
+    let _ = writeln!(text, "{line}\n  cproxy -c <file> [<options>]\n  cproxy top [--once] <address>");
     text
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let words: Vec<_> = usage.split("Arguments:").next().expect("a synopsis").split_whitespace().collect();
         assert_eq!(
             words.join(" "),
-            "Usage: cproxy -l <addr>:<port> [-l <addr>:<port>]... -r <addr>:<port> [-b <bytes>] [-n] [-t <threads>] [<options>] cproxy -c <file> [<options>]"
+            "Usage: cproxy -l <addr>:<port> [-l <addr>:<port>]... -r <addr>:<port> [-b <bytes>] [-n] [-t <threads>] [<options>] cproxy -c <file> [<options>] cproxy top [--once] <address>"
         );
         assert!(usage.starts_with("Usage:\n  cproxy -l "));
     }

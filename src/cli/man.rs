@@ -23,6 +23,7 @@ pub fn page() -> String {
         let _ = writeln!(page, "{}", synopsis(&part));
     }
     page.push_str("[\\fIoptions\\fR]\n.br\n\\fBcproxy\\fR\n\\fB\\-c\\fR \\fIfile\\fR\n[\\fIoptions\\fR]\n.br\n");
+    page.push_str("\\fBcproxy top\\fR\n[\\fB\\-\\-once\\fR]\n\\fIaddress\\fR\n.br\n");
     let information: Vec<_> = flags_in(Group::Information).map(|flag| spelling(flag, false)).collect();
     let _ = writeln!(page, "\\fBcproxy\\fR\n{}\n.ad b\n.hy", information.join(" |\n"));
 
@@ -98,6 +99,31 @@ pub fn page() -> String {
              program listens at is an error.",
         ],
     );
+
+    section(&mut page, "TOP");
+    paragraphs(
+        &mut page,
+        &[
+            "`cproxy top` <address> shows in a terminal what another `cproxy` is doing, the one whose `--status` has this \
+             address, and looks again each second: its services, with a graph of the last minutes; its remotes, with \
+             their states and their shares of the sessions; and its sessions, with their rates. The address is \
+             <host>`:`<port> or `unix:`<path>. With `--once`, or without a terminal, it prints one look and ends. `UP` is \
+             what goes from clients to remotes, in bytes; `k`, `M` and `G` are powers of 1000.",
+            "Sessions are sorted by how much they get from their remotes. The keys are:",
+        ],
+    );
+    for (keys, meaning) in [
+        ("`Tab`", "Go to the next table; with Shift to the one before."),
+        ("`z`, `Enter`", "Show this table alone, or all of them again."),
+        ("left, right", "Sort its rows by the column beside."),
+        ("`r`", "Turn the order round."),
+        ("up, down, `PgUp`, `PgDn`, `Home`, `End`", "Move the rows."),
+        ("`p`", "Keep what is shown, or go on."),
+        ("`?`", "Show the keys."),
+        ("`q`, `Esc`, `Ctrl-C`", "End."),
+    ] {
+        tagged(&mut page, keys, meaning);
+    }
 
     section(&mut page, "SIGNALS");
     tagged(
@@ -185,6 +211,7 @@ pub fn page() -> String {
             "cproxy -l 127.0.0.1:5000 -r 127.0.0.1:22 --print-config",
             "Print the file that does the same as a command line.",
         ),
+        ("cproxy top 127.0.0.1:9000", "Show what the one with `--status 127.0.0.1:9000` is doing."),
         ("cproxy --completions bash >/etc/bash_completion.d/cproxy", "Install completions for bash."),
     ] {
         tagged(&mut page, &format!("`{command}`"), meaning);
@@ -232,7 +259,7 @@ mod tests {
         let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
         assert_eq!(
             sections.join(" "),
-            "NAME SYNOPSIS DESCRIPTION OPTIONS FORMS SIGNALS \"EXIT STATUS\" ENVIRONMENT FILES EXAMPLES \"SEE ALSO\""
+            "NAME SYNOPSIS DESCRIPTION OPTIONS FORMS TOP SIGNALS \"EXIT STATUS\" ENVIRONMENT FILES EXAMPLES \"SEE ALSO\""
         );
     }
 

@@ -6,6 +6,7 @@ pub mod help;
 pub mod man;
 pub mod man_config;
 mod roff;
+pub mod top;
 
 use crate::address::Lookups;
 use crate::base::error::error_text;
@@ -29,6 +30,13 @@ pub enum Command {
     Run(Box<Settings>, Vec<String>, Option<ConfigSource>),
     /// Have the proxy of this process reload, and print what comes of it.
     Reload(u32),
+    /// Show what the process that tells its status at this address is doing; with `is_once`, print it once.
+    Top {
+        /// The address, as it was written.
+        address: String,
+        /// Whether to print it instead of showing it until a key is pressed.
+        is_once: bool,
+    },
     /// Print this on standard output and exit with status 0.
     Print(String),
     /// The command line has the wrong shape: exit with status 1.
@@ -70,6 +78,9 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args_without_program_name: I) -> 
             })
         })
         .collect();
+    if let Some((top::NAME, rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return top::parse(rest);
+    }
     let options = options();
     let (matches, failure) = match options.parse(&arguments) {
         Ok(matches) => (Some(matches), None),

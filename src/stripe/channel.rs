@@ -186,7 +186,7 @@ mod tests {
             frames.extend_from_slice(text);
             (bytes, records) = (rest, records + 1);
         }
-        assert_eq!(bytes, []);
+        assert!(bytes.is_empty());
         (frames, records)
     }
 

@@ -29,6 +29,8 @@ mod stripes;
 mod support;
 mod timeouts;
 mod together;
+#[cfg(feature = "top")]
+mod top;
 mod unix_sockets;
 #[cfg(target_os = "linux")]
 mod urgent;

@@ -29,7 +29,7 @@ fn fields(text: &mut String, bytes: &[u8], fields: &[(usize, &str)]) {
         }
         rest = behind;
     }
-    assert_eq!(rest, [], "every byte has a meaning");
+    assert!(rest.is_empty(), "every byte has a meaning");
     text.push('\n');
 }
 

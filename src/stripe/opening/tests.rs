@@ -182,7 +182,7 @@ fn what_is_no_opening_gets_no_answer() {
         }
         let refusal = refusal(result);
         assert_eq!((refusal, refusal.answer()), (Refusal::NoOpening, None), "{garbage:?}");
-        assert_eq!(sent, []);
+        assert!(sent.is_empty());
         assert!(matches!(dial(&[garbage], None).0, Err(Refusal::NoAnswer)));
     }
     // The first byte is enough.
@@ -193,7 +193,7 @@ fn what_is_no_opening_gets_no_answer() {
 fn another_version_and_unknown_features_are_refused() {
     let refused = |bytes: &[u8], keys: &[StripeKey]| {
         let (result, sent) = arrive(&[bytes], keys);
-        assert_eq!(sent, []);
+        assert!(sent.is_empty());
         let refusal = refusal(result);
         let answer = refusal.answer().expect("an answer");
         (refusal, answer[5])
@@ -216,7 +216,7 @@ fn lines(dialer: Option<&StripeKey>, acceptor: &[StripeKey]) -> [String; 2] {
     let (mut request, mut answer) = (Vec::new(), Vec::new());
     let mut dialing = Dialing::new(dialer, &mut request).unwrap();
     let at_acceptor = refusal(Arriving::new(CHALLENGE).receive(&request, acceptor, &mut answer));
-    assert_eq!(answer, []);
+    assert!(answer.is_empty());
     let answer = at_acceptor.answer().expect("an answer");
     let at_dialer = refusal(dialing.receive(&answer, ID, 0, true, &mut request));
     assert_eq!(at_dialer.answer(), None);
