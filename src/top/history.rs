@@ -21,7 +21,7 @@ pub struct History {
     pub remotes: Vec<[Rate; 2]>,
     /// The same of the sessions.
     pub sessions: Vec<[Rate; 2]>,
-    /// How much of the time the I/O threads have worked, of 1.
+    /// How much of the time the I/O threads have run, of 1.
     pub busy: Rate,
     graphs: HashMap<String, VecDeque<f64>>,
 }

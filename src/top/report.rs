@@ -14,7 +14,7 @@ pub struct Report {
     pub is_draining: bool,
     /// How long it has been running, in milliseconds.
     pub uptime: u64,
-    /// How long its I/O threads have worked, in microseconds, and how many there are.
+    /// How long its I/O threads have run, in microseconds, and how many there are.
     pub busy: u64,
     /// See `busy`.
     pub threads: u64,
@@ -110,7 +110,7 @@ impl Report {
             pid: number(&value["pid"]),
             is_draining: value["state"] == "draining",
             uptime: number(&value["uptime_ms"]),
-            busy: list(&value["threads"]).iter().map(|thread| number(&thread["busy_us"])).sum(),
+            busy: list(&value["threads"]).iter().map(|thread| number(&thread["cpu_us"])).sum(),
             threads: list(&value["threads"]).len() as u64,
             sessions_all: number(&value["sessions_all"]),
             lost: LOST.iter().map(|(field, name)| (*name, number(&value[*field]))).filter(|lost| lost.1 > 0).collect(),
