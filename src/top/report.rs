@@ -20,8 +20,8 @@ pub struct Report {
     pub threads: u64,
     /// Sessions that it has; `sessions` may have fewer.
     pub sessions_all: u64,
-    /// Lines of the log that nobody took.
-    pub lost: u64,
+    /// What could not be written, by what it is.
+    pub lost: Vec<(&'static str, u64)>,
     /// Its services.
     pub services: Vec<Service>,
     /// The remotes of all of them.
@@ -87,6 +87,13 @@ pub struct Session {
     pub bytes: [u64; 2],
 }
 
+/// The fields that count what could not be written, and what that is.
+const LOST: [(&str, &str); 3] = [
+    ("log_lines_lost", "log lines"),
+    ("access_log_lines_lost", "access log lines"),
+    ("capture_records_lost", "capture records"),
+];
+
 impl Report {
     /// Reads the JSON.
     ///
@@ -106,7 +113,7 @@ impl Report {
             busy: list(&value["threads"]).iter().map(|thread| number(&thread["cpu_us"])).sum(),
             threads: list(&value["threads"]).len() as u64,
             sessions_all: number(&value["sessions_all"]),
-            lost: number(&value["log_lines_lost"]),
+            lost: LOST.iter().map(|(field, name)| (*name, number(&value[*field]))).filter(|lost| lost.1 > 0).collect(),
             sessions: list(&value["sessions"]).iter().map(session).collect(),
             ..Report::default()
         };
@@ -192,6 +199,9 @@ mod tests {
         let report = Report::parse(br#"{"services": [{"name": "web", "bytes": [1]}, 3], "sessions": [{}]}"#).unwrap();
         assert_eq!(report.services[0].bytes, [1, 0]);
         assert_eq!((report.services.len(), report.sessions.len()), (2, 1));
+        assert_eq!(report.lost, Vec::new());
+        let report = Report::parse(br#"{"services": [], "log_lines_lost": 0, "access_log_lines_lost": 5}"#).unwrap();
+        assert_eq!(report.lost, [("access log lines", 5)]);
     }
 
     #[test]

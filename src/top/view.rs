@@ -212,8 +212,8 @@ impl View {
             text += &format!("  {} refused", Unit::Count.show(refused as f64));
         }
         let mut line = vec![(Look::Plain, text)];
-        if report.lost > 0 {
-            line.push((Look::Doubtful, format!("  {} log lines lost", Unit::Count.show(report.lost as f64))));
+        for (what, count) in &report.lost {
+            line.push((Look::Doubtful, format!("  {} {what} lost", Unit::Count.show(*count as f64))));
         }
         line
     }

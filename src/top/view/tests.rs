@@ -153,6 +153,14 @@ fn trouble_and_what_is_paused_are_told() {
 }
 
 #[test]
+fn what_was_lost_is_told() {
+    let mut history = history(1);
+    history.add(Report { lost: vec![("log lines", 3), ("capture records", 7)], ..report(1, 11) });
+    let lines = draw(&mut View::new(false), &history, (100, 24));
+    assert!(lines[1].ends_with("  3 log lines lost  7 capture records lost"), "{}", lines[1]);
+}
+
+#[test]
 fn states_have_colours() {
     let lines = View::new(false).draw(&history(1), "name", None, (100, 30));
     for (look, state) in [(Look::Good, "up"), (Look::Bad, "down"), (Look::Bad, "out"), (Look::Good, "open")] {
