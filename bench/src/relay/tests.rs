@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Relay, Rule};
+use super::{Relay, Rule, Traffic};
 
 /// Both ends of the next connection through the relay.
 fn connection(relay: &Relay, listener: &TcpListener) -> (TcpStream, TcpStream) {
@@ -40,6 +40,15 @@ fn carry(mut from: TcpStream, mut to: TcpStream, data: &[u8]) -> (Vec<u8>, Durat
     })
 }
 
+/// Waits until the relay says this of its connections: it does so after it has moved what the test sees.
+fn until(relay: &Relay, is_so: impl Fn(&[Traffic]) -> bool) {
+    let start = Instant::now();
+    while !is_so(&relay.traffic()) {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", relay.traffic());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn bytes_and_ends_pass_both_ways() {
     let (relay, listener) = relay(&[Rule::default()]);
@@ -48,7 +57,7 @@ fn bytes_and_ends_pass_both_ways() {
     let (again, server_again) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     assert!(carry(client, server, &data).0 == data);
     assert!(carry(server_again, again, &data).0 == data);
-    assert_eq!(relay.traffic()[0].carried, [data.len() as u64; 2]);
+    until(&relay, |traffic| traffic[0].carried == [data.len() as u64; 2]);
 }
 
 #[test]
@@ -63,8 +72,7 @@ fn a_capped_connection_is_not_faster_and_another_is_not_capped() {
     let (client, server) = connection(&relay, &listener);
     let (received, _) = carry(server, client, &bytes(20_000_000));
     assert_eq!(received.len(), 20_000_000);
-    let traffic = relay.traffic();
-    assert_eq!((traffic[0].carried, traffic[1].carried), ([400_000, 0], [0, 20_000_000]));
+    until(&relay, |traffic| traffic[0].carried == [400_000, 0] && traffic[1].carried == [0, 20_000_000]);
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_reset_reaches_both_ends_and_the_next_connection_gets_the_next_rule() {
     for end in [&mut client, &mut server] {
         assert_eq!(end.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
-    assert!(!relay.traffic()[0].alive);
+    until(&relay, |traffic| !traffic[0].alive);
     let (mut client, mut server) = connection(&relay, &listener);
     let start = Instant::now();
     client.write_all(&[1]).unwrap();
