@@ -105,7 +105,7 @@ fn datagrams_are_counted_and_a_header_says_who_the_client_is() {
     let directory = TempDir::new();
     let path = directory.path().join("access.log");
     let remote = Remote::new(Kind::Udp);
-    let proxy = logging(Proxy::between(Kind::Udp, &remote), &path).args(&["--idle-timeout", "100ms"]).start();
+    let proxy = logging(Proxy::between(Kind::Udp, &remote), &path).args(&["--idle-timeout", "2500ms"]).start();
     let (mut client, mut server): (Peer, Peer) = proxy.datagram_session(&remote, "one");
     client.send("three");
     server.expect("three");
@@ -194,9 +194,7 @@ fn standard_output_has_the_lines_in_any_format_and_long_sessions_have_two() {
     let directory = TempDir::new();
     let path = directory.path().join("output");
     let remote = Remote::new(Kind::V4);
-    let listener = Remote::new(Kind::V4);
-    let address: Address = listener.address.clone();
-    drop(listener);
+    let (_held, address) = Address::reserved();
     let format = "%{event} <%{service}> %{upstream_bytes}%% %{state} %{ending}";
     let setup = Proxy::on(&[]).args(&["-l", &address.to_string()]).to(&remote.address);
     let setup = setup.args(&["--access-log", "-", "--access-log-format", format, "--access-log-start", "0"]);
