@@ -33,7 +33,7 @@ fn what_matches_is_replaced_in_its_direction_and_all_else_goes_on() {
         server.send("hu");
         server.finish();
         assert_eq!(client.rest(), (b"hu".to_vec(), End::Eof));
-        assert_eq!(proxy.end(), ended("end of stream", 22 + 4, 17));
+        assert_eq!(proxy.end(), ended("end of stream", 24, 15));
     }
 }
 
