@@ -31,13 +31,12 @@ impl Filter for Rejecter {
             return Verdict::End;
         }
         let mut taken = input.len();
-        if self.matcher.matches_at_end(&self.scan) {
-            match then {
-                // Only what comes behind it says whether this is a match.
-                Then::More if self.matcher.looks_behind_its_end() => taken = taken.saturating_sub(1),
-                Then::Pause if self.matcher.looks_behind_its_end() => {}
-                Then::More | Then::Pause | Then::End => return Verdict::End,
-            }
+        match (self.matcher.matches_whatever_comes(&self.scan), then) {
+            (Some(true), _) => return Verdict::End,
+            (None, Then::End) if self.matcher.matches_at_end(&self.scan) => return Verdict::End,
+            // Only what comes behind the last byte says whether this is a match.
+            (None, Then::More) => taken = taken.saturating_sub(1),
+            (Some(false), _) | (None, Then::Pause | Then::End) => {}
         }
         output.extend_from_slice(&input[..taken]);
         self.scan.at -= taken;
@@ -109,6 +108,14 @@ mod tests {
         assert_eq!(run(r"\bend\b", &["the end", "s"], Then::More).0, ["the en", "ds", ""]);
         assert_eq!(run(r"\bend\b", &["the end"], Then::End), (vec!["the en".into(), String::new()], true));
         assert_eq!(run(r"\bend\b", &["the end"], Then::Pause), (vec!["the en".into(), "d".into()], false));
+        // Also where more of the expression stands behind the condition, and where it is that something follows.
+        assert_eq!(
+            run(r"end\b\s*", &["the end", "s"], Then::End),
+            (vec!["the en".into(), "ds".into(), String::new()], false)
+        );
+        assert_eq!(run(r"end\b\s*", &["the end", "."], Then::End), (vec!["the en".into()], true));
+        assert_eq!(run(r"end\B", &["the end", "s"], Then::End), (vec!["the en".into()], true));
+        assert!(!run(r"end\B", &["the end", "."], Then::End).1);
     }
 
     #[test]

@@ -61,8 +61,8 @@ impl Replacer {
         let matches_at_end = || match then {
             Then::More => false,
             // What comes behind it is not known.
-            Then::Pause if finder.matcher().looks_behind_its_end() => false,
-            Then::Pause | Then::End => finder.matcher().matches_at_end(&self.scan),
+            Then::Pause => finder.matcher().matches_whatever_comes(&self.scan) == Some(true),
+            Then::End => finder.matcher().matches_at_end(&self.scan),
         };
         match certain {
             Some(end) => Some(end),

@@ -29,8 +29,8 @@ pub struct Matcher {
     forward: Automata,
     /// Finds where a match may begin sooner than the automaton does.
     prefilter: Option<Prefilter>,
-    /// Whether what comes behind a match may decide whether it is one.
-    looks_behind_its_end: bool,
+    /// Whether what stands beside a byte may decide what matches.
+    has_conditions: bool,
     hir: Hir,
 }
 
@@ -66,18 +66,13 @@ impl Matcher {
             .specialize_start_states(prefilter.is_some());
         let forward = determinize(&nfa(&hir, false, WhichCaptures::None)?, config)?;
         let prefilter = prefilter.filter(|_| forward.universal_start_state(Anchored::No).is_some());
-        let looks_behind_its_end = !hir.properties().look_set_suffix_any().is_empty();
-        Ok(Matcher { text: text.to_string(), forward, prefilter, looks_behind_its_end, hir })
+        let has_conditions = !hir.properties().look_set().is_empty();
+        Ok(Matcher { text: text.to_string(), forward, prefilter, has_conditions, hir })
     }
 
     /// The expression as it was written.
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// Whether what comes behind a match may decide whether it is one.
-    pub fn looks_behind_its_end(&self) -> bool {
-        self.looks_behind_its_end
     }
 
     /// A search that begins behind this byte, if there is any, at this place of what it is to be run over.
@@ -134,6 +129,14 @@ impl Matcher {
     /// Whether a match ends where the search stands, if the stream does.
     pub fn matches_at_end(&self, scan: &Scan) -> bool {
         self.forward.is_match_state(self.forward.next_eoi_state(scan.state))
+    }
+
+    /// The same whatever comes behind it; `None`: what comes decides.
+    pub fn matches_whatever_comes(&self, scan: &Scan) -> Option<bool> {
+        let (forward, at_end) = (&self.forward, self.matches_at_end(scan));
+        let same = |byte| forward.is_match_state(forward.next_state(scan.state, byte)) == at_end;
+        let mut bytes = forward.byte_classes().representatives(0..=255).filter_map(|unit| unit.as_u8());
+        (!self.has_conditions || bytes.all(same)).then_some(at_end)
     }
 
     /// Whether nothing has begun that may become a match.
