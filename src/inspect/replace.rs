@@ -98,7 +98,7 @@ impl Replacer {
     fn held_from(&mut self, input: &[u8], passed: usize) -> usize {
         let left = input.len() - passed;
         // It takes as long as there are bytes, so with many of them it is not done for each few that come.
-        if left > FEW && passed == 0 && left < self.judged + self.judged / 8 {
+        if left > FEW && passed == 0 && left < self.judged + self.judged / 8 && left <= self.window {
             return passed;
         }
         let before = self.before(input, passed);

@@ -200,3 +200,15 @@ fn what_may_become_a_match_for_long_is_not_looked_at_again_for_each_byte() {
     flow.show(b"y", Then::More);
     assert_eq!(flow.output, b"X");
 }
+
+#[test]
+fn what_began_later_and_fits_into_the_window_is_not_given_up() {
+    // The first read may become two matches; then the one that began first has failed, and the other fits just so.
+    let digits = "1".repeat(4995);
+    let mut flow = Flow::new(replacer("A[0-9B]*Z|B[0-9a]*Y", "X", 5150));
+    flow.show(format!("A123B{digits}").as_bytes(), Then::More);
+    flow.show(format!("a{}", "2".repeat(150)).as_bytes(), Then::More);
+    assert_eq!(flow.output, b"A123");
+    flow.show(b"Y", Then::More);
+    assert_eq!(flow.output, b"A123X");
+}
