@@ -168,12 +168,16 @@ impl InspectedFlow {
             match std::mem::replace(&mut self.state, State::Cut) {
                 State::Open => {
                     self.state = State::Open;
-                    if !source.ready.readable {
+                    let stopped = match source.ready.readable {
+                        false => Some(Stopped::Blocked),
+                        // A cap may hold it back for longer than a filter has patience.
+                        true if budget == 0 => Some(Stopped::Spent),
+                        true => None,
+                    };
+                    if let Some(stopped) = stopped {
                         if !self.decide_what_is_due() {
-                            return Ok(Stopped::Blocked);
+                            return Ok(stopped);
                         }
-                    } else if budget == 0 {
-                        return Ok(Stopped::Spent);
                     } else {
                         budget = budget.saturating_sub(self.receive(source, pools, budget) + CALL_COST);
                     }
@@ -407,5 +411,88 @@ impl Stage {
         // One more, as times are rounded down: it is never early.
         let milliseconds = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         Some(self.since.saturating_add(milliseconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffers::pipe_pool::PipeBudget;
+    use crate::buffers::splice::KernelPipe;
+    use crate::config::settings::BufferSize;
+    use crate::endpoint::SideName;
+    use crate::flow::Readiness;
+    use crate::inspect::PATIENCE;
+    use std::fmt;
+    use std::os::fd::RawFd;
+    use std::sync::Arc;
+
+    /// Says this over and over, and hears everything.
+    #[derive(Debug)]
+    struct Peer {
+        says: &'static [u8],
+        heard: Vec<u8>,
+    }
+
+    impl Endpoint for Peer {
+        const SHORT_MEANS_BLOCKED: bool = false;
+
+        type Pipe = KernelPipe;
+
+        fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.says.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&self.says[..length]);
+            Ok(length)
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.heard.extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn descriptor(&self) -> RawFd {
+            0
+        }
+
+        fn write_route(&self, _side: SideName, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Ok(())
+        }
+    }
+
+    /// Holds everything.
+    #[derive(Debug)]
+    struct Holder;
+
+    impl Filter for Holder {
+        fn bytes(&mut self, _input: &[u8], _then: Then, _output: &mut Vec<u8>) -> Verdict {
+            Verdict::Taken(0)
+        }
+
+        fn datagram(&mut self, _datagram: &[u8], _output: &mut Vec<u8>) -> Verdict {
+            Verdict::Taken(0)
+        }
+    }
+
+    #[test]
+    fn a_filter_decides_in_time_though_a_cap_lets_nothing_more_be_read() {
+        let side = |says| Side {
+            endpoint: Peer { says, heard: Vec::new() },
+            ready: Readiness { readable: true, writable: true, ..Readiness::default() },
+        };
+        let (mut source, mut sink) = (side(b"hello"), side(b""));
+        let mut pools = Pools::new(BufferSize::Fixed(64), Arc::new(PipeBudget::new(0, 1)));
+        let inspection = Inspection { taps: Vec::new(), filters: vec![Box::new(Holder)] };
+        let mut flow = InspectedFlow::new(inspection, Pace::START, 0);
+        assert!(matches!(flow.pump(&mut source, &mut sink, &mut pools, 1), Ok(Stopped::Spent)));
+        let deadline = flow.deadline().unwrap();
+        assert!(deadline >= PATIENCE.as_millis() as u64 && sink.endpoint.heard.is_empty());
+        flow.note_time(deadline * 1000);
+        assert!(matches!(flow.pump(&mut source, &mut sink, &mut pools, 0), Ok(Stopped::Spent)));
+        // Otherwise the session would be run again and again until the cap allows something.
+        assert_eq!((flow.deadline(), &sink.endpoint.heard[..]), (None, &b"h"[..]));
     }
 }
