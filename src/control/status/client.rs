@@ -26,6 +26,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client is given to read the last answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The most of what a client still sends then that is thrown away: others are waiting.
+const MOST_THROWN_AWAY: usize = 1 << 20;
+
 /// What a client is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -67,6 +70,7 @@ pub(super) struct Client<E> {
     at_end: bool,
     output: Vec<u8>,
     written: usize,
+    thrown_away: usize,
 }
 
 impl<E: Endpoint> Client<E> {
@@ -83,6 +87,7 @@ impl<E: Endpoint> Client<E> {
             at_end: false,
             output: Vec::new(),
             written: 0,
+            thrown_away: 0,
         }
     }
 
@@ -220,11 +225,13 @@ impl<E: Endpoint> Client<E> {
     }
 
     fn throw_away(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 1024];
-        match self.receive_into(&mut buffer)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        let mut buffer = [0; MOST_REQUEST];
+        let length = self.receive_into(&mut buffer)?;
+        self.thrown_away += length;
+        if length == 0 || self.thrown_away > MOST_THROWN_AWAY {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(())
     }
 }
 
@@ -335,6 +342,16 @@ mod tests {
         assert!(heard(&client).starts_with("HTTP/1.1 431 "), "{}", heard(&client));
         assert!(client.socket.says.is_empty() && client.socket.is_finished);
         assert_eq!(client.deadline(), Some(now + CLOSE_TIMEOUT));
+    }
+
+    #[test]
+    fn who_sends_on_and_on_after_the_last_answer_keeps_nobody_busy() {
+        let now = Instant::now();
+        let mut says = vec![&b"POST / HTTP/1.1\r\n\r\n"[..]];
+        says.resize(2 * MOST_THROWN_AWAY / MOST_REQUEST, &[b'a'; MOST_REQUEST]);
+        let mut client = client(&says, 100_000, now);
+        assert_eq!(client.run(now), Progress::Ended);
+        assert!(heard(&client).starts_with("HTTP/1.1 405 ") && !client.socket.says.is_empty());
     }
 
     #[test]
