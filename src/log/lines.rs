@@ -64,6 +64,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Whether they are not to wait for the end of the turn, in which there may be any number.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.text.len() >= MOST_PENDING
+    }
+
     /// Hands the lines to the writer, if there are any. Returns whether there were.
     pub(super) fn flush(&mut self) -> bool {
         if self.batch.lines.is_empty() {

@@ -205,6 +205,9 @@ impl ThreadLog {
         let _ = text.write_fmt(*record.args());
         text.push('\n');
         self.lines.batch.end_line(time);
+        if self.lines.is_full() && self.lines.flush() {
+            wake_writer();
+        }
     }
 
     /// The time of this turn.
@@ -236,5 +239,26 @@ fn wake_writer() {
 impl Drop for ThreadLog {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::Level;
+
+    #[test]
+    fn lines_of_one_turn_have_a_bound_as_well() {
+        let mut log = ThreadLog::new();
+        let line = "x".repeat(10_000);
+        let lines = 4 * lines::MOST_PENDING / line.len();
+        for _ in 0..lines {
+            log.add(&Record::builder().level(Level::Info).args(format_args!("{line}")).build());
+            assert!(log.lines.batch.text.len() <= lines::MOST_PENDING);
+        }
+        log.flush();
+        let batches = lines::collect(&[log.lines.outbox.clone()]);
+        let told: u64 = batches.iter().map(|batch| batch.lines.len() as u64 + batch.dropped).sum();
+        assert_eq!(told, lines as u64);
     }
 }
