@@ -335,7 +335,7 @@ pub fn haproxy_configuration(listen: SocketAddr, targets: &[SocketAddr], more: &
     )
 }
 
-/// What nginx calls [`NGINX_FORMAT`].
+/// What nginx calls the format of its access log.
 pub const NGINX_FORMAT_NAME: &str = "visits";
 
 /// A line of its access log, for who asks for one: what is known of a session, as JSON.
