@@ -372,6 +372,7 @@ fn bad_values_of_new_options() {
             format!("invalid status address {address}: expected a TCP address or a Unix socket (unix:)")
         );
     }
+    assert_eq!(invalid(&["--status", "on"]), "status: invalid address:port argument: 'on'");
     let form = "expected a number with ms, s, m or h, such as 500ms, 30s, 5m or 1h";
     assert_eq!(invalid(&["--connect-timeout", "5x"]), format!("invalid connect timeout 5x: {form}"));
     assert_eq!(invalid(&["--connect-timeout=0"]), "invalid connect timeout 0: expected more than 0");
