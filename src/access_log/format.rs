@@ -206,6 +206,7 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Ending;
 
     #[test]
     fn every_field_has_one_place_and_one_name() {
@@ -225,6 +226,10 @@ mod tests {
         let page = include_str!("../../docs/access-log.md");
         for (_, name, text) in Field::ALL {
             assert!(page.contains(&format!("\n| `{name}` | {text} |\n")), "{name}");
+        }
+        // Clients that are refused for their PROXY header have no line.
+        for word in Ending::all().map(Ending::word).filter(|word| !["bad_proxy_header", "not_let_in"].contains(word)) {
+            assert!(page.contains(&format!("\n| `{word}` | ")), "{word}");
         }
     }
 

@@ -76,6 +76,7 @@ impl Tap for Printer {
     fn datagram(&mut self, datagram: &[u8], _at: u64) {
         info!("session {} {}: datagram of {} bytes", self.session, self.direction, datagram.len());
         self.print(datagram, 0);
+        self.place += datagram.len() as u64;
     }
 
     fn end(&mut self, _at: u64) {
@@ -174,6 +175,15 @@ mod tests {
             (rest, place) = (behind, place + piece.len() as u64);
         }
         lines
+    }
+
+    #[test]
+    fn the_bytes_of_datagrams_are_in_the_sum_at_the_end() {
+        let (form, direction) = (Form::Text, Direction::Upstream);
+        let mut printer = Printer { form, session: 0, direction, place: 0, line: String::new() };
+        printer.datagram(b"cat", 0);
+        printer.datagram(b"horse", 0);
+        assert_eq!(printer.place, 8);
     }
 
     #[test]

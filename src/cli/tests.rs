@@ -372,6 +372,15 @@ fn bad_values_of_new_options() {
             format!("invalid status address {address}: expected a TCP address or a Unix socket (unix:)")
         );
     }
+    assert_eq!(invalid(&["--status", "on"]), "status: invalid address:port argument: 'on'");
+    let not_to_output = "invalid capture -: a capture is written to a file, not to standard output";
+    assert_eq!(invalid(&["--capture", "-"]), not_to_output);
+    let no_replace = "invalid match window: nothing is held back without a replace";
+    for rules in [&[][..], &["--reject", "x"]] {
+        assert_eq!(invalid(&[&BOTH, &["--match-window", "1k"][..], rules].concat()), no_replace);
+    }
+    let no_rule = "invalid match wait: nothing is held back without a reject or a replace";
+    assert_eq!(invalid(&[&BOTH[..], &["--match-wait", "1s"]].concat()), no_rule);
     let form = "expected a number with ms, s, m or h, such as 500ms, 30s, 5m or 1h";
     assert_eq!(invalid(&["--connect-timeout", "5x"]), format!("invalid connect timeout 5x: {form}"));
     assert_eq!(invalid(&["--connect-timeout=0"]), "invalid connect timeout 0: expected more than 0");

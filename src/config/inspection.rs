@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::escapes::unescape;
+use super::settings::ServiceSettings;
 use crate::matcher::Matcher;
 use crate::matcher::replacement::Replacement;
 
@@ -32,6 +33,17 @@ impl RuleSettings {
     pub const DEFAULT_WAIT: Duration = Duration::from_millis(100);
     /// The most that `--match-window` takes.
     pub const MAX_WINDOW: u64 = 16 << 20;
+}
+
+/// Options that can have no effect: somebody believes that they have one.
+pub fn useless(service: &ServiceSettings) -> Vec<(&'static str, String)> {
+    let RuleSettings { ref rules, window, wait } = service.rules;
+    let replaces = rules.iter().any(|rule| matches!(rule.action, Action::Replace(_)));
+    let window = !replaces && window != RuleSettings::DEFAULT_WINDOW;
+    let wait = rules.is_empty() && wait != RuleSettings::DEFAULT_WAIT;
+    let window = window.then_some(("match-window", "invalid match window: nothing is held back without a replace"));
+    let wait = wait.then_some(("match-wait", "invalid match wait: nothing is held back without a reject or a replace"));
+    window.into_iter().chain(wait).map(|(key, message)| (key, message.to_string())).collect()
 }
 
 /// One rule. Two of these are equal if they are written the same.

@@ -7,6 +7,7 @@ use super::access_log;
 use super::balancing::OnDown;
 use super::capture;
 use super::hours;
+use super::inspection;
 use super::limits;
 use super::origin;
 use super::proxy;
@@ -39,6 +40,7 @@ pub fn problems(service: &ServiceSettings) -> Vec<(Culprit, String)> {
         .chain(source)
         .chain(proxy::problems(service))
         .chain(capture::useless(service))
+        .chain(inspection::useless(service))
         .chain(useless_options(service))
         .chain(access_log::useless(service))
         .map(option);

@@ -31,8 +31,11 @@ impl Source {
     /// What is wrong, in one line.
     pub fn parse(argument: &str) -> Result<Source, String> {
         let address = argument.strip_prefix("http://").map_or(argument, |url| url.split('/').next().unwrap_or(url));
-        let endpoints = Endpoints::parse(address).map_err(|error| error.to_string())?;
         let refuse = || format!("{}: a status is told at a TCP address or at unix:PATH", Escaped(argument.as_bytes()));
+        if address.contains("://") {
+            return Err(refuse());
+        }
+        let endpoints = Endpoints::parse(address).map_err(|error| error.to_string())?;
         let addresses: Result<Vec<_>, String> = endpoints
             .addresses
             .iter()
@@ -159,6 +162,8 @@ mod tests {
         ] {
             assert_eq!(Source::parse(argument).unwrap().name, name);
         }
+        let https = Source::parse("https://127.0.0.1:1/").unwrap_err();
+        assert!(https.ends_with(": a status is told at a TCP address or at unix:PATH"), "{https}");
         for argument in ["udp:127.0.0.1:1", "echo:", "127.0.0.1", "stripe:127.0.0.1:1", "srv:_http._tcp.a.example", ""]
         {
             let error = Source::parse(argument).unwrap_err();

@@ -172,7 +172,7 @@ pub(super) const KEYS: &[Key] = &[
         help: "write the bytes of sessions to the log: text or hex",
         details: &[
             "Write what sessions move, both ways, to the log, at the level `info`: `hex` as hexdump(1) with `-C` does, \
-             with the place of the bytes in the stream, and `text` as text, with what cannot be printed escaped (`\\\\x1b`). \
+             with the place of the bytes in the stream, and `text` as text, with what cannot be printed escaped (`\\x1b`). \
              Each line names the session and the direction. As always, lines that the log's reader takes too slowly are \
              lost and counted. It is meant for few bytes: for many there is `--capture`.",
         ],
@@ -197,6 +197,10 @@ fn path(service: &ServiceDraft<'_>, value: &str) -> Result<PathBuf, Problem> {
     let invalid = |reason: &str| Problem::invalid("capture", value, reason);
     if value.is_empty() {
         return Err(invalid("the path is empty"));
+    }
+    // The log is there, and packets among its lines are nothing that could be read.
+    if value == "-" {
+        return Err(invalid("a capture is written to a file, not to standard output"));
     }
     std::path::absolute(service.folder.join(value)).map_err(|error| invalid(&error_text(&error)))
 }

@@ -108,7 +108,7 @@ pub(super) const KEYS: &[Key] = &[
         details: &[
             "How many bytes `--replace` holds back in one direction of a session because they may be the beginning of a match. \
              When more have come, those of the first half are decided about with what is there, and go on. So a match of up to \
-             half as many bytes is always found, and a longer one in most cases. `k`, `m` and `g` stand for powers of 1024.",
+             half as many bytes is always found, and a longer one in most cases. It is at most `16m`. `k`, `m` and `g` stand for powers of 1024.",
         ],
         example: "\"1m\"",
         ..INSPECTION

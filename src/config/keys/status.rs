@@ -28,7 +28,7 @@ pub(super) const KEYS: &[Key] = &[Key {
 
 /// Takes the address of the page.
 fn status(process: &mut ProcessDraft, value: &str) -> Result<(), Problem> {
-    let mut status = Endpoints::parse(value).map_err(|error| Problem::explained(error.to_string()))?;
+    let mut status = Endpoints::parse(value).map_err(|error| Problem::explained(format!("status: {error}")))?;
     let is_good = |address: &EndpointAddress| matches!(address, EndpointAddress::Tcp(_) | EndpointAddress::Unix(_));
     if status.addresses.is_empty() || !status.addresses.iter().all(is_good) {
         return Err(Problem::explained(format!(
