@@ -10,6 +10,18 @@ pub struct Figure {
     pub goal: Goal,
 }
 
+impl Figure {
+    /// One that has a goal.
+    pub fn new(label: &'static str, unit: Unit, goal: Goal) -> Figure {
+        Figure { label, unit, goal }
+    }
+
+    /// One that is there to be known.
+    pub fn known(label: &'static str, unit: Unit) -> Figure {
+        Figure { label, unit, goal: Goal::None }
+    }
+}
+
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unit {

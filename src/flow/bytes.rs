@@ -64,7 +64,7 @@ impl Pace {
     }
 
     /// Learns from a read of `n` bytes where `asked` were asked for.
-    pub(super) fn learn(&mut self, n: usize, asked: usize) {
+    fn learn(&mut self, n: usize, asked: usize) {
         *self = match *self {
             Pace::Messages { .. } if n < asked => Pace::START,
             Pace::Messages { unbroken } if unbroken as usize + n < BULK_BYTES => {
@@ -75,6 +75,15 @@ impl Pace {
             Pace::Bulk { small } if n < asked.min(SMALL_READ) => Pace::Bulk { small: small + 1 },
             Pace::Bulk { .. } => Pace::Bulk { small: 0 },
             Pace::AlwaysBulk => Pace::AlwaysBulk,
+        }
+    }
+
+    /// Learns from a read of `came` bytes of this source, where `asked` were asked for, and notes if there is nothing left.
+    pub(super) fn learn_of<E: Endpoint>(&mut self, source: &mut Side<E>, came: usize, asked: usize) {
+        self.learn(came, asked);
+        let more = source.ready.read_closed || source.ready.urgent;
+        if came < asked && !more && source.endpoint.short_read_means_empty() {
+            source.ready.readable = false;
         }
     }
 }
@@ -275,7 +284,7 @@ impl<P: Pipe> ByteFlow<P> {
         if came > 0 {
             sink.endpoint.fill_space(came);
             self.moved += came as u64;
-            self.learn(came, asked, source);
+            self.pace.learn_of(source, came, asked);
         }
         Ok(came)
     }
@@ -294,18 +303,9 @@ impl<P: Pipe> ByteFlow<P> {
         let end = *result.as_ref().unwrap_or(&0);
         self.held = Held::Buffer { buffer, start: 0, end: end as u32 };
         if end > 0 {
-            self.learn(end, asked, source);
+            self.pace.learn_of(source, end, asked);
         }
         result
-    }
-
-    /// Learns from a read of `came` bytes, where `asked` were asked for.
-    fn learn<E: Endpoint<Pipe = P>>(&mut self, came: usize, asked: usize, source: &mut Side<E>) {
-        self.pace.learn(came, asked);
-        let more = source.ready.read_closed || source.ready.urgent;
-        if came < asked && !more && source.endpoint.short_read_means_empty() {
-            source.ready.readable = false;
-        }
     }
 
     /// Writes what is held and says whether all of it went out.

@@ -226,11 +226,7 @@ impl InspectedFlow {
         let asked = buffer.len().min(limit);
         match retry(|| source.endpoint.receive(&mut buffer[..asked])) {
             Ok(came) if came > 0 => {
-                self.pace.learn(came, asked);
-                let more = source.ready.read_closed || source.ready.urgent;
-                if came < asked && !more && source.endpoint.short_read_means_empty() {
-                    source.ready.readable = false;
-                }
+                self.pace.learn_of(source, came, asked);
                 self.received += came as u64;
                 self.taps.iter_mut().for_each(|tap| tap.bytes(&buffer[..came], self.now));
                 self.read = Some(Read { buffer, start: 0, end: came });

@@ -45,8 +45,7 @@ impl Case {
 
     /// The numbers that it gives, in this order.
     pub fn figures(&self) -> Vec<Figure> {
-        let figure = |label, unit, goal| Figure { label, unit, goal };
-        let known = |label, unit| Figure { label, unit, goal: Goal::None };
+        let (figure, known) = (Figure::new, Figure::known);
         match self.kind {
             Kind::Page(load) => {
                 let unit = if let Load::Bulk { .. } = load { Unit::BytesPerSecond } else { Unit::PerSecond };

@@ -94,8 +94,7 @@ impl Case {
 
     /// The numbers that it gives, in this order, if these others are measured beside it.
     pub fn figures(&self, peers: &[Peer]) -> Vec<Figure> {
-        let figure = |label, unit, goal| Figure { label, unit, goal };
-        let known = |label, unit| Figure { label, unit, goal: Goal::None };
+        let (figure, known) = (Figure::new, Figure::known);
         let has_haproxy = peers.iter().any(|peer| peer.kind == PeerKind::Haproxy);
         let of_haproxy = |figures: Vec<Figure>| if has_haproxy { figures } else { Vec::new() };
         match self.kind {

@@ -112,8 +112,8 @@ impl Case {
 
     /// The numbers that it gives, in this order.
     pub fn figures(&self) -> Vec<Figure> {
-        let ratio = |label, goal| Figure { label, unit: Unit::Ratio, goal };
-        let known = |label, unit| Figure { label, unit, goal: Goal::None };
+        let ratio = |label, goal| Figure::new(label, Unit::Ratio, goal);
+        let known = Figure::known;
         match &self.kind {
             Kind::RelayCap => vec![ratio("rate to the cap", Goal::Between(0.97, 1.03))],
             Kind::RelayDelay => {
@@ -151,7 +151,7 @@ impl Case {
                 vec![ratio("p50 to a plain chain's", goal), known("p50", Unit::Seconds)]
             }
             Kind::Idle { .. } => ["memory near, a session", "memory far, a session"]
-                .map(|label| Figure { label, unit: Unit::Bytes, goal: Goal::AtMost(16.0 * 1024.0) })
+                .map(|label| Figure::new(label, Unit::Bytes, Goal::AtMost(16.0 * 1024.0)))
                 .to_vec(),
         }
     }
